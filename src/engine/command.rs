@@ -1,0 +1,235 @@
+//! What HTTP asks of the engine, and what it answers.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde::Serialize;
+use thiserror::Error;
+
+use super::counters::Counters;
+use super::event::Snapshot;
+use super::ids::{ParticipantId, RoomId, SessionId, TrackId};
+
+/// One request to the engine that owns the room or session in question.
+#[derive(Debug)]
+pub enum Command {
+    /// `POST` on one of the four doors: a new session. Answered by [`Reply::Joined`].
+    Join(Box<Join>),
+    /// `PATCH` with a trickle fragment that names candidates (RFC 9725 §4.3.1).
+    /// Answered by [`Reply::Done`].
+    Trickle {
+        /// Whose.
+        session: SessionId,
+        /// The `If-Match` precondition on the ICE session; `None` where none was asked.
+        if_match: Option<String>,
+        /// The body, `application/trickle-ice-sdpfrag` (RFC 8840 §9).
+        fragment: String,
+    },
+    /// `PATCH` with a full re-offer: more slots, another track, an ICE restart.
+    /// Answered by [`Reply::Reoffered`].
+    Reoffer {
+        /// Whose.
+        session: SessionId,
+        /// The `If-Match` precondition on the description; `None` where none was asked.
+        if_match: Option<String>,
+        /// The offer, `application/sdp`.
+        offer: String,
+    },
+    /// `PUT subscriptions`: the whole wish. Answered by [`Reply::Subscribed`].
+    Subscribe {
+        /// Whose.
+        session: SessionId,
+        /// The `If-Match` precondition on the subscriptions; `None` where none was asked.
+        if_match: Option<String>,
+        /// What each slot should show.
+        wish: Wish,
+    },
+    /// `PUT tracks`: which of its own tracks the client has muted. Answered by [`Reply::Done`].
+    Mute {
+        /// Whose.
+        session: SessionId,
+        /// m-line to muted; m-lines that are not named stay as they are.
+        muted: BTreeMap<String, bool>,
+    },
+    /// `GET events` without a usable `Last-Event-ID`. Answered by [`Reply::Snapshot`].
+    Snapshot {
+        /// Whose.
+        session: SessionId,
+    },
+    /// `DELETE` of the session. Answered by [`Reply::Done`].
+    Leave {
+        /// Whose.
+        session: SessionId,
+    },
+    /// Every session is told and ended; the engine is done once nothing is left to send.
+    /// Answered by [`Reply::Done`].
+    Shutdown,
+    /// The counters and gauges as they stand. Answered by [`Reply::Counters`].
+    Counters,
+}
+
+/// Which of the four doors a session came through; one mechanism behind all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// `POST /whip/{room}[/{participant}]`: sends, has no slots (RFC 9725).
+    Publish {
+        /// The name asked for in the path.
+        participant: Option<ParticipantId>,
+    },
+    /// `POST /whep/{room}[/{participant}]`: one video and one audio slot.
+    Watch {
+        /// Whom to show; `None` follows the active speaker.
+        participant: Option<ParticipantId>,
+    },
+    /// `POST /rooms/{room}/sessions`: sends any, any number of slots.
+    Meet,
+}
+
+/// A new session.
+#[derive(Debug)]
+pub struct Join {
+    /// The room from the path.
+    pub room: RoomId,
+    /// The door it came through.
+    pub door: Door,
+    /// What the others see: free text of at most [`MAX_DISPLAY_NAME_CHARS`] characters.
+    pub name: Option<String>,
+    /// The session that this one continues, with its participant id.
+    pub resume: Option<SessionId>,
+    /// The offer, `application/sdp`.
+    pub offer: String,
+}
+
+/// Longest display name, in characters: a tile shows no more.
+pub const MAX_DISPLAY_NAME_CHARS: usize = 64;
+
+/// What every slot of a session should show (`PUT subscriptions`).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wish {
+    /// Slots by their m-line's MID.
+    pub slots: BTreeMap<String, SlotWish>,
+    /// Whether slots that are not named choose for themselves; otherwise they show nothing.
+    pub rest_auto: bool,
+}
+
+/// What one slot should show.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SlotWish {
+    /// The server chooses: the loudest in audio slots; pinned, speaking, recent in video slots.
+    Auto,
+    /// Nothing.
+    Nothing,
+    /// This track, as soon as it exists.
+    Track {
+        /// Which.
+        track: TrackId,
+        /// The size that it is shown at, in pixels.
+        size: Option<(u32, u32)>,
+        /// The highest frame rate worth having, in frames per second.
+        frame_rate: Option<u32>,
+        /// Who goes first when not all fit: higher first, 128 unless told.
+        priority: u8,
+        /// Keep the slot, send nothing.
+        paused: bool,
+    },
+}
+
+/// What a command gives back.
+#[derive(Debug)]
+pub enum Reply {
+    /// It is done.
+    Done,
+    /// The session exists.
+    Joined(Joined),
+    /// The ICE session was restarted by a fragment (RFC 9725 §4.3.3).
+    IceRestarted {
+        /// The body, `application/trickle-ice-sdpfrag`.
+        fragment: String,
+        /// The new ICE entity tag.
+        ice_tag: String,
+    },
+    /// The new description stands.
+    Reoffered {
+        /// The answer, `application/sdp`.
+        answer: String,
+        /// The entity tag of the ICE session, new if the offer restarted it.
+        ice_tag: String,
+        /// The new entity tag of the description.
+        sdp_tag: String,
+    },
+    /// The wish is noted.
+    Subscribed {
+        /// What the slots show now.
+        bindings: Vec<Binding>,
+        /// The event version that includes it.
+        version: u64,
+        /// The new entity tag of the subscriptions.
+        subscriptions_tag: String,
+    },
+    /// The room as this session sees it.
+    Snapshot(Box<Snapshot>),
+    /// What was counted.
+    Counters(Box<Counters>),
+}
+
+/// A new session and its answer.
+#[derive(Debug)]
+pub struct Joined {
+    /// Its capability.
+    pub session: SessionId,
+    /// Who it is in the room.
+    pub participant: ParticipantId,
+    /// The answer, `application/sdp`.
+    pub answer: String,
+    /// Entity tag of the ICE session, without quotes.
+    pub ice_tag: String,
+    /// Entity tag of the description, without quotes.
+    pub sdp_tag: String,
+    /// Entity tag of the subscriptions, without quotes.
+    pub subscriptions_tag: String,
+}
+
+/// What one slot shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Binding {
+    /// The slot, by its m-line's MID.
+    pub mid: String,
+    /// The track in it, if any.
+    pub track: Option<TrackId>,
+    /// Who publishes that track.
+    pub participant: Option<ParticipantId>,
+}
+
+/// Why a command was refused. HTTP maps each to a status in one place.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum CommandError {
+    /// The body is not what its content type says.
+    #[error("malformed: {0}")]
+    Malformed(String),
+    /// Well formed, but not something this door takes.
+    #[error("unsupported: {0}")]
+    Unsupported(String),
+    /// No session has this capability (any more).
+    #[error("no such session")]
+    NoSuchSession,
+    /// A precondition (`If-Match`) does not hold.
+    #[error("the entity tag does not match")]
+    Stale,
+    /// Somebody of this name publishes already.
+    #[error("{0} is publishing in this room already")]
+    ParticipantExists(ParticipantId),
+    /// The room has as many participants as it may have.
+    #[error("room {room} is full: {limit} participants")]
+    RoomFull {
+        /// The room.
+        room: RoomId,
+        /// Its limit.
+        limit: usize,
+    },
+    /// The server has as many sessions as it may have, or is shutting down.
+    #[error("the server takes no more sessions now")]
+    Overloaded,
+}
+
+/// An address that clients may send media to.
+pub type AdvertisedAddress = SocketAddr;

@@ -1,0 +1,211 @@
+//! What the engine counts: plain numbers, which `metrics` names and exports.
+//!
+//! Counters only grow; gauges are read off the engine's own tables when asked for.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::event::{CloseReason, Kind};
+
+/// Everything one shard's engine has counted, and its gauges at this moment.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// Open sessions (gauge).
+    pub sessions: u64,
+    /// Sessions whose ICE and DTLS are up (gauge).
+    pub connected_sessions: u64,
+    /// Rooms with at least one session (gauge).
+    pub rooms: u64,
+    /// Published tracks (gauge).
+    pub tracks: PerKind,
+    /// Bound slots (gauge).
+    pub subscriptions: PerKind,
+
+    /// RTP packets that publishers sent and that were accepted, by kind.
+    pub packets_in: PerKind,
+    /// Their payload, in bytes.
+    pub bytes_in: PerKind,
+    /// RTP packets sent to subscribers, retransmissions not included, by kind.
+    pub packets_out: PerKind,
+    /// Their payload, in bytes.
+    pub bytes_out: PerKind,
+    /// Datagrams handed to the socket, of all kinds.
+    pub datagrams_out: u64,
+    /// What was thrown away, and why.
+    pub drops: BTreeMap<DropReason, u64>,
+
+    /// Keyframe requests that subscribers sent (PLI and FIR).
+    pub keyframe_requests_in: u64,
+    /// Keyframe requests sent to publishers, after aggregation.
+    pub keyframe_requests_out: u64,
+    /// Sequence numbers that subscribers asked for again (RFC 4585 §6.2.1).
+    pub nacked_packets_in: u64,
+    /// Retransmissions sent to subscribers (RFC 4588).
+    pub rtx_packets_out: u64,
+
+    /// Sessions that were opened.
+    pub sessions_opened: u64,
+    /// Sessions that ended, and why.
+    pub sessions_closed: BTreeMap<CloseReason, u64>,
+    /// Sessions that ended because the engine panicked in them.
+    pub panics: u64,
+
+    /// From the offer to ICE connected.
+    pub join_ice: Histogram,
+    /// From the offer to DTLS done.
+    pub join_dtls: Histogram,
+    /// From the offer to the first media packet sent to, or received from, the session.
+    pub join_media: Histogram,
+    /// From the kernel's receive time of a packet to the hand-over of its copies to the socket.
+    pub forward_delay: Histogram,
+    /// How long a slot waited for a keyframe after it was bound.
+    pub keyframe_wait: Histogram,
+}
+
+/// One number each for audio and video.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PerKind {
+    /// Of audio.
+    pub audio: u64,
+    /// Of video.
+    pub video: u64,
+}
+
+impl PerKind {
+    /// Adds to one of the two.
+    pub fn add(&mut self, kind: Kind, n: u64) {
+        match kind {
+            Kind::Audio => self.audio += n,
+            Kind::Video => self.video += n,
+        }
+    }
+
+    /// Their sum.
+    pub fn total(&self) -> u64 {
+        self.audio + self.video
+    }
+}
+
+/// Why something that arrived was thrown away. Every drop has one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DropReason {
+    /// Addressed to a session that is not (any longer) here.
+    UnknownSession,
+    /// Not STUN, and from an address that no ICE check of the session has validated.
+    UnvalidatedSource,
+    /// A STUN message whose user fragment or integrity is wrong.
+    StunIntegrity,
+    /// The datagram is none of STUN, DTLS, RTP or RTCP (RFC 7983).
+    Unrecognized,
+    /// DTLS that its state machine refused.
+    Dtls,
+    /// RTCP whose authentication failed or that was replayed.
+    RtcpAuthentication,
+    /// RTCP that could not be parsed.
+    RtcpMalformed,
+    /// RTP larger than can be forwarded within the MTU.
+    Oversized,
+    /// RTP of a session that sends faster than it may.
+    IngressLimit,
+    /// Video before the first keyframe of a binding.
+    AwaitingKeyframe,
+    /// A packet older than the point at which its slot switched source.
+    BeforeSwitch,
+    /// A codec that the subscriber did not negotiate.
+    CodecMismatch,
+    /// Media for a subscriber whose transport is not up yet.
+    NotConnected,
+    /// A retransmission over the limit, or of a packet that history no longer holds.
+    RtxLimit,
+    /// A packet that its slot has forwarded already.
+    Duplicate,
+}
+
+impl DropReason {
+    /// The label that metrics carry.
+    pub fn label(self) -> &'static str {
+        match self {
+            DropReason::UnknownSession => "unknown_session",
+            DropReason::UnvalidatedSource => "unvalidated_source",
+            DropReason::StunIntegrity => "stun_integrity",
+            DropReason::Unrecognized => "unrecognized",
+            DropReason::Dtls => "dtls",
+            DropReason::RtcpAuthentication => "rtcp_authentication",
+            DropReason::RtcpMalformed => "rtcp_malformed",
+            DropReason::Oversized => "oversized",
+            DropReason::IngressLimit => "ingress_limit",
+            DropReason::AwaitingKeyframe => "awaiting_keyframe",
+            DropReason::BeforeSwitch => "before_switch",
+            DropReason::CodecMismatch => "codec_mismatch",
+            DropReason::NotConnected => "not_connected",
+            DropReason::RtxLimit => "rtx_limit",
+            DropReason::Duplicate => "duplicate",
+        }
+    }
+
+    /// Every reason there is, so that each is exported from the start.
+    pub const ALL: [DropReason; 15] = [
+        DropReason::UnknownSession,
+        DropReason::UnvalidatedSource,
+        DropReason::StunIntegrity,
+        DropReason::Unrecognized,
+        DropReason::Dtls,
+        DropReason::RtcpAuthentication,
+        DropReason::RtcpMalformed,
+        DropReason::Oversized,
+        DropReason::IngressLimit,
+        DropReason::AwaitingKeyframe,
+        DropReason::BeforeSwitch,
+        DropReason::CodecMismatch,
+        DropReason::NotConnected,
+        DropReason::RtxLimit,
+        DropReason::Duplicate,
+    ];
+}
+
+/// Upper bounds of the buckets of every [`Histogram`], in microseconds; the last is open.
+///
+/// Three a decade from 100 µs (a good forward delay) to 10 s (a join that gave up).
+pub const BUCKETS_US: [u64; 16] = [
+    100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000,
+    1_000_000, 2_000_000, 5_000_000, 10_000_000,
+];
+
+/// How long something took, counted in fixed buckets.
+#[derive(Clone, Debug, Default)]
+pub struct Histogram {
+    /// Observations per bucket of [`BUCKETS_US`], not cumulative; the last holds the rest.
+    pub buckets: [u64; BUCKETS_US.len() + 1],
+    /// Sum of all observations, in microseconds.
+    pub sum_us: u64,
+}
+
+impl Histogram {
+    /// Counts `n` observations of the same duration.
+    pub fn observe(&mut self, took: Duration, n: u64) {
+        let us = took.as_micros() as u64;
+        let bucket = BUCKETS_US.partition_point(|&bound| bound < us);
+        self.buckets[bucket] += n;
+        self.sum_us += us * n;
+    }
+
+    /// How many observations there were.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// Adds another shard's observations.
+    pub fn merge(&mut self, other: &Histogram) {
+        for (mine, theirs) in self.buckets.iter_mut().zip(other.buckets) {
+            *mine += theirs;
+        }
+        self.sum_us += other.sum_us;
+    }
+}
+
+impl Counters {
+    /// Counts one thing thrown away.
+    pub fn drop(&mut self, reason: DropReason) {
+        *self.drops.entry(reason).or_default() += 1;
+    }
+}

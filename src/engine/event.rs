@@ -1,0 +1,161 @@
+//! What a room tells its sessions.
+//!
+//! Each session sees its own numbered stream of changes; a [`Snapshot`] is the sum of all
+//! changes up to its version. The JSON form of these types is the wire form (`docs/http.md`).
+
+use serde::Serialize;
+
+use super::command::Binding;
+use super::ids::{ParticipantId, RoomId, SessionId, TrackId};
+
+/// A change that one session is to hear of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionEvent {
+    /// Who hears it.
+    pub session: SessionId,
+    /// Its number in that session's stream: one more than the one before.
+    pub version: u64,
+    /// What changed.
+    pub change: Change,
+}
+
+/// What changed in a room. The name of an event on the wire is [`Change::name`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Change {
+    /// Somebody came, or changed their name.
+    Participant(ParticipantInfo),
+    /// Somebody went.
+    ParticipantLeft {
+        /// Who.
+        id: ParticipantId,
+    },
+    /// A track was published, or its muted state changed.
+    Track(TrackInfo),
+    /// A track is no more.
+    TrackEnded {
+        /// Which.
+        id: TrackId,
+    },
+    /// A slot shows something else from now on.
+    Binding(Binding),
+    /// Somebody else is the active speaker.
+    Speaker {
+        /// Who; nobody after a long silence.
+        participant: Option<ParticipantId>,
+    },
+    /// The server is going away: join again, elsewhere if it says so.
+    Reconnect {
+        /// Where, if not here.
+        url: Option<String>,
+    },
+    /// The session is over; no event follows.
+    Closed {
+        /// Why.
+        reason: CloseReason,
+    },
+}
+
+impl Change {
+    /// The event's name on the wire.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Change::Participant(_) => "participant",
+            Change::ParticipantLeft { .. } => "participant-left",
+            Change::Track(_) => "track",
+            Change::TrackEnded { .. } => "track-ended",
+            Change::Binding(_) => "binding",
+            Change::Speaker { .. } => "speaker",
+            Change::Reconnect { .. } => "reconnect",
+            Change::Closed { .. } => "closed",
+        }
+    }
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CloseReason {
+    /// The client left (`DELETE`).
+    Left,
+    /// The client closed DTLS.
+    ClosedByPeer,
+    /// No consent any more: the client vanished (RFC 7675).
+    Vanished,
+    /// ICE and DTLS did not complete in time.
+    NeverConnected,
+    /// Another session continues this one.
+    Resumed,
+    /// The server shut down.
+    Shutdown,
+    /// The engine failed in this session; others are not affected.
+    Failed,
+}
+
+/// Somebody in a room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ParticipantInfo {
+    /// Who.
+    pub id: ParticipantId,
+    /// What the others see.
+    pub name: Option<String>,
+}
+
+/// A published track.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TrackInfo {
+    /// Which.
+    pub id: TrackId,
+    /// Who publishes it.
+    pub participant: ParticipantId,
+    /// Audio or video.
+    pub kind: Kind,
+    /// What it shows.
+    pub source: Source,
+    /// Whether its publisher has muted it (microphone) or switched it off (camera).
+    pub muted: bool,
+}
+
+/// Audio or video.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Sound.
+    Audio,
+    /// Pictures.
+    Video,
+}
+
+/// Where a track comes from, by the offer's `a=content` (RFC 4796) and kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// Audio, unless told otherwise.
+    Microphone,
+    /// Video, unless told otherwise.
+    Camera,
+    /// Video with `a=content:slides`.
+    Screen,
+    /// Audio with `a=content:slides`.
+    ScreenAudio,
+}
+
+/// A room as one session sees it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Snapshot {
+    /// The version that it stands for; the next event has one more.
+    #[serde(rename = "v")]
+    pub version: u64,
+    /// The room.
+    pub room: RoomId,
+    /// Who this session is.
+    pub me: ParticipantId,
+    /// Everybody in the room, this session included.
+    pub participants: Vec<ParticipantInfo>,
+    /// Every track in the room, its own included.
+    pub tracks: Vec<TrackInfo>,
+    /// What its slots show.
+    pub bindings: Vec<Binding>,
+    /// The active speaker.
+    pub speaker: Option<ParticipantId>,
+}

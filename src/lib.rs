@@ -1,0 +1,3 @@
+//! Plenum, a selective forwarding unit: a media server that hosts conference rooms.
+
+pub mod engine;

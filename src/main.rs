@@ -1,0 +1,2 @@
+//! Starts and stops the server.
+fn main() {}
