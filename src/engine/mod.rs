@@ -14,6 +14,7 @@ pub mod command;
 pub mod counters;
 pub mod event;
 pub mod ids;
+pub mod sdp;
 pub mod ufrag;
 
 use std::net::{IpAddr, SocketAddr};

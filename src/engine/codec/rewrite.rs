@@ -200,7 +200,7 @@ mod tests {
             packet.push(low);
             match self.codec {
                 Codec::Vp8 => {
-                    packet.extend([self.tl0, temporal << 6 | self.key_idx, u8::from(!key)])
+                    packet.extend([self.tl0, temporal << 6 | self.key_idx, u8::from(!key)]);
                 }
                 _ => packet.extend([temporal << 5, self.tl0, 0xaa]),
             }
