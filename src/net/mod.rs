@@ -1,0 +1,20 @@
+//! Moves datagrams: one UDP socket on one port carries the media of everybody.
+//!
+//! * [`MediaSocket`] is that socket; its [`Receiver`] takes datagrams in, in batches, and each
+//!   [`Sender`] (one per thread that sends) gives them out, in batches.
+//! * [`NetCounters`] counts what came, what went, and what was dropped for which reason.
+//!
+//! Nothing here has heard of rooms or sessions: whose a datagram is, is a key of any type.
+
+pub mod counters;
+#[cfg(test)]
+mod loopback_tests;
+mod receive;
+mod send;
+mod socket;
+mod sys;
+
+pub use counters::{DropReason, NetCounters, SendError};
+pub use receive::{Received, Receiver, Stop, Stopper};
+pub use send::Sender;
+pub use socket::{BufferSizes, MediaSocket};
