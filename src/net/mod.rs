@@ -2,11 +2,14 @@
 //!
 //! * [`MediaSocket`] is that socket; its [`Receiver`] takes datagrams in, in batches, and each
 //!   [`Sender`] (one per thread that sends) gives them out, in batches.
+//! * [`Demux`] says whose a datagram is, by its ICE user fragment or by the [`AddressTable`].
 //! * [`NetCounters`] counts what came, what went, and what was dropped for which reason.
 //!
 //! Nothing here has heard of rooms or sessions: whose a datagram is, is a key of any type.
 
+pub mod addresses;
 pub mod counters;
+pub mod demux;
 #[cfg(test)]
 mod loopback_tests;
 mod receive;
@@ -14,7 +17,16 @@ mod send;
 mod socket;
 mod sys;
 
+pub use addresses::{AddressTable, Learned};
 pub use counters::{DropReason, NetCounters, SendError};
+pub use demux::Demux;
 pub use receive::{Received, Receiver, Stop, Stopper};
 pub use send::Sender;
 pub use socket::{BufferSizes, MediaSocket};
+
+/// A moment for tests to count from.
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests have to start somewhere")]
+fn some_moment() -> std::time::Instant {
+    std::time::Instant::now()
+}
