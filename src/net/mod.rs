@@ -4,12 +4,14 @@
 //!   [`Sender`] (one per thread that sends) gives them out, in batches.
 //! * [`Demux`] says whose a datagram is, by its ICE user fragment or by the [`AddressTable`].
 //! * [`NetCounters`] counts what came, what went, and what was dropped for which reason.
+//! * [`interfaces`] decides which addresses clients are told to send to.
 //!
 //! Nothing here has heard of rooms or sessions: whose a datagram is, is a key of any type.
 
 pub mod addresses;
 pub mod counters;
 pub mod demux;
+pub mod interfaces;
 #[cfg(test)]
 mod loopback_tests;
 mod receive;
