@@ -16,6 +16,7 @@ pub mod interfaces;
 mod loopback_tests;
 mod receive;
 mod send;
+mod settings;
 mod socket;
 mod sys;
 
@@ -24,6 +25,7 @@ pub use counters::{DropReason, NetCounters, SendError};
 pub use demux::Demux;
 pub use receive::{Received, Receiver, Stop, Stopper};
 pub use send::Sender;
+pub use settings::{DEFAULT_PORT, Settings};
 pub use socket::{BufferSizes, MediaSocket};
 
 /// A moment for tests to count from.

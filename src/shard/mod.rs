@@ -11,6 +11,7 @@ mod batch;
 mod clock;
 mod inbound;
 mod load;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -36,6 +37,7 @@ use crate::net::{AddressTable, Demux, MediaSocket, Stop, Stopper};
 use batch::Batch;
 use inbound::{Inbound, Outlet};
 pub use load::Load;
+pub use settings::Settings;
 use worker::{Mail, Wiring, Worker};
 
 /// Commands that wait for one shard.
