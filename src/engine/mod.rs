@@ -13,6 +13,7 @@ pub mod command;
 pub mod counters;
 pub mod event;
 pub mod ids;
+pub mod srtp;
 pub mod ufrag;
 
 use std::net::{IpAddr, SocketAddr};
