@@ -8,7 +8,9 @@ use aws_lc_rs::hmac;
 
 use super::apply_counter_mode;
 use super::replay::ReplayGuard;
-use super::{CipherKind, FIRST_RTCP_INDEX, RtcpOpener, RtcpSealer, RtpSealer, SessionCipher};
+use super::{
+    CipherKind, CounterModeKeys, FIRST_RTCP_INDEX, RtcpOpener, RtcpSealer, RtpSealer, SessionCipher,
+};
 
 /// The longest master key, of AES-256.
 const MAX_KEY_LEN: usize = 32;
@@ -201,12 +203,12 @@ impl SessionCipher {
         let kind = match profile {
             Profile::AeadAes128Gcm => gcm(&AES_128_GCM),
             Profile::AeadAes256Gcm => gcm(&AES_256_GCM),
-            Profile::Aes128CmHmacSha1_80 => CipherKind::CounterMode {
-                key: UnboundCipherKey::new(&AES_128, key)
+            Profile::Aes128CmHmacSha1_80 => CipherKind::CounterMode(Box::new(CounterModeKeys {
+                encryption: UnboundCipherKey::new(&AES_128, key)
                     .and_then(EncryptingKey::ctr)
                     .expect("the key is as long as it must be"),
                 authentication: hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, authentication),
-            },
+            })),
         };
         let salt = salt
             .iter()

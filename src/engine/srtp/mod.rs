@@ -97,13 +97,14 @@ impl RtpSealer {
                 let tag = gcm_seal(key, nonce, header, payload);
                 arena.extend_from_slice(&tag);
             }
-            CipherKind::CounterMode {
-                key,
-                authentication,
-            } => {
-                apply_counter_mode(key, self.cipher.counter_block(ssrc, index), payload);
+            CipherKind::CounterMode(keys) => {
+                apply_counter_mode(
+                    &keys.encryption,
+                    self.cipher.counter_block(ssrc, index),
+                    payload,
+                );
                 let roc = (index >> 16) as u32;
-                let tag = hmac_tag(authentication, &[packet, &roc.to_be_bytes()]);
+                let tag = hmac_tag(&keys.authentication, &[packet, &roc.to_be_bytes()]);
                 arena.extend_from_slice(&tag);
             }
         }
@@ -166,14 +167,11 @@ fn seal_rtcp(cipher: &SessionCipher, arena: &mut Vec<u8>, start: usize, index: u
             arena.extend_from_slice(&tag);
             arena.extend_from_slice(&trailer);
         }
-        CipherKind::CounterMode {
-            key,
-            authentication,
-        } => {
+        CipherKind::CounterMode(keys) => {
             let block = cipher.counter_block(ssrc, u64::from(index));
-            apply_counter_mode(key, block, body);
+            apply_counter_mode(&keys.encryption, block, body);
             arena.extend_from_slice(&trailer);
-            let tag = hmac_tag(authentication, &[&arena[start..]]);
+            let tag = hmac_tag(&keys.authentication, &[&arena[start..]]);
             arena.extend_from_slice(&tag);
         }
     }
@@ -252,7 +250,7 @@ impl<'a> SealedRtcp<'a> {
         // RFC 7714 §9.3 puts the index after the tag, RFC 3711 §3.4 the tag after the index.
         let (trailer_at, tag_at) = match cipher.kind {
             CipherKind::Gcm(_) => (body_end + tag_len, body_end),
-            CipherKind::CounterMode { .. } => (body_end, body_end + RTCP_INDEX_LEN),
+            CipherKind::CounterMode(_) => (body_end, body_end + RTCP_INDEX_LEN),
         };
         let trailer = be_u32(&datagram[trailer_at..trailer_at + RTCP_INDEX_LEN]);
         if trailer & RTCP_ENCRYPTED == 0 {
@@ -281,16 +279,17 @@ impl<'a> SealedRtcp<'a> {
                 key.open_separate_gather(nonce, aad, self.body, self.tag, plaintext)
                     .map_err(|_| OpenError::Forged)
             }
-            CipherKind::CounterMode {
-                key,
-                authentication,
-            } => {
-                let expected = hmac_tag(authentication, &[self.authenticated]);
+            CipherKind::CounterMode(keys) => {
+                let expected = hmac_tag(&keys.authentication, &[self.authenticated]);
                 if !bool::from(expected.ct_eq(self.tag)) {
                     return Err(OpenError::Forged);
                 }
                 plaintext.copy_from_slice(self.body);
-                apply_counter_mode(key, cipher.counter_block(self.ssrc, index), plaintext);
+                apply_counter_mode(
+                    &keys.encryption,
+                    cipher.counter_block(self.ssrc, index),
+                    plaintext,
+                );
                 Ok(())
             }
         }
@@ -307,10 +306,13 @@ struct SessionCipher {
 
 enum CipherKind {
     Gcm(LessSafeKey),
-    CounterMode {
-        key: EncryptingKey,
-        authentication: hmac::Key,
-    },
+    /// Boxed: these keys are expanded in place, to more than a kilobyte.
+    CounterMode(Box<CounterModeKeys>),
+}
+
+struct CounterModeKeys {
+    encryption: EncryptingKey,
+    authentication: hmac::Key,
 }
 
 impl std::fmt::Debug for CipherKind {
@@ -318,7 +320,7 @@ impl std::fmt::Debug for CipherKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Gcm(_) => "Gcm",
-            Self::CounterMode { .. } => "CounterMode",
+            Self::CounterMode(_) => "CounterMode",
         })
     }
 }
@@ -327,7 +329,7 @@ impl SessionCipher {
     fn tag_len(&self) -> usize {
         match self.kind {
             CipherKind::Gcm(_) => GCM_TAG_LEN,
-            CipherKind::CounterMode { .. } => HMAC_TAG_LEN,
+            CipherKind::CounterMode(_) => HMAC_TAG_LEN,
         }
     }
 
