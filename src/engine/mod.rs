@@ -11,6 +11,7 @@
 
 pub mod command;
 pub mod counters;
+pub mod dtls;
 pub mod event;
 pub mod ids;
 pub mod srtp;
