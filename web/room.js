@@ -37,8 +37,9 @@ const FINAL_REASONS = new Set(['left', 'resumed']);
 
 /**
  * Events: `state` (detail: RoomState), `health` (detail: whether the media path works), `over`
- * (detail: reason), `local` (our tracks changed), and the server's own, after they took effect
- * in `roster`: `snapshot`, `participant`, `participant-left`, `track`, `track-ended`, `binding`, `speaker`.
+ * (detail: reason), `local` (our tracks changed), `arrived` and `departed` (detail: Participant), and
+ * the server's own, after they took effect in `roster`: `snapshot`, `participant`,
+ * `participant-left`, `track`, `track-ended`, `binding`, `speaker`.
  */
 export class Room extends EventTarget {
   roster = new Roster();
@@ -203,7 +204,10 @@ export class Room extends EventTarget {
 
   /** @param {{name: string, data: any}} message */
   #handle({ name, data }) {
+    const known = this.roster.participants.get(data.id);
     this.roster.apply(name, data);
+    if (name === 'participant' && !known && data.id !== this.roster.me) this.#emit('arrived', data);
+    if (name === 'participant-left' && known) this.#emit('departed', known);
     if (name === 'closed') {
       this.#connection?.close({ tellServer: false });
       if (FINAL_REASONS.has(data.reason)) this.#end(data.reason);
