@@ -83,14 +83,13 @@ export class RoomConnection extends EventTarget {
   }
 
   /**
-   * The slots of a kind, by MID.
+   * The slots of a kind that the server knows, by MID.
    *
    * @param {'audio' | 'video'} kind
    */
   mids(kind) {
-    return this.#slots
-      .filter(slot => slot.receiver.track.kind === kind && slot.mid)
-      .map(slot => slot.mid ?? '');
+    const answered = this.#slots.filter(slot => slot.currentDirection !== null);
+    return answered.filter(slot => slot.receiver.track.kind === kind).map(slot => slot.mid ?? '');
   }
 
   /**

@@ -55,8 +55,14 @@ export class Room extends EventTarget {
   #backoff = new Backoff();
   /** @type {Wish[]} */
   #wishes = [];
-  /** @type {Map<string, string>} slot to track, as last asked for */
-  #assigned = new Map();
+  /**
+   * Slot to track, as last asked for. Null until the first snapshot of a connection: what the
+   * server has chosen by then is kept as far as it is wanted, so that pictures that are already
+   * on their way are not turned away.
+   *
+   * @type {Map<string, string> | null}
+   */
+  #assigned = null;
   #wishTimer = 0;
   #sentWish = '';
   #isGrowing = false;
@@ -176,7 +182,7 @@ export class Room extends EventTarget {
   async #connect() {
     const connection = new RoomConnection();
     this.#connection = connection;
-    this.#assigned.clear();
+    this.#assigned = null;
     this.#sentWish = '';
     connection.addEventListener('message', event => {
       if (connection === this.#connection) this.#handle(/** @type {CustomEvent} */ (event).detail);
@@ -198,7 +204,6 @@ export class Room extends EventTarget {
     this.#resume = connection.session?.id ?? '';
     this.#backoff.reset();
     this.#setState('joined');
-    this.#sendWishes();
     connection.tellMuted(this.local.values());
   }
 
@@ -206,6 +211,7 @@ export class Room extends EventTarget {
   #handle({ name, data }) {
     const known = this.roster.participants.get(data.id);
     this.roster.apply(name, data);
+    if (name === 'snapshot') this.#assigned = this.roster.boundTracks;
     if (name === 'participant' && !known && data.id !== this.roster.me) this.#emit('arrived', data);
     if (name === 'participant-left' && known) this.#emit('departed', known);
     if (name === 'closed') {
@@ -250,7 +256,7 @@ export class Room extends EventTarget {
 
   async #sendWishes() {
     const connection = this.#connection;
-    if (!connection || this.state !== 'joined') return;
+    if (!connection || !this.#assigned || this.state !== 'joined') return;
     const mids = connection.mids('video');
     const assigned = assignSlots(this.#wishes, mids, this.#assigned);
     this.#assigned = new Map([...assigned].map(([mid, wish]) => [mid, wish.track]));

@@ -86,6 +86,12 @@ export class Roster {
     return null;
   }
 
+  /** What each slot shows: slot to track. */
+  get boundTracks() {
+    const bound = [...this.bindings.values()];
+    return new Map(bound.flatMap(({ mid, track }) => (track ? [[mid, track]] : [])));
+  }
+
   /** @param {any} snapshot */
   #replace(snapshot) {
     /** @param {{id: string}[]} list @returns {Map<string, any>} */

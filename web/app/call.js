@@ -153,7 +153,7 @@ export class Call {
     };
   }
 
-  /** @param {Pick<import('./shortcuts.js').Actions, 'fullScreen' | 'stats'>} actions */
+  /** @param {Pick<import('./shortcuts.js').Actions, 'layout' | 'fullScreen' | 'stats'>} actions */
   #menus(actions) {
     const media = this.#media;
     const text = strings.bar;
@@ -175,6 +175,7 @@ export class Call {
     const more = menu(
       text.more,
       menuItem({ icon: 'link', label: strings.invite.copy, onclick: () => copyInvite(this.#roomName) }),
+      menuItem({ icon: 'focus', label: text.otherLayout, class: 'menu-layout', onclick: actions.layout }),
       canFill && menuItem({ icon: 'full', label: text.fullScreen, key: 'F', onclick: actions.fullScreen }),
       PictureInPicture.isSupported &&
         menuItem({ icon: 'pip', label: text.pip, onclick: () => this.#togglePip() }),

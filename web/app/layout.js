@@ -11,9 +11,13 @@ const GAP = 10;
 const NARROWEST = 150;
 const LOWEST = 96;
 /** More than this on one page is a crowd, not faces. The room has as many slots. */
-const MOST_TILES = 25;
-/** Shapes of a tile, width by height: from nearly square to a camera's own. */
-const SLIMMEST = 0.8;
+export const MOST_TILES = 25;
+/**
+ * Shapes of a tile, width by height, from nearly square to a camera's own. In an upright window
+ * tiles may be slimmer: faces stay in the middle, and what is cut off is wall.
+ */
+const SLIMMEST = 1.15;
+const SLIMMEST_UPRIGHT = 0.8;
 const WIDEST = 16 / 9;
 /** One picture alone may be as tall as a telephone is. */
 const SLIMMEST_ALONE = 0.5;
@@ -74,17 +78,16 @@ export function focusLayout(width, height, count, isScreen) {
 }
 
 /**
- * A small picture in the corner: oneself, opposite one other.
+ * A small picture in the corner of a large one: oneself, opposite one other.
  *
- * @param {number} width
- * @param {number} height
+ * @param {Box} large
  * @returns {Box}
  */
-export function cornerBox(width, height) {
+export function cornerBox({ x, y, width, height }) {
   const isUpright = height > width;
   const w = isUpright ? Math.min(112, width * 0.3) : Math.max(150, Math.min(240, width * 0.2));
   const h = isUpright ? w * 1.33 : w / WIDEST;
-  return { x: width - w - 14, y: height - h - 14, width: w, height: h };
+  return { x: x + width - w - 14, y: y + height - h - 14, width: w, height: h };
 }
 
 /**
@@ -111,7 +114,8 @@ function fitting(width, height) {
 function cell(width, height, columns, rows, count) {
   const w = Math.max(1, (width - GAP * (columns - 1)) / columns);
   const h = Math.max(1, (height - GAP * (rows - 1)) / rows);
-  const slimmest = count === 1 ? SLIMMEST_ALONE : SLIMMEST;
+  const most = width > height ? SLIMMEST : SLIMMEST_UPRIGHT;
+  const slimmest = count === 1 ? SLIMMEST_ALONE : most;
   return { width: Math.min(w, h * WIDEST), height: Math.min(h, w / slimmest) };
 }
 

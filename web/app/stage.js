@@ -3,7 +3,7 @@
 
 import { strings } from '../strings.js';
 import { h, iconButton } from './dom.js';
-import { cornerBox, focusLayout, gridLayout } from './layout.js';
+import { cornerBox, focusLayout, gridLayout, MOST_TILES } from './layout.js';
 import { say } from './notices.js';
 import { SeatOrder } from './seats.js';
 import { Tile } from './tile.js';
@@ -20,6 +20,8 @@ const text = strings.stage;
 const PRIORITY = { main: 220, speaker: 170, other: 128 };
 /** Sizes are asked for in steps, so that dragging a window's edge asks for few. */
 const SIZE_STEP = 40;
+/** How long the buttons of tiles stay after a tap: enough to aim at one. */
+const TOUCHED_MS = 3000;
 
 /** The stage; `show` says what is visible, most wanted first. */
 export class Stage {
@@ -49,7 +51,8 @@ export class Stage {
   #seats = [];
   #page = 0;
   #pages = 1;
-  #perPage = 1;
+  /** As many as there can be, until the first drawing says how many fit. */
+  #perPage = MOST_TILES;
   /** @type {string | null} */
   #speaker = null;
   /** @type {string | null} the last one who spoke and is not ourselves */
@@ -60,6 +63,7 @@ export class Stage {
   #layout = 'grid';
   /** @type {'grid' | 'focus'} what to return to when nobody shares a screen any more */
   #layoutBefore = 'grid';
+  #touchTimer = 0;
   #mediaOf;
   #show;
   #observer = new ResizeObserver(() => this.draw());
@@ -75,6 +79,9 @@ export class Stage {
     this.#show = show;
     this.onLayout = onLayout;
     this.#observer.observe(this.#area);
+    this.#area.addEventListener('pointerup', ({ pointerType }) => {
+      if (pointerType === 'touch') this.#touched();
+    });
   }
 
   get layout() {
@@ -195,11 +202,11 @@ export class Stage {
     const others = this.#seats.filter(({ key }) => key !== 'self');
     const self = this.#seats.find(({ key }) => key === 'self');
     if (self && others.length === 1) {
-      this.#paginate(1, 1);
+      this.#paginate(1, MOST_TILES);
       const { boxes } = gridLayout(width, height, 1);
       return new Map([
         [others[0].key, boxes[0]],
-        [self.key, cornerBox(width, height)],
+        [self.key, cornerBox(boxes[0])],
       ]);
     }
     const { perPage } = gridLayout(width, height, this.#seats.length);
@@ -261,11 +268,19 @@ export class Stage {
     tile.place(box);
     tile.update(seat, {
       track: this.#mediaOf(seat),
-      isSpeaking: seat.participant === this.#speaker,
+      // Opposite one other there is no question who speaks.
+      isSpeaking: seat.participant === this.#speaker && this.#seats.length > 2,
       isPinned: seat.key === this.#pinned,
       isMain,
       isCorner,
     });
+  }
+
+  /** Shows the tiles' buttons for a while, where no pointer can hover. */
+  #touched() {
+    clearTimeout(this.#touchTimer);
+    this.element.classList.add('is-touched');
+    this.#touchTimer = setTimeout(() => this.element.classList.remove('is-touched'), TOUCHED_MS);
   }
 
   /** @param {string} key */
@@ -281,6 +296,7 @@ export class Stage {
 
   #drawPager() {
     this.#pager.hidden = this.#pages === 1;
+    this.element.classList.toggle('has-pages', this.#pages > 1);
     this.#previous.disabled = this.#page === 0;
     this.#next.disabled = this.#page === this.#pages - 1;
     this.#pageText.textContent = `${this.#page + 1} / ${this.#pages}`;

@@ -42,7 +42,12 @@ export class Toolbar {
     this.#mic = iconButton({ icon: 'mic', label: '', class: 'bar-button', onclick: actions.microphone });
     this.#camera = iconButton({ icon: 'camera', label: '', class: 'bar-button', onclick: actions.camera });
     this.#share = iconButton({ icon: 'screen', label: '', class: 'bar-button', onclick: actions.share });
-    this.#layout = iconButton({ icon: 'focus', label: '', class: 'bar-button', onclick: actions.layout });
+    this.#layout = iconButton({
+      icon: 'focus',
+      label: '',
+      class: 'bar-button bar-layout',
+      onclick: actions.layout,
+    });
     this.#people = iconButton({ icon: 'people', label: '', class: 'bar-button', onclick: actions.people });
     this.#people.append(this.#count);
     const leave = h(
@@ -165,14 +170,14 @@ export const menu = (label, ...children) =>
 /**
  * A line of a menu; the menu closes after it.
  *
- * @param {{icon: string, label: string, key?: string, onclick: () => void}} options
+ * @param {{icon: string, label: string, key?: string, class?: string, onclick: () => void}} options
  */
-export function menuItem({ icon: name, label, key, onclick }) {
+export function menuItem({ icon: name, label, key, class: classes = '', onclick }) {
   const item = h(
     'button',
     {
       type: 'button',
-      class: 'menu-item',
+      class: `menu-item ${classes}`,
       onclick: () => {
         /** @type {HTMLElement | null} */ (item.closest('[popover]'))?.hidePopover();
         onclick();
