@@ -53,8 +53,8 @@ export class Room extends EventTarget {
   #connection = null;
   #resume = '';
   #backoff = new Backoff();
-  /** @type {Wish[]} */
-  #wishes = [];
+  /** @type {Wish[] | null} null for as long as the server is to choose */
+  #wishes = null;
   /**
    * Slot to track, as last asked for. Null until the first snapshot of a connection: what the
    * server has chosen by then is kept as far as it is wanted, so that pictures that are already
@@ -152,7 +152,8 @@ export class Room extends EventTarget {
   }
 
   /**
-   * Says what is on screen, the most wanted first. All else is not sent to us.
+   * Says what is on screen, the most wanted first; from then on all else is not sent to us.
+   * Without this, the server chooses.
    *
    * @param {Wish[]} wishes
    */
@@ -169,7 +170,8 @@ export class Room extends EventTarget {
    */
   media(track) {
     const mid = this.roster.slotOf(track);
-    return mid === null ? null : (this.#connection?.slotTrack(mid) ?? null);
+    if (mid === null || !this.#connection || this.#connection.isOver) return null;
+    return this.#connection.slotTrack(mid);
   }
 
   /** What the audio slots receive: to be played, all of it. */
@@ -193,7 +195,7 @@ export class Room extends EventTarget {
     connection.addEventListener('health', event => {
       this.#emit('health', /** @type {CustomEvent} */ (event).detail);
     });
-    const slots = { ...FIRST_SLOTS, video: this.#slotsFor(this.#wishes.length) };
+    const slots = { ...FIRST_SLOTS, video: this.#slotsFor(this.#wishes?.length ?? 0) };
     const options = { ...this.#options, ...(this.#resume && { resume: this.#resume }) };
     try {
       await connection.open(this.#door, options, this.local.values(), slots);
@@ -211,7 +213,10 @@ export class Room extends EventTarget {
   #handle({ name, data }) {
     const known = this.roster.participants.get(data.id);
     this.roster.apply(name, data);
-    if (name === 'snapshot') this.#assigned = this.roster.boundTracks;
+    if (name === 'snapshot') {
+      this.#assigned = this.roster.boundTracks;
+      if (this.#wishes) this.want(this.#wishes);
+    }
     if (name === 'participant' && !known && data.id !== this.roster.me) this.#emit('arrived', data);
     if (name === 'participant-left' && known) this.#emit('departed', known);
     if (name === 'closed') {
@@ -256,7 +261,7 @@ export class Room extends EventTarget {
 
   async #sendWishes() {
     const connection = this.#connection;
-    if (!connection || !this.#assigned || this.state !== 'joined') return;
+    if (!connection || !this.#wishes || !this.#assigned || this.state !== 'joined') return;
     const mids = connection.mids('video');
     const assigned = assignSlots(this.#wishes, mids, this.#assigned);
     this.#assigned = new Map([...assigned].map(([mid, wish]) => [mid, wish.track]));
@@ -278,7 +283,7 @@ export class Room extends EventTarget {
     this.#isGrowing = true;
     try {
       await connection.grow(count);
-      this.want(this.#wishes);
+      await this.#sendWishes();
     } catch {
       // The server takes no more; the page goes on with the slots it has.
     }

@@ -270,8 +270,8 @@ export class Call {
       showBanner(null);
       note(strings.notice.back);
       this.#voices.play(this.#room.voices);
-      this.#changed();
     }
+    this.#changed();
   }
 
   /** @param {boolean} isWell */
@@ -305,7 +305,9 @@ export class Call {
   }
 
   #togglePeople() {
-    this.#people.toggle(!this.#people.isOpen);
+    const isOpen = !this.#people.isOpen;
+    this.#people.toggle(isOpen);
+    if (!isOpen) this.#toolbar.focusPeople();
     this.#changed();
   }
 

@@ -11,7 +11,8 @@ const text = strings.people;
 /**
  * @typedef {object} Row
  * @property {string} id
- * @property {string} name
+ * @property {string} name as shown
+ * @property {string} initials
  * @property {boolean | null} mic null if there is none
  * @property {boolean} camera
  * @property {boolean} sharing
@@ -23,16 +24,16 @@ export class People {
   #list = h('ul', { class: 'people-list' });
   #watching = h('ul', { class: 'people-list' });
   #watchingHeading = h('h3', {}, text.watching);
-  #heading = h('h2', { id: newId() });
-  #close;
+  // Focus goes here when the panel opens: what is read out then is how many people there are.
+  #heading = h('h2', { id: newId(), tabIndex: -1 });
 
   /** @param {{close: () => void, invite: HTMLElement}} options */
   constructor({ close, invite }) {
-    this.#close = iconButton({ icon: 'close', label: text.close, onclick: close });
+    const closeButton = iconButton({ icon: 'close', label: text.close, onclick: close });
     this.element = h(
       'aside',
       { class: 'panel', 'aria-labelledby': this.#heading.id, hidden: true },
-      h('header', { class: 'panel-header' }, this.#heading, this.#close),
+      h('header', { class: 'panel-header' }, this.#heading, closeButton),
       h('div', { class: 'panel-body' }, this.#list, this.#watchingHeading, this.#watching),
       h('footer', { class: 'panel-footer' }, invite),
     );
@@ -45,7 +46,7 @@ export class People {
   /** @param {boolean} isOpen */
   toggle(isOpen) {
     this.element.hidden = !isOpen;
-    if (isOpen) this.#close.focus();
+    if (isOpen) this.#heading.focus();
   }
 
   /**
@@ -76,6 +77,7 @@ function rowsOf({ roster, local }, ownName) {
   const own = {
     id: roster.me,
     name: ownName ? strings.stage.youSuffix(ownName) : strings.stage.you,
+    initials: initialsOf(ownName || strings.stage.you),
     mic: microphone ? Boolean(microphone.track) && !microphone.muted : null,
     camera: Boolean(local.get('camera')?.track),
     sharing: Boolean(local.get('screen')?.track),
@@ -87,6 +89,7 @@ function rowsOf({ roster, local }, ownName) {
     return {
       id,
       name: name || id,
+      initials: initialsOf(name || id),
       mic: mic ? !mic.muted : null,
       camera: Boolean(camera && !camera.muted),
       sharing: Boolean(roster.track(id, 'screen')),
@@ -97,8 +100,8 @@ function rowsOf({ roster, local }, ownName) {
 }
 
 /** @param {Row} row */
-function rowElement({ id, name, mic, camera, sharing, isSpeaking }) {
-  const avatar = h('span', { class: 'avatar', 'aria-hidden': 'true' }, initialsOf(name));
+function rowElement({ id, name, initials, mic, camera, sharing, isSpeaking }) {
+  const avatar = h('span', { class: 'avatar', 'aria-hidden': 'true' }, initials);
   avatar.dataset.hue = String(hueOf(id));
   const signs = [
     sharing && sign('screen', text.sharing),

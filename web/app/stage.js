@@ -210,8 +210,7 @@ export class Stage {
       ]);
     }
     const { perPage } = gridLayout(width, height, this.#seats.length);
-    // Oneself is last on the first page, wherever the others sit.
-    const ordered = self ? others.toSpliced(perPage - 1, 0, self) : others;
+    const ordered = withSelf(this.#seats, perPage);
     this.#paginate(ordered.length, perPage);
     const shown = ordered.slice(this.#page * perPage, (this.#page + 1) * perPage);
     // A last page that is not full has tiles of the same size as the others.
@@ -226,8 +225,11 @@ export class Stage {
    * @returns {Map<string, Box>}
    */
   #drawFocus(width, height, main) {
-    const others = this.#seats.filter(seat => seat !== main);
     const { boxes, perPage } = focusLayout(width, height, this.#seats.length, main.isScreen);
+    const others = withSelf(
+      this.#seats.filter(seat => seat !== main),
+      perPage,
+    );
     this.#paginate(others.length, Math.max(1, perPage));
     const shown = others.slice(this.#page * perPage, (this.#page + 1) * perPage);
     return new Map([main, ...shown].map((seat, index) => [seat.key, boxes[index]]));
@@ -322,6 +324,18 @@ export class Stage {
     });
     return wishes.sort((a, b) => b.priority - a.priority);
   }
+}
+
+/**
+ * Oneself is last on the first page, wherever the others sit.
+ *
+ * @param {Seat[]} seats
+ * @param {number} perPage
+ */
+function withSelf(seats, perPage) {
+  const self = seats.find(({ key }) => key === 'self');
+  const others = seats.filter(seat => seat !== self);
+  return self ? others.toSpliced(Math.max(0, perPage - 1), 0, self) : others;
 }
 
 /** @param {Seat} seat */

@@ -75,6 +75,11 @@ export class Toolbar {
     );
   }
 
+  /** Gives the focus back to the button that opened the list of people. */
+  focusPeople() {
+    this.#people.focus();
+  }
+
   /** @param {ToolbarState} state */
   update({ canSend, micOn, cameraOn, sharing, layout, people }) {
     this.#own.hidden = !canSend;
