@@ -6,8 +6,8 @@ import { chromium } from 'playwright-core';
 
 const ARGUMENTS = [
   '--use-fake-ui-for-media-stream',
-  // 20 frames a second are the default of the made-up camera.
-  '--use-fake-device-for-media-stream=fps=30',
+  // Enough to look at, and three encoders of it still fit a small machine.
+  '--use-fake-device-for-media-stream=fps=20',
   '--auto-select-desktop-capture-source=Entire screen',
   '--autoplay-policy=no-user-gesture-required',
   // Audio is played (a muted element would not decode it) and not heard.
