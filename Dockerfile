@@ -21,7 +21,7 @@ COPY LICENSE-MIT LICENSE-APACHE /usr/share/doc/plenum/
 USER plenum
 # Bash speaks enough HTTP to ask the operator's listener, and spares the image a client.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=3s --retries=3 \
-    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/9090 && printf 'GET /livez HTTP/1.0\\r\\n\\r\\n' >&3 && head -n 1 <&3 | grep -q ' 200 '"]
+    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/9080 && printf 'GET /livez HTTP/1.0\\r\\n\\r\\n' >&3 && head -n 1 <&3 | grep -q ' 200 '"]
 # SIGTERM tells every participant before the process goes.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/local/bin/plenum"]

@@ -16,9 +16,9 @@ const EXIT_TIMEOUT_MS = 10_000;
 
 /** The server's settings, by the names that its command line has for them. */
 const flags = ({ http, operator, udp }) => [
-  `--http-listen=127.0.0.1:${http}`,
-  `--operator-listen=127.0.0.1:${operator}`,
-  `--udp-listen=127.0.0.1:${udp}`,
+  `--http=127.0.0.1:${http}`,
+  `--operator=127.0.0.1:${operator}`,
+  `--udp=127.0.0.1:${udp}`,
 ];
 
 export class Server {
