@@ -46,7 +46,10 @@ describe('strangers during a call', { timeout: 120_000 }, () => {
   async function theCallGoesOnDuring(attack) {
     const before = await video();
     await attack();
-    await until('the picture moves on', async () => (await video()).framesDecoded > before.framesDecoded + 30);
+    await until(
+      'the picture moves on',
+      async () => (await video()).framesDecoded > before.framesDecoded + 30,
+    );
     const now = await video();
     assert.equal(now.packetsLost, before.packetsLost, 'packets were lost');
     assert.equal(now.freezeCount, before.freezeCount, 'the picture froze');
@@ -79,9 +82,13 @@ describe('strangers during a call', { timeout: 120_000 }, () => {
     };
     const before = await dropped();
     await theCallGoesOnDuring(() => throwAt(server.ports.udp, datagrams));
-    await until(`${datagrams.length} drops are counted as ${reasons}`, async () => {
-      return (await dropped()) >= before + datagrams.length;
-    }, 5000);
+    await until(
+      `${datagrams.length} drops are counted as ${reasons}`,
+      async () => {
+        return (await dropped()) >= before + datagrams.length;
+      },
+      5000,
+    );
   }
 
   const many = make => Array.from({ length: DATAGRAMS }, (_, n) => make(n + 1));
@@ -92,23 +99,36 @@ describe('strangers during a call', { timeout: 120_000 }, () => {
       ['unrecognized', 'unknown_address', 'malformed_stun', 'unknown_ufrag'],
     ));
 
-  test('empty datagrams', () => isDropped(many(() => Buffer.alloc(0)), ['empty']));
+  test('empty datagrams', () =>
+    isDropped(
+      many(() => Buffer.alloc(0)),
+      ['empty'],
+    ));
 
   test('a ClientHello from an address that never passed a check', () =>
     isDropped(many(clientHello), ['unknown_address']));
 
   test('media from an address that never passed a check', () =>
-    isDropped(many(ssrc => rtpPacket(ssrc)), ['unknown_address']));
+    isDropped(
+      many(ssrc => rtpPacket(ssrc)),
+      ['unknown_address'],
+    ));
 
   test('checks for a user fragment that was never given out', () =>
-    isDropped(many(n => bindingRequest(`nobody${n}:peer`, 'secret-of-nobody')), ['unknown_ufrag', 'unknown_session']));
+    isDropped(
+      many(n => bindingRequest(`nobody${n}:peer`, 'secret-of-nobody')),
+      ['unknown_ufrag', 'unknown_session'],
+    ));
 
   test('checks of a real session with a wrong password', async () => {
     const opened = await post(`${server.url}/whip/victim/eve`, publisherOffer());
     const answer = await opened.text();
     assert.equal(opened.status, 201, answer);
     const [, ufrag] = /a=ice-ufrag:(\S+)/.exec(answer);
-    await isDropped(many(() => bindingRequest(`${ufrag}:4ZcD`, 'not-the-password-at-all')), ['stun_integrity']);
+    await isDropped(
+      many(() => bindingRequest(`${ufrag}:4ZcD`, 'not-the-password-at-all')),
+      ['stun_integrity'],
+    );
     const ended = await fetch(server.url + opened.headers.get('Location'), { method: 'DELETE' });
     assert.equal(ended.status, 200);
   });

@@ -70,7 +70,10 @@ describe('a meeting of three', { timeout: 240_000 }, () => {
     }
     await ui.unmute(people.Ada);
     for (const name of others('Ada')) {
-      await until(`${name} sees that Ada speaks again`, async () => !(await ui.isMuted(ui.tile(people[name], 'Ada'))));
+      await until(
+        `${name} sees that Ada speaks again`,
+        async () => !(await ui.isMuted(ui.tile(people[name], 'Ada'))),
+      );
     }
   });
 
@@ -82,7 +85,10 @@ describe('a meeting of three', { timeout: 240_000 }, () => {
     }
     await ui.stopSharing(people.Ben);
     for (const name of others('Ben')) {
-      await until(`Ben's screen is gone for ${name}`, async () => (await ui.screenOf(people[name], 'Ben').count()) === 0);
+      await until(
+        `Ben's screen is gone for ${name}`,
+        async () => (await ui.screenOf(people[name], 'Ben').count()) === 0,
+      );
     }
     await everyoneSeesEveryone(NAMES);
   });
@@ -104,7 +110,10 @@ describe('a meeting of three', { timeout: 240_000 }, () => {
   test('who leaves is gone from the page, and the others go on', async () => {
     await ui.leave(people.Cleo);
     for (const name of ['Ada', 'Ben']) {
-      await until(`Cleo is gone for ${name}`, async () => (await ui.tile(people[name], 'Cleo').count()) === 0);
+      await until(
+        `Cleo is gone for ${name}`,
+        async () => (await ui.tile(people[name], 'Cleo').count()) === 0,
+      );
     }
     await everyoneSeesEveryone(['Ada', 'Ben']);
   });

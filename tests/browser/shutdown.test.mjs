@@ -24,7 +24,10 @@ for (const signal of ['SIGINT', 'SIGTERM']) {
     assert.equal(opened.status, 201, await opened.text());
 
     const heard = [];
-    const stream = events(`${server.url}${opened.headers.get('Location')}/events`, AbortSignal.timeout(30_000));
+    const stream = events(
+      `${server.url}${opened.headers.get('Location')}/events`,
+      AbortSignal.timeout(30_000),
+    );
     const listening = (async () => {
       for await (const event of stream) heard.push(event);
     })();
@@ -43,7 +46,9 @@ for (const signal of ['SIGINT', 'SIGTERM']) {
   });
 }
 
-test('a browser sees the end of its connection at once, and comes back to a new server', { timeout: 90_000 }, async () => {
+test('a browser sees the end of its connection at once, and comes back to a new server', {
+  timeout: 90_000,
+}, async () => {
   const server = await Server.start();
   const ada = await (await chromium.person()).open(`${pages.url}/modules.html`);
   await ada.page.waitForFunction(() => globalThis.modules);
@@ -60,7 +65,8 @@ test('a browser sees the end of its connection at once, and comes back to a new 
     ]);
   }, server.url);
   const state = () => ada.page.evaluate(() => room.state);
-  const framesSent = async () => (await ada.sent('video')).reduce((sum, stat) => sum + (stat.framesSent ?? 0), 0);
+  const framesSent = async () =>
+    (await ada.sent('video')).reduce((sum, stat) => sum + (stat.framesSent ?? 0), 0);
   await until('frames are sent', async () => (await framesSent()) > 10);
 
   const stopped = server.stop();

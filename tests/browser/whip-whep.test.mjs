@@ -53,7 +53,13 @@ describe('broadcasting by WHIP and WHEP', { timeout: 300_000 }, () => {
   const receivedBy = ({ person, session }) => person.page.evaluate(id => lab.received(id), session);
   const allLayersAreSent = async person => {
     const sent = (await person.sent('video')).filter(({ framesSent }) => framesSent > 10);
-    return sent.length === 3 && sent.map(({ rid }) => rid).sort().join('') === 'fhq';
+    return (
+      sent.length === 3 &&
+      sent
+        .map(({ rid }) => rid)
+        .sort()
+        .join('') === 'fhq'
+    );
   };
 
   test('all three layers of a camera are sent, and go on being sent', async () => {
@@ -62,7 +68,9 @@ describe('broadcasting by WHIP and WHEP', { timeout: 300_000 }, () => {
     const before = await ada.sent('video');
     await until('each layer sends on', async () => {
       const now = await ada.sent('video');
-      return now.every(({ id, framesSent }) => framesSent > before.find(stat => stat.id === id).framesSent + 20);
+      return now.every(
+        ({ id, framesSent }) => framesSent > before.find(stat => stat.id === id).framesSent + 20,
+      );
     });
   });
 
@@ -75,7 +83,10 @@ describe('broadcasting by WHIP and WHEP', { timeout: 300_000 }, () => {
       await until('frames of q, h and f are sent', () => allLayersAreSent(ada), 20_000);
 
       const bob = await viewer(path);
-      assert.ok(bob.firstFrameMs !== null && bob.firstFrameMs < FIRST_FRAME_MS, `waited ${bob.firstFrameMs} ms`);
+      assert.ok(
+        bob.firstFrameMs !== null && bob.firstFrameMs < FIRST_FRAME_MS,
+        `waited ${bob.firstFrameMs} ms`,
+      );
 
       const first = await receivedBy(bob);
       await until('a hundred more frames are decoded', async () => {
@@ -130,7 +141,10 @@ describe('broadcasting by WHIP and WHEP', { timeout: 300_000 }, () => {
       await person.page.waitForFunction(() => globalThis.modules);
     }
     await ada.page.evaluate(async url => {
-      const stream = await navigator.mediaDevices.getUserMedia({ audio: true, video: { width: 1280, height: 720 } });
+      const stream = await navigator.mediaDevices.getUserMedia({
+        audio: true,
+        video: { width: 1280, height: 720 },
+      });
       globalThis.publisher = new modules.WhipPublisher(url);
       await publisher.publish(stream);
     }, `${server.url}/whip/modules/ada`);
@@ -143,7 +157,10 @@ describe('broadcasting by WHIP and WHEP', { timeout: 300_000 }, () => {
     }, `${server.url}/whep/modules/ada`);
 
     await until('the picture moves', async () => (await bob.growing('video', 'framesDecoded', [], 50)) === 1);
-    await until('sound is heard', async () => (await bob.growing('audio', 'totalAudioEnergy', [], 1e-6)) === 1);
+    await until(
+      'sound is heard',
+      async () => (await bob.growing('audio', 'totalAudioEnergy', [], 1e-6)) === 1,
+    );
     await bob.page.evaluate(() => player.stop());
     await ada.page.evaluate(() => publisher.stop());
     const participants = async () => (await server.metrics()).sum(/^plenum_sessions$/);

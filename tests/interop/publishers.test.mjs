@@ -20,21 +20,26 @@ const FFMPEG = process.env.FFMPEG ?? 'ffmpeg';
 const gstreamer = codec => url => [PYTHON, WEBRTCBIN, url, codec];
 
 /** A keyframe every two seconds: FFmpeg offers no feedback by which one could be asked for. */
-const ffmpeg = (...more) => url => [
-  FFMPEG, '-hide_banner', '-loglevel', 'warning', '-re',
-  '-f', 'lavfi', '-i', 'testsrc2=size=640x360:rate=30',
-  '-f', 'lavfi', '-i', 'sine=frequency=440:sample_rate=48000',
-  '-c:v', 'libx264', '-profile:v', 'baseline', '-preset', 'ultrafast', '-tune', 'zerolatency',
-  '-pix_fmt', 'yuv420p', '-g', '60', '-bf', '0', '-b:v', '800k',
-  '-c:a', 'libopus', '-ac', '2', '-b:a', '64k',
-  ...more, '-f', 'whip', url,
-];
+const ffmpeg = (more = '') => {
+  const inputs =
+    '-re -f lavfi -i testsrc2=size=640x360:rate=30 -f lavfi -i sine=frequency=440:sample_rate=48000';
+  const video =
+    '-c:v libx264 -profile:v baseline -preset ultrafast -tune zerolatency -pix_fmt yuv420p -g 60 -bf 0';
+  const audio = '-c:a libopus -ac 2 -b:a 64k';
+  return url =>
+    `${FFMPEG} -hide_banner -loglevel warning ${inputs} ${video} ${audio} ${more} -f whip ${url}`.split(/ +/);
+};
 
 const PUBLISHERS = [
   { name: 'GStreamer with VP8', command: gstreamer('VP8'), codec: 'VP8', signal: 'SIGTERM' },
   { name: 'GStreamer with H264', command: gstreamer('H264'), codec: 'H264', signal: 'SIGTERM' },
   { name: 'FFmpeg', command: ffmpeg(), codec: 'H264', signal: 'SIGINT' },
-  { name: 'FFmpeg as DTLS client', command: ffmpeg('-whip_flags', 'dtls_active'), codec: 'H264', signal: 'SIGINT' },
+  {
+    name: 'FFmpeg as DTLS client',
+    command: ffmpeg('-whip_flags dtls_active'),
+    codec: 'H264',
+    signal: 'SIGINT',
+  },
 ];
 
 describe('publishers of other makes', { timeout: 180_000 }, () => {

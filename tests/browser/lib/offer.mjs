@@ -1,11 +1,6 @@
 // An offer as a browser writes it, for requests that need no browser: nobody answers ICE behind it.
 
-const SESSION = [
-  'v=0',
-  'o=- 4611731400430051336 2 IN IP4 127.0.0.1',
-  's=-',
-  't=0 0',
-];
+const SESSION = ['v=0', 'o=- 4611731400430051336 2 IN IP4 127.0.0.1', 's=-', 't=0 0'];
 const TRANSPORT = [
   'c=IN IP4 0.0.0.0',
   'a=rtcp:9 IN IP4 0.0.0.0',
@@ -19,7 +14,11 @@ const TRANSPORT = [
   'a=rtcp-rsize',
 ];
 const CODECS = {
-  audio: ['m=audio 9 UDP/TLS/RTP/SAVPF 111', 'a=rtpmap:111 opus/48000/2', 'a=fmtp:111 minptime=10;useinbandfec=1'],
+  audio: [
+    'm=audio 9 UDP/TLS/RTP/SAVPF 111',
+    'a=rtpmap:111 opus/48000/2',
+    'a=fmtp:111 minptime=10;useinbandfec=1',
+  ],
   video: [
     'm=video 9 UDP/TLS/RTP/SAVPF 96 97',
     'a=rtpmap:96 VP8/90000',
@@ -36,7 +35,8 @@ export function offer(lines) {
   const mids = lines.map((_, mid) => mid).join(' ');
   const sections = lines.flatMap(({ kind, direction }, mid) => {
     const [first, ...codecs] = CODECS[kind];
-    const sending = direction === 'sendonly' ? ['a=msid:stream ' + kind, `a=ssrc:${1000 + mid} cname:test`] : [];
+    const sending =
+      direction === 'sendonly' ? [`a=msid:stream ${kind}`, `a=ssrc:${1000 + mid} cname:test`] : [];
     return [first, ...TRANSPORT, `a=mid:${mid}`, `a=${direction}`, ...sending, ...codecs];
   });
   return [...SESSION, `a=group:BUNDLE ${mids}`, ...sections, ''].join('\r\n');
@@ -56,5 +56,9 @@ export const viewerOffer = () =>
 
 /** Posts an offer to a door. */
 export function post(url, sdp, headers = {}) {
-  return fetch(url, { method: 'POST', headers: { 'Content-Type': 'application/sdp', ...headers }, body: sdp });
+  return fetch(url, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/sdp', ...headers },
+    body: sdp,
+  });
 }

@@ -1,9 +1,9 @@
 // Serves the tests' own pages, and the web client's modules, from a port that is not the
 // server's: so everything the pages ask of the server crosses an origin.
 
+import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import { once } from 'node:events';
 import { extname, normalize } from 'node:path';
 
 const ROOTS = {

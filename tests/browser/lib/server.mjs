@@ -126,7 +126,9 @@ export class Metrics {
   sum(name, labels = {}) {
     const wanted = Object.entries(labels);
     return this.samples
-      .filter(sample => name.test(sample.name) && wanted.every(([key, value]) => sample.labels[key] === value))
+      .filter(
+        sample => name.test(sample.name) && wanted.every(([key, value]) => sample.labels[key] === value),
+      )
       .reduce((sum, sample) => sum + sample.value, 0);
   }
 

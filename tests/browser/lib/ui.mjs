@@ -31,7 +31,7 @@ export async function isMoving(tile) {
   });
 }
 
-export const isMuted = async tile => /\bmuted\b/.test(await tile.innerText());
+export const isMuted = async tile => /\bmuted\b/.test(await tile.textContent());
 
 const press = ({ page }, name) => page.getByRole('button', { name, exact: true }).click();
 

@@ -26,7 +26,9 @@ export async function publish(url, { simulcast = true, codec } = {}) {
   });
   if (codec) {
     const all = RTCRtpSender.getCapabilities('video').codecs;
-    camera.setCodecPreferences(all.filter(one => one.mimeType.toLowerCase() === `video/${codec}`.toLowerCase()));
+    camera.setCodecPreferences(
+      all.filter(one => one.mimeType.toLowerCase() === `video/${codec}`.toLowerCase()),
+    );
   }
   await connect(pc, url);
   return sessions.length - 1;
