@@ -99,7 +99,7 @@ describe('a meeting of three', { timeout: 240_000 }, () => {
     // A dead path is noticed by ICE only, and the pages do not come back all at once.
     await until(
       'three sessions are connected',
-      async () => (await server.metrics()).sum(/^plenum_connected_sessions$/) === 3,
+      async () => (await server.metrics()).sum(/^plenum_sessions_connected$/) === 3,
       60_000,
     );
     await everyoneSeesEveryone(NAMES, 30_000);

@@ -63,7 +63,7 @@ describe('publishers of other makes', { timeout: 180_000 }, () => {
       context.after(() => publisher.kill('SIGKILL'));
       await until(`${name} is connected`, async () => {
         if (publisher.exitCode !== null) throw new Error(publisher.log.join(''));
-        return (await gauge(/^plenum_connected_sessions$/)) === 1;
+        return (await gauge(/^plenum_sessions_connected$/)) === 1;
       });
 
       const viewer = await (await chromium.person()).open(`${pages.url}/lab.html`);
