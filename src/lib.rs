@@ -2,6 +2,8 @@
 
 pub mod config;
 pub mod engine;
+pub mod http;
 pub mod logging;
+pub mod metrics;
 pub mod net;
 pub mod shard;
