@@ -58,6 +58,10 @@ const NOT_IN_THE_ENGINE: &[&str] = &[
     "RandomState",
 ];
 
+/// Where the engine may have a lock all the same: `str0m` wants the provider of DTLS to be `Sync`,
+/// although one thread uses it. It is taken a few times per handshake, and by nobody else.
+const LOCK_ALLOWED: (&str, &str) = ("src/engine/dtls/", "sync::Mutex");
+
 /// The one module that may hold `unsafe`: system calls that no crate wraps as needed.
 const UNSAFE_MODULE: &str = "src/net/sys.rs";
 
@@ -112,11 +116,12 @@ fn imports_run_one_way() {
 #[test]
 fn the_engine_never_waits_locks_spawns_or_looks_at_a_clock() {
     let mut faults = String::new();
-    for source in rust_sources("src/engine") {
+    for source in rust_sources("src/engine").filter(|source| !is_test_file(&source.path)) {
         for path in code_paths(without_unit_tests(&source.code)) {
             let joined = format!("::{}::", path.segments.join("::"));
             for banned in NOT_IN_THE_ENGINE {
-                if joined.contains(&format!("::{banned}::")) {
+                let allowed = source.path.starts_with(LOCK_ALLOWED.0) && *banned == LOCK_ALLOWED.1;
+                if joined.contains(&format!("::{banned}::")) && !allowed {
                     let _ = writeln!(faults, "{}:{}: {banned}", source.path, path.line);
                 }
             }
@@ -303,8 +308,19 @@ fn named_module<'a>(file: &str, segments: &'a [String]) -> Option<&'a str> {
 
 /// Up to the unit tests, which stand last and may make up a point in time to start from.
 fn without_unit_tests(code: &str) -> &str {
-    code.find("#[cfg(test)]\nmod ")
-        .map_or(code, |start| &code[..start])
+    let tests = code
+        .match_indices("#[cfg(test)]\nmod ")
+        .map(|(start, _)| start);
+    let is_inline = |start: &usize| {
+        let rest = &code[*start..];
+        rest.find('{').unwrap_or(usize::MAX) < rest.find(';').unwrap_or(usize::MAX)
+    };
+    let end = tests.into_iter().find(is_inline);
+    end.map_or(code, |end| &code[..end])
+}
+
+fn is_test_file(path: &str) -> bool {
+    path.ends_with("tests.rs") || path.contains("/tests/")
 }
 
 fn words(line: &str) -> impl Iterator<Item = &str> {

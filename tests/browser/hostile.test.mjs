@@ -133,8 +133,13 @@ describe('strangers during a call', { timeout: 120_000 }, () => {
     assert.equal(ended.status, 200);
   });
 
+  /** How many requests were answered with this status. */
+  const answered = async status =>
+    (await server.metrics()).sum(/^plenum_http_requests_total$/, { status: String(status) });
+
   test('a body of ten megabytes is refused, and not read', () =>
     theCallGoesOnDuring(async () => {
+      const before = await answered(413);
       const status = await new Promise((resolve, reject) => {
         const headers = { 'Content-Type': 'application/sdp', 'Content-Length': HUGE_BYTES };
         const sending = request(`${server.url}/whip/huge/eve`, { method: 'POST', headers }, response => {
@@ -145,6 +150,7 @@ describe('strangers during a call', { timeout: 120_000 }, () => {
         sending.end(Buffer.alloc(HUGE_BYTES, 'v'));
       });
       assert.equal(status, 413);
+      assert.equal(await answered(413), before + 1);
     }));
 
   const MALFORMED = {

@@ -118,7 +118,7 @@ describe('broadcasting by WHIP and WHEP', { timeout: 300_000 }, () => {
   test('who comes before the publisher sees the picture when there is one', async () => {
     const bob = await someone();
     const waiting = watching(bob, '/whep/early/ada');
-    await until('the viewer is connected', async () => (await server.metrics()).sum(/sessions/) > 0);
+    await until('the viewer is connected', async () => (await server.metrics()).sum(/^plenum_sessions_connected$/) > 0);
     await publisher('/whip/early/ada');
     assert.notEqual((await waiting).firstFrameMs, null);
   });
