@@ -52,19 +52,8 @@ test('a browser sees the end of its connection at once, and comes back to a new 
   const server = await Server.start();
   const ada = await (await chromium.person()).open(`${pages.url}/modules.html`);
   await ada.page.waitForFunction(() => globalThis.modules);
-  await ada.page.evaluate(async server => {
-    const stream = await navigator.mediaDevices.getUserMedia({ audio: true, video: true });
-    const [microphone] = stream.getAudioTracks();
-    const [camera] = stream.getVideoTracks();
-    globalThis.states = [];
-    globalThis.room = new modules.Room({ room: 'evening', name: 'Ada', server });
-    room.addEventListener('state', ({ detail }) => states.push(detail));
-    await room.join([
-      { source: 'microphone', track: microphone, muted: false },
-      { source: 'camera', track: camera, muted: false },
-    ]);
-  }, server.url);
-  const state = () => ada.page.evaluate(() => room.state);
+  await ada.page.evaluate(url => modules.join(url, 'Ada'), server.url);
+  const state = () => ada.page.evaluate(() => modules.room.state);
   const framesSent = async () =>
     (await ada.sent('video')).reduce((sum, stat) => sum + (stat.framesSent ?? 0), 0);
   await until('frames are sent', async () => (await framesSent()) > 10);

@@ -118,7 +118,10 @@ describe('broadcasting by WHIP and WHEP', { timeout: 300_000 }, () => {
   test('who comes before the publisher sees the picture when there is one', async () => {
     const bob = await someone();
     const waiting = watching(bob, '/whep/early/ada');
-    await until('the viewer is connected', async () => (await server.metrics()).sum(/^plenum_sessions_connected$/) > 0);
+    await until(
+      'the viewer is connected',
+      async () => (await server.metrics()).sum(/^plenum_sessions_connected$/) > 0,
+    );
     await publisher('/whip/early/ada');
     assert.notEqual((await waiting).firstFrameMs, null);
   });
@@ -140,29 +143,16 @@ describe('broadcasting by WHIP and WHEP', { timeout: 300_000 }, () => {
       await person.open(`${pages.url}/modules.html`);
       await person.page.waitForFunction(() => globalThis.modules);
     }
-    await ada.page.evaluate(async url => {
-      const stream = await navigator.mediaDevices.getUserMedia({
-        audio: true,
-        video: { width: 1280, height: 720 },
-      });
-      globalThis.publisher = new modules.WhipPublisher(url);
-      await publisher.publish(stream);
-    }, `${server.url}/whip/modules/ada`);
-    await bob.page.evaluate(async url => {
-      globalThis.player = new modules.WhepPlayer(url);
-      const element = document.body.appendChild(document.createElement('video'));
-      element.autoplay = true;
-      element.srcObject = player.stream;
-      await player.play();
-    }, `${server.url}/whep/modules/ada`);
+    await ada.page.evaluate(url => modules.publish(url), `${server.url}/whip/modules/ada`);
+    await bob.page.evaluate(url => modules.play(url), `${server.url}/whep/modules/ada`);
 
     await until('the picture moves', async () => (await bob.growing('video', 'framesDecoded', [], 50)) === 1);
     await until(
       'sound is heard',
       async () => (await bob.growing('audio', 'totalAudioEnergy', [], 1e-6)) === 1,
     );
-    await bob.page.evaluate(() => player.stop());
-    await ada.page.evaluate(() => publisher.stop());
+    await bob.page.evaluate(() => modules.player.stop());
+    await ada.page.evaluate(() => modules.publisher.stop());
     const participants = async () => (await server.metrics()).sum(/^plenum_sessions$/);
     await until('both sessions are over', async () => (await participants()) === 0);
   });
