@@ -242,3 +242,21 @@ fn what_left_under_another_source_is_found_there() {
     let origin = slot.origin_of(42).map(|origin| (origin.source, origin.seq));
     assert_eq!(origin, Some(('b', 7)));
 }
+
+#[test]
+fn a_restarted_encoder_does_not_change_what_was_sent_before() {
+    let key = |picture: u8| {
+        let payload = [0x90, 0x80, 0x80, picture, 0x00];
+        PayloadInfo::parse(Codec::Vp8, &payload).expect("a valid packet")
+    };
+    let mut slot = SlotTimeline::new(90_000, 0);
+    slot.switch('a', 10, 0, &key(200), some_time());
+    let before = slot.pass(10, 0, &key(200)).expect("the first");
+    let after = slot.pass(11, 3_000, &key(7)).expect("the next");
+    assert_eq!((before.seq, after.seq), (1, 2));
+    assert_eq!((7 + after.codec.picture_id) & 0x7fff, 201);
+    for (seq, placed) in [(10, before), (11, after)] {
+        let origin = slot.origin_of(placed.seq).expect("remembered");
+        assert_eq!((origin.seq, origin.codec), (seq, placed.codec));
+    }
+}
