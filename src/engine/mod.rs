@@ -15,6 +15,7 @@ pub mod counters;
 pub mod event;
 pub mod ids;
 pub mod sdp;
+pub mod speaker;
 pub mod timeline;
 pub mod ufrag;
 
