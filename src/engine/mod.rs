@@ -14,6 +14,7 @@ pub mod counters;
 pub mod dtls;
 pub mod event;
 pub mod ids;
+pub mod rtcp;
 pub mod srtp;
 pub mod ufrag;
 
