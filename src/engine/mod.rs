@@ -9,14 +9,13 @@
 //! * [`Engine::flush`] seals everything that is queued for subscribers into datagrams;
 //! * `poll_*` give something out, and are called until they return `None`.
 
-pub mod codec;
 pub mod command;
 pub mod counters;
+pub mod dtls;
 pub mod event;
 pub mod ids;
-pub mod sdp;
-pub mod speaker;
-pub mod timeline;
+pub mod rtcp;
+pub mod srtp;
 pub mod ufrag;
 
 use std::net::{IpAddr, SocketAddr};
