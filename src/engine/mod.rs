@@ -12,9 +12,11 @@
 pub mod codec;
 pub mod command;
 pub mod counters;
+pub mod dtls;
 pub mod event;
 pub mod ids;
 pub mod sdp;
+pub mod srtp;
 pub mod ufrag;
 
 use std::net::{IpAddr, SocketAddr};

@@ -15,7 +15,8 @@ pub const DEFAULT_PORT: u16 = 3478;
 #[derive(Args, Clone, Debug, Default)]
 #[group(id = "net")]
 pub struct Settings {
-    /// Address and port for media, UDP; [::] takes IPv4 and IPv6 [default: the address of HTTP, port 3478].
+    /// Address and port for media, UDP; all of IPv6 stands for all of IPv4, too [default: the address
+    /// of HTTP, port 3478].
     #[arg(long, env = "PLENUM_UDP", value_name = "ADDRESS:PORT")]
     pub udp: Option<SocketAddr>,
 

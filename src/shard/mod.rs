@@ -1,6 +1,6 @@
 //! Threads: each shard is one thread around one engine, and one more thread receives for all.
 //!
-//! The receiving thread asks the [`Demux`](crate::net::Demux) whose each datagram is, and hands
+//! The receiving thread asks the [`Demux`] whose each datagram is, and hands
 //! all that one system call brought for one shard over at once. A shard takes in what waits,
 //! lets the engine seal what is to leave, and gives it out through a sender of its own. HTTP
 //! reaches an engine through its [`ShardHandle`]; what rooms tell their sessions goes the other
