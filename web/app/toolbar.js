@@ -68,7 +68,7 @@ export class Toolbar {
     const view = h('div', { class: 'bar-group' }, this.#layout, this.#people, more, menus.more);
     this.element = h(
       'div',
-      { class: 'bar', role: 'toolbar', 'aria-label': text.label },
+      { class: 'bar', role: 'group', 'aria-label': text.label },
       this.#own,
       view,
       leave,
