@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 use tokio::sync::Notify;
 
+use super::clock;
 use super::limits::AddressSlot;
 use crate::engine::event::{Change, SessionEvent};
 use crate::engine::ids::SessionId;
@@ -49,7 +50,7 @@ impl Hub {
         // An engine may speak of a session before HTTP has learned of it from the reply.
         let log = Arc::clone(&self.logs.entry(event.session).or_default());
         if matches!(event.change, Change::Closed { .. }) {
-            let until = Instant::now() + CLOSED_LOG_KEPT;
+            let until = clock::now() + CLOSED_LOG_KEPT;
             lock(&self.closed).push_back((until, event.session));
         }
         log.push(Entry {
@@ -353,7 +354,7 @@ mod tests {
         assert_eq!(versions(log.after(reader, None)), [1]);
         assert!(matches!(log.after(reader, Some(1)), Next::End));
 
-        let now = Instant::now();
+        let now = clock::now();
         hub.reap(now);
         assert_eq!(hub.len(), 1);
         hub.reap(now + CLOSED_LOG_KEPT);
@@ -365,7 +366,7 @@ mod tests {
         let hub = Hub::default();
         hub.publish(closed(1));
         hub.open(session(0), 0, None);
-        hub.reap(Instant::now() + CLOSED_LOG_KEPT);
+        hub.reap(clock::now() + CLOSED_LOG_KEPT);
         assert_eq!(hub.len(), 0);
     }
 }
