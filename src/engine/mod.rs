@@ -9,10 +9,14 @@
 //! * [`Engine::flush`] seals everything that is queued for subscribers into datagrams;
 //! * `poll_*` give something out, and are called until they return `None`.
 
+pub mod codec;
 pub mod command;
 pub mod counters;
+pub mod dtls;
 pub mod event;
 pub mod ids;
+pub mod sdp;
+pub mod srtp;
 pub mod ufrag;
 
 use std::net::{IpAddr, SocketAddr};

@@ -1,0 +1,326 @@
+// The call: brings the room and the parts of its page together.
+
+import { strings } from '../strings.js';
+import { devicePicker, levelBar, toggle } from './devices.js';
+import { h, icon } from './dom.js';
+import { wordmark } from './home.js';
+import { copyInvite } from './invite.js';
+import { inviteLink } from './names.js';
+import { note, say, showBanner } from './notices.js';
+import { Own } from './own.js';
+import { People } from './people.js';
+import { PictureInPicture } from './pip.js';
+import { prefs, remember } from './prefs.js';
+import { Quality } from './quality.js';
+import { seatsOf } from './seats.js';
+import { Shortcuts } from './shortcuts.js';
+import { Stage } from './stage.js';
+import { menu, menuItem, Toolbar } from './toolbar.js';
+import { Voices } from './voices.js';
+
+/**
+ * @import { LocalMedia } from '../media.js'
+ * @import { Room } from '../room.js'
+ * @import { Seat } from './seats.js'
+ * @import { Wish } from '../wishes.js'
+ */
+
+/** A tab that stays hidden this long gets no pictures; looking away for a moment costs nothing. */
+const HIDDEN_MS = 5000;
+
+/** Events of the room after which something on the page is different. */
+const CHANGES = [
+  'snapshot',
+  'participant',
+  'participant-left',
+  'track',
+  'track-ended',
+  'binding',
+  'speaker',
+  'local',
+];
+
+/** The page of one call. */
+export class Call {
+  #room;
+  #media;
+  #name;
+  #roomName;
+  #own;
+  #stage;
+  #toolbar;
+  #people;
+  #quality;
+  #shortcuts;
+  #voices = new Voices();
+  #pip = new PictureInPicture();
+  #receivesVideo = prefs.mode !== 'audio';
+  #isHidden = false;
+  #hiddenTimer = 0;
+  /** @type {Wish[]} */
+  #wishes = [];
+  #isDrawing = false;
+  #alone;
+  #end = new AbortController();
+
+  /**
+   * @param {{room: Room, roomName: string, name: string, media: LocalMedia, leave: () => void}} options
+   */
+  constructor({ room, roomName, name, media, leave }) {
+    this.#room = room;
+    this.#media = media;
+    this.#name = name;
+    this.#roomName = roomName;
+    this.#own = new Own(room, media);
+    this.#stage = new Stage({
+      mediaOf: seat => this.#mediaOf(seat),
+      show: wishes => this.#want(wishes),
+      onLayout: () => this.#changed(),
+    });
+    const invite = () => this.#inviteButton('plain');
+    this.#people = new People({ close: () => this.#togglePeople(), invite: invite() });
+    this.#quality = new Quality(room, this.#stage);
+    const actions = this.#actions();
+    this.#shortcuts = new Shortcuts(actions);
+    this.#toolbar = new Toolbar({ ...actions, leave }, this.#menus(actions));
+    this.#alone = this.#aloneCard();
+    const header = h(
+      'header',
+      { class: 'call-header' },
+      wordmark(),
+      h('h1', { class: 'call-room' }, roomName),
+      this.#inviteButton('quiet'),
+    );
+    this.element = h(
+      'main',
+      { class: 'call' },
+      header,
+      h(
+        'div',
+        { class: 'call-body' },
+        h('div', { class: 'stage-holder' }, this.#stage.element, this.#alone, this.#quality.element),
+        this.#people.element,
+      ),
+      this.#toolbar.element,
+      this.#shortcuts.element,
+    );
+    this.#stage.setLayout(prefs.layout);
+    this.#listen();
+    this.#voices.play(room.voices);
+    this.#draw();
+  }
+
+  /** To be called when it leaves the page. */
+  close() {
+    this.#end.abort();
+    clearTimeout(this.#hiddenTimer);
+    this.#own.close();
+    this.#voices.close();
+    this.#pip.close();
+    this.#quality.close();
+    this.#shortcuts.close();
+    this.#stage.close();
+    showBanner(null);
+  }
+
+  #listen() {
+    const { signal } = this.#end;
+    const room = this.#room;
+    for (const name of CHANGES) room.addEventListener(name, () => this.#changed(), { signal });
+    /** @param {string} name @param {(detail: any) => void} listener */
+    const on = (name, listener) =>
+      room.addEventListener(name, event => listener(/** @type {CustomEvent} */ (event).detail), { signal });
+    on('state', state => this.#stateChanged(state));
+    on('health', isWell => this.#healthChanged(isWell));
+    on('arrived', person => note(strings.notice.joined(person.name || person.id)));
+    on('departed', person => note(strings.notice.left(person.name || person.id)));
+    this.#voices.addEventListener('blocked', () => this.#askForSound(), { signal });
+    this.#media.addEventListener('change', () => this.#changed(), { signal });
+    document.addEventListener('visibilitychange', () => this.#visibilityChanged(), { signal });
+  }
+
+  #actions() {
+    return {
+      microphone: () => this.#own.setMicrophone(!this.#own.micOn),
+      talk: (/** @type {boolean} */ isHeld) => this.#own.setMicrophone(isHeld),
+      camera: () => this.#own.toggleCamera(),
+      share: () => this.#own.toggleScreen(),
+      layout: () => this.#toggleLayout(),
+      people: () => this.#togglePeople(),
+      page: (/** @type {number} */ by) => this.#stage.turn(by),
+      fullScreen: () => this.#toggleFullScreen(),
+      stats: () => this.#quality.toggle(),
+    };
+  }
+
+  /** @param {Pick<import('./shortcuts.js').Actions, 'layout' | 'fullScreen' | 'stats'>} actions */
+  #menus(actions) {
+    const media = this.#media;
+    const text = strings.bar;
+    const audio = menu(
+      text.audioMenu,
+      devicePicker(media, 'audioinput', device => media.start('audio', device)),
+      levelBar(media),
+      devicePicker(media, 'audiooutput', device => this.#voices.useSpeaker(device)),
+    );
+    const camera = menu(
+      text.cameraMenu,
+      devicePicker(media, 'videoinput', device => media.start('video', device)),
+      toggle(strings.device.mirror, prefs.mirror, mirror => {
+        remember({ mirror });
+        this.#changed();
+      }),
+    );
+    const canFill = document.fullscreenEnabled;
+    const more = menu(
+      text.more,
+      menuItem({ icon: 'link', label: strings.invite.copy, onclick: () => copyInvite(this.#roomName) }),
+      menuItem({ icon: 'focus', label: text.otherLayout, class: 'menu-layout', onclick: actions.layout }),
+      canFill && menuItem({ icon: 'full', label: text.fullScreen, key: 'F', onclick: actions.fullScreen }),
+      PictureInPicture.isSupported &&
+        menuItem({ icon: 'pip', label: text.pip, onclick: () => this.#togglePip() }),
+      menuItem({ icon: 'stats', label: text.stats, key: 'I', onclick: actions.stats }),
+      menuItem({ icon: 'keyboard', label: text.shortcuts, key: '?', onclick: () => this.#shortcuts.help() }),
+      toggle(text.video, this.#receivesVideo, receives => {
+        this.#receivesVideo = receives;
+        this.#want(this.#wishes);
+      }),
+    );
+    return { audio, camera, more };
+  }
+
+  /** @param {'quiet' | 'plain'} style */
+  #inviteButton(style) {
+    const onclick = () => copyInvite(this.#roomName);
+    const label = h('span', { class: 'button-label' }, strings.invite.copy);
+    return h(
+      'button',
+      { type: 'button', class: style, onclick, 'aria-label': strings.invite.copy },
+      icon('link'),
+      label,
+    );
+  }
+
+  #aloneCard() {
+    return h(
+      'section',
+      { class: 'alone' },
+      h('h2', {}, strings.stage.alone),
+      h('p', {}, strings.stage.aloneHint),
+      h('p', { class: 'alone-link' }, inviteLink(this.#roomName)),
+      this.#inviteButton('plain'),
+    );
+  }
+
+  /** Something changed; many things often change at once, so it is drawn once. */
+  #changed() {
+    if (this.#isDrawing) return;
+    this.#isDrawing = true;
+    queueMicrotask(() => {
+      this.#isDrawing = false;
+      if (!this.#end.signal.aborted) this.#draw();
+    });
+  }
+
+  #draw() {
+    const room = this.#room;
+    const seats = seatsOf(room, this.#name);
+    this.#alone.hidden = room.state !== 'joined' || room.roster.others.length > 0;
+    this.#stage.update(seats, room.roster.speaker);
+    this.#people.update(room, this.#name);
+    this.#toolbar.update({
+      canSend: this.#own.canSend,
+      micOn: this.#own.micOn,
+      cameraOn: this.#own.cameraOn,
+      sharing: this.#own.sharing,
+      layout: this.#stage.layout,
+      people: room.roster.participants.size,
+    });
+    if (this.#pip.isOpen) this.#pip.follow(this.#mainTrack());
+  }
+
+  /** @param {Seat} seat */
+  #mediaOf(seat) {
+    if (seat.isSelf) return seat.local;
+    return seat.track ? this.#room.media(seat.track) : null;
+  }
+
+  /** @param {Wish[]} wishes what is on screen */
+  #want(wishes) {
+    this.#wishes = wishes;
+    const inWindow = this.#stage.main?.track;
+    if (!this.#receivesVideo) this.#room.want([]);
+    else if (this.#isHidden)
+      this.#room.want(wishes.filter(({ track }) => this.#pip.isOpen && track === inWindow));
+    else this.#room.want(wishes);
+  }
+
+  #mainTrack() {
+    const { main } = this.#stage;
+    return main ? this.#mediaOf(main) : null;
+  }
+
+  /** @param {import('../room.js').RoomState} state */
+  #stateChanged(state) {
+    this.element.classList.toggle('is-reconnecting', state === 'reconnecting');
+    if (state === 'reconnecting') {
+      const sentence = navigator.onLine ? strings.notice.reconnecting : strings.notice.offline;
+      showBanner({ text: sentence, busy: true });
+    } else if (state === 'joined') {
+      showBanner(null);
+      note(strings.notice.back);
+      this.#voices.play(this.#room.voices);
+    }
+    this.#changed();
+  }
+
+  /** @param {boolean} isWell */
+  #healthChanged(isWell) {
+    if (this.#room.state !== 'joined') return;
+    showBanner(isWell ? null : { text: strings.notice.unstable, busy: true });
+  }
+
+  #askForSound() {
+    const onclick = async () => {
+      if (await this.#voices.resume()) showBanner(null);
+    };
+    showBanner({ text: strings.notice.autoplay, action: { label: strings.notice.autoplayButton, onclick } });
+  }
+
+  #visibilityChanged() {
+    clearTimeout(this.#hiddenTimer);
+    const apply = () => {
+      this.#isHidden = document.hidden;
+      this.#want(this.#wishes);
+    };
+    if (document.hidden) this.#hiddenTimer = setTimeout(apply, HIDDEN_MS);
+    else apply();
+  }
+
+  #toggleLayout() {
+    const layout = this.#stage.layout === 'grid' ? 'focus' : 'grid';
+    remember({ layout });
+    this.#stage.setLayout(layout);
+    say(layout === 'grid' ? strings.bar.grid : strings.bar.focus);
+  }
+
+  #togglePeople() {
+    const isOpen = !this.#people.isOpen;
+    this.#people.toggle(isOpen);
+    if (!isOpen) this.#toolbar.focusPeople();
+    this.#changed();
+  }
+
+  async #toggleFullScreen() {
+    try {
+      if (document.fullscreenElement) await document.exitFullscreen();
+      else await document.documentElement.requestFullscreen();
+    } catch {
+      // Not allowed here, as in a frame: nothing is lost.
+    }
+  }
+
+  async #togglePip() {
+    await this.#pip.toggle(this.#mainTrack()).catch(() => {});
+  }
+}

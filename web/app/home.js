@@ -1,0 +1,84 @@
+// The front page: a name for a room.
+
+import { strings } from '../strings.js';
+import { h, icon, iconButton, newId } from './dom.js';
+import { roomName, suggestRoom } from './names.js';
+import { prefs } from './prefs.js';
+
+const text = strings.home;
+
+/** The product's name with its mark. */
+export const wordmark = () => h('a', { class: 'wordmark', href: '/' }, icon('logo'), strings.product);
+
+/**
+ * @param {{open: (room: string) => void}} actions
+ */
+export function homeView({ open }) {
+  const id = newId();
+  const problem = h('p', { class: 'problem', role: 'alert', hidden: true }, text.invalid);
+  const input = h('input', {
+    id,
+    class: 'field-input',
+    value: suggestRoom(),
+    maxLength: 64,
+    autocomplete: 'off',
+    spellcheck: false,
+    'aria-describedby': `${id}-hint`,
+    oninput: () => {
+      problem.hidden = true;
+    },
+  });
+  const dice = iconButton({
+    icon: 'again',
+    label: text.another,
+    class: 'in-field',
+    onclick: () => {
+      input.value = suggestRoom();
+      input.select();
+    },
+  });
+  /** @param {Event} event */
+  const submit = event => {
+    event.preventDefault();
+    const room = roomName(input.value);
+    problem.hidden = room !== null;
+    if (room !== null) open(room);
+    else input.focus();
+  };
+  return h(
+    'main',
+    { class: 'home' },
+    h('header', { class: 'page-header' }, wordmark()),
+    h(
+      'div',
+      { class: 'home-body' },
+      h('img', { class: 'hemicycle', src: '/hemicycle.svg', alt: '' }),
+      h('h1', {}, text.heading),
+      h('p', { class: 'lead' }, text.lead),
+      h(
+        'form',
+        { class: 'home-form', onsubmit: submit },
+        h('label', { for: id, class: 'field-label' }, text.label),
+        h('div', { class: 'field-row' }, h('div', { class: 'field-box' }, input, dice), openButton()),
+        h('p', { id: `${id}-hint`, class: 'hint' }, text.hint),
+        problem,
+      ),
+      recentRooms(),
+    ),
+  );
+}
+
+const openButton = () => h('button', { type: 'submit', class: 'primary' }, text.enter);
+
+function recentRooms() {
+  if (prefs.recent.length === 0) return null;
+  const links = prefs.recent.map(room =>
+    h('li', {}, h('a', { class: 'chip', href: `/r/${encodeURIComponent(room)}` }, room)),
+  );
+  return h(
+    'nav',
+    { class: 'recent', 'aria-label': text.recent },
+    h('span', {}, text.recent),
+    h('ul', {}, ...links),
+  );
+}

@@ -1,0 +1,125 @@
+// The page: which of its views is shown.
+
+import { LocalMedia } from '../media.js';
+import { Room } from '../room.js';
+import { HttpError } from '../session.js';
+import { strings } from '../strings.js';
+import { Call } from './call.js';
+import { h } from './dom.js';
+import { homeView, wordmark } from './home.js';
+import { Lobby } from './lobby.js';
+import { roomOfPath } from './names.js';
+import { mountNotices } from './notices.js';
+import { firstTracks } from './own.js';
+import { prefs, rememberRoom } from './prefs.js';
+
+const app = /** @type {HTMLElement} */ (document.getElementById('app'));
+const media = new LocalMedia();
+
+/** @param {HTMLElement} view */
+function show(view) {
+  app.replaceChildren(view);
+}
+
+function showHome() {
+  document.title = strings.product;
+  // What follows the path (tokens, options) is kept as it is.
+  const open = (/** @type {string} */ room) =>
+    location.assign(`/r/${encodeURIComponent(room)}${location.search}${location.hash}`);
+  show(homeView({ open }));
+}
+
+/** @param {string} roomName */
+function showLobby(roomName) {
+  document.title = strings.title(roomName);
+  const name = new URLSearchParams(location.search).get('name') ?? prefs.name;
+  const lobby = new Lobby({
+    room: roomName,
+    media,
+    name,
+    join: async () => {
+      const room = new Room({ room: roomName, name: prefs.name });
+      try {
+        await room.join(firstTracks(media));
+      } catch (error) {
+        lobby.showFailure(failureText(error));
+        return;
+      }
+      rememberRoom(roomName);
+      lobby.close();
+      showCall(roomName, room);
+    },
+  });
+  show(lobby.element);
+}
+
+/**
+ * @param {string} roomName
+ * @param {Room} room
+ */
+function showCall(roomName, room) {
+  const call = new Call({ room, roomName, name: prefs.name, media, leave: () => room.leave() });
+  const leaveNow = () => room.leave();
+  addEventListener('pagehide', leaveNow);
+  room.addEventListener('over', event => {
+    removeEventListener('pagehide', leaveNow);
+    call.close();
+    media.close();
+    showOver(roomName, /** @type {CustomEvent} */ (event).detail);
+  });
+  show(call.element);
+}
+
+/**
+ * @param {string} roomName
+ * @param {string | null} reason
+ */
+function showOver(roomName, reason) {
+  const { over } = strings;
+  const sentence = reason === 'left' ? over.left : reason === 'resumed' ? over.resumed : over.closed;
+  const again = h(
+    'button',
+    { type: 'button', class: 'primary', onclick: () => showLobby(roomName) },
+    over.again,
+  );
+  show(
+    h(
+      'main',
+      { class: 'over' },
+      h('header', { class: 'page-header' }, wordmark()),
+      h(
+        'div',
+        { class: 'over-body' },
+        h('h1', {}, sentence),
+        h('div', { class: 'button-row' }, again, h('a', { class: 'quiet', href: '/' }, over.home)),
+      ),
+    ),
+  );
+  again.focus();
+}
+
+/** @param {unknown} error */
+function failureText(error) {
+  const { failed } = strings;
+  if (!(error instanceof HttpError)) return failed.unreachable;
+  if (error.isTemporary) return failed.full;
+  return failed.refused(error.message);
+}
+
+function start() {
+  mountNotices();
+  if (!('RTCPeerConnection' in globalThis)) {
+    show(h('main', { class: 'over' }, h('p', { class: 'problem' }, strings.failed.unsupported)));
+    return;
+  }
+  const room = roomOfPath(location.pathname);
+  if (room === null) showHome();
+  else showLobby(room);
+}
+
+// A page that comes back from the browser's memory has left its room: it starts afresh.
+addEventListener('pageshow', event => {
+  if (event.persisted) location.reload();
+});
+
+start();

@@ -1,0 +1,116 @@
+// One person, or one screen, on the stage.
+
+import { strings } from '../strings.js';
+import { h, icon, iconButton, setIcon, setLabel } from './dom.js';
+import { hueOf, initialsOf } from './names.js';
+import { prefs } from './prefs.js';
+
+/**
+ * @import { Seat } from './seats.js'
+ * @import { Box } from './layout.js'
+ */
+
+const text = strings.stage;
+
+/** @typedef {{track: MediaStreamTrack | null, isSpeaking: boolean, isPinned: boolean, isMain: boolean, isCorner: boolean}} Show */
+
+/** A tile; it is kept for as long as its seat is on the page. */
+export class Tile {
+  #video = h('video', { autoplay: true, muted: true, playsInline: true, 'aria-hidden': 'true' });
+  #initials = h('span', { class: 'avatar', 'aria-hidden': 'true' });
+  #name = h('span', { class: 'tile-name' });
+  #muted = icon('mic-off');
+  #state = h('span', { class: 'only-spoken' });
+  #badge = h('span', { class: 'tile-badge', role: 'img', hidden: true }, icon('signal'));
+  #numbers = h('p', { class: 'tile-numbers', hidden: true });
+  #pin;
+  /** @type {MediaStreamTrack | null} */
+  #track = null;
+
+  /** @param {() => void} togglePin */
+  constructor(togglePin) {
+    this.#pin = iconButton({ icon: 'pin', label: '', class: 'tile-pin', onclick: togglePin });
+    this.element = h(
+      'article',
+      { class: 'tile', ondblclick: togglePin },
+      this.#initials,
+      this.#video,
+      h('p', { class: 'tile-plate' }, this.#muted, this.#name, this.#state),
+      this.#badge,
+      this.#numbers,
+      this.#pin,
+    );
+    // The picture shows once there is one; until then, and while there is none, the initials do.
+    this.#video.addEventListener('resize', () => this.#pictureChanged());
+    this.#video.addEventListener('playing', () => this.#pictureChanged());
+  }
+
+  /**
+   * @param {Seat} seat
+   * @param {Show} show
+   */
+  update(seat, show) {
+    const { element } = this;
+    this.#attach(show.track);
+    element.dataset.hue = String(hueOf(seat.hueOf));
+    element.classList.toggle('is-screen', seat.isScreen);
+    element.classList.toggle('is-speaking', show.isSpeaking && !seat.isScreen);
+    element.classList.toggle('is-main', show.isMain);
+    element.classList.toggle('is-corner', show.isCorner);
+    element.classList.toggle('is-pinned', show.isPinned);
+    element.classList.toggle('mirrored', seat.isSelf && !seat.isScreen && prefs.mirror);
+    this.#initials.textContent = initialsOf(seat.isSelf ? prefs.name || text.you : seat.name);
+    this.#name.textContent = seat.name;
+    this.#muted.classList.toggle('is-hidden', !seat.isMuted);
+    const states = [seat.isMuted && text.muted, show.isSpeaking && text.speaking].filter(Boolean);
+    this.#state.textContent = states.length > 0 ? `, ${states.join(', ')}` : '';
+    setLabel(this.#pin, show.isPinned ? text.unpin(seat.name) : text.pin(seat.name));
+    const [pinIcon] = this.#pin.children;
+    if (pinIcon) setIcon(pinIcon, show.isPinned ? 'pin-off' : 'pin');
+  }
+
+  /** @param {Box} box */
+  place({ x, y, width, height }) {
+    const { style } = this.element;
+    style.setProperty('--x', `${x}px`);
+    style.setProperty('--y', `${y}px`);
+    style.setProperty('--w', `${width}px`);
+    style.setProperty('--h', `${height}px`);
+    style.setProperty('--small', `${Math.min(width, height)}px`);
+  }
+
+  /**
+   * @param {'good' | 'fair' | 'poor'} grade
+   * @param {string | null} numbers
+   */
+  showQuality(grade, numbers) {
+    this.#badge.hidden = grade === 'good';
+    this.#badge.dataset.grade = grade;
+    if (grade !== 'good') this.#badge.setAttribute('aria-label', text.quality[grade]);
+    this.#badge.title = grade === 'good' ? '' : text.quality[grade];
+    this.#numbers.hidden = numbers === null;
+    this.#numbers.textContent = numbers;
+  }
+
+  /** To be called when it leaves the page. */
+  close() {
+    this.#video.srcObject = null;
+    this.element.remove();
+  }
+
+  /** @param {MediaStreamTrack | null} track */
+  #attach(track) {
+    if (track === this.#track) return;
+    this.#track = track;
+    this.element.classList.remove('has-picture');
+    this.#video.srcObject = track ? new MediaStream([track]) : null;
+    // Muted pictures may always play; a refusal means the tile is already gone.
+    if (track) this.#video.play().catch(() => {});
+  }
+
+  #pictureChanged() {
+    const { videoWidth, videoHeight } = this.#video;
+    this.element.classList.toggle('has-picture', this.#track !== null && videoWidth > 0);
+    this.element.classList.toggle('is-upright', videoHeight > videoWidth);
+  }
+}

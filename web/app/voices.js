@@ -1,0 +1,51 @@
+// Plays what the audio slots receive.
+
+import { prefs } from './prefs.js';
+
+/** One player for each slot. Fires `blocked` when the browser wants a click first. */
+export class Voices extends EventTarget {
+  /** @type {HTMLAudioElement[]} */
+  #players = [];
+
+  /**
+   * Plays these tracks and no others.
+   *
+   * @param {MediaStreamTrack[]} tracks
+   */
+  play(tracks) {
+    this.close();
+    this.#players = tracks.map(track => {
+      const player = new Audio();
+      player.srcObject = new MediaStream([track]);
+      return player;
+    });
+    this.useSpeaker(prefs.speakerId);
+    this.resume();
+  }
+
+  /** To be called from a click if playing was blocked. */
+  async resume() {
+    const results = await Promise.allSettled(this.#players.map(player => player.play()));
+    const isBlocked = results.some(
+      result => result.status === 'rejected' && result.reason?.name === 'NotAllowedError',
+    );
+    if (isBlocked) this.dispatchEvent(new Event('blocked'));
+    return !isBlocked;
+  }
+
+  /** @param {string} deviceId */
+  useSpeaker(deviceId) {
+    for (const player of this.#players) {
+      // A loudspeaker that is gone: the system's own stays in use.
+      player.setSinkId?.(deviceId).catch(() => {});
+    }
+  }
+
+  close() {
+    for (const player of this.#players) {
+      player.pause();
+      player.srcObject = null;
+    }
+    this.#players = [];
+  }
+}

@@ -1,0 +1,151 @@
+// What WHIP and WHEP have in common: one connection to one door, kept alive.
+
+import { Backoff } from './backoff.js';
+import { iceFragment, withIce } from './sdp.js';
+import { HttpError, Session } from './session.js';
+
+/** How long ICE may be `disconnected` before it is restarted: a lost check or two is nothing. */
+const DISCONNECTED_MS = 2000;
+
+/**
+ * A connection in one direction. Fires `state` (detail: `'connecting'`, `'connected'`,
+ * `'reconnecting'`, `'closed'`) and `error` (detail: the error, when it gave up).
+ */
+export class OneWay extends EventTarget {
+  /** @type {RTCPeerConnection | null} */
+  pc = null;
+  /** @type {'new' | 'connecting' | 'connected' | 'reconnecting' | 'closed'} */
+  state = 'new';
+  /** @type {Session | null} */
+  #session = null;
+  #backoff = new Backoff();
+  #timer = 0;
+
+  /**
+   * @param {string} url the door, absolute or relative to the page
+   * @param {{token?: string, name?: string}} [options]
+   */
+  constructor(url, options = {}) {
+    super();
+    this.url = new URL(url, document.baseURI).href;
+    this.options = options;
+  }
+
+  /**
+   * Adds what is sent or received.
+   *
+   * @param {RTCPeerConnection} _pc
+   */
+  prepare(_pc) {
+    throw new Error('a direction is needed');
+  }
+
+  /** Connects; rejects if the first attempt fails. */
+  async open() {
+    this.#setState('connecting');
+    try {
+      await this.#connect();
+    } catch (error) {
+      this.#drop();
+      this.#setState('closed');
+      throw error;
+    }
+  }
+
+  /** Ends the session and the connection. */
+  async close() {
+    this.#setState('closed');
+    this.#backoff.hurry();
+    const session = this.#session;
+    this.#drop();
+    await session?.end();
+  }
+
+  async #connect() {
+    const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
+    this.pc = pc;
+    this.prepare(pc);
+    pc.addEventListener('connectionstatechange', () => this.#connectionChanged(pc));
+    pc.addEventListener('iceconnectionstatechange', () => this.#iceChanged(pc));
+    // The server is ICE-lite: it learns our addresses from our checks, so nothing waits for gathering.
+    await pc.setLocalDescription();
+    this.#session = await Session.open(this.url, pc.localDescription?.sdp ?? '', this.options);
+    await pc.setRemoteDescription({ type: 'answer', sdp: this.#session.answer });
+  }
+
+  /** @param {RTCPeerConnection} pc */
+  #connectionChanged(pc) {
+    if (pc !== this.pc) return;
+    if (pc.connectionState === 'connected') {
+      this.#backoff.reset();
+      this.#setState('connected');
+    } else if (pc.connectionState === 'failed') {
+      this.#reconnect();
+    }
+  }
+
+  /** @param {RTCPeerConnection} pc */
+  #iceChanged(pc) {
+    clearTimeout(this.#timer);
+    if (pc !== this.pc || pc.iceConnectionState !== 'disconnected') return;
+    this.#timer = setTimeout(() => this.#restartIce(pc), DISCONNECTED_MS);
+  }
+
+  /** @param {RTCPeerConnection} pc */
+  async #restartIce(pc) {
+    const session = this.#session;
+    if (!session || pc !== this.pc) return;
+    try {
+      const remote = pc.remoteDescription?.sdp ?? '';
+      await pc.setLocalDescription(await pc.createOffer({ iceRestart: true }));
+      const fragment = await session.restart(iceFragment(pc.localDescription?.sdp ?? ''));
+      await pc.setRemoteDescription({ type: 'answer', sdp: withIce(remote, fragment) });
+    } catch {
+      this.#reconnect();
+    }
+  }
+
+  async #reconnect() {
+    if (this.state === 'reconnecting' || this.state === 'closed') return;
+    this.#setState('reconnecting');
+    /** @type {number | null} */
+    let atLeast = null;
+    for (;;) {
+      this.#drop();
+      await this.#backoff.wait(atLeast);
+      if (this.isClosed) return;
+      try {
+        await this.#connect();
+        // Closed while the request was under way: `close` could not know of this session.
+        if (this.isClosed) await this.close();
+        return;
+      } catch (error) {
+        if (error instanceof HttpError && !error.isTemporary && error.status !== 409) {
+          this.#drop();
+          this.#setState('closed');
+          this.dispatchEvent(new CustomEvent('error', { detail: error }));
+          return;
+        }
+        atLeast = error instanceof HttpError ? error.retryAfterSeconds : null;
+      }
+    }
+  }
+
+  get isClosed() {
+    return this.state === 'closed';
+  }
+
+  #drop() {
+    clearTimeout(this.#timer);
+    this.pc?.close();
+    this.pc = null;
+    this.#session = null;
+  }
+
+  /** @param {OneWay['state']} state */
+  #setState(state) {
+    if (state === this.state) return;
+    this.state = state;
+    this.dispatchEvent(new CustomEvent('state', { detail: state }));
+  }
+}

@@ -1,0 +1,333 @@
+// One connection to a room: the peer connection, the session and its events, from the POST to
+// the moment it is lost. It is never revived; `Room` makes a new one.
+
+import { Backoff } from './backoff.js';
+import { markSlides } from './sdp.js';
+import { HttpError, Session } from './session.js';
+import { CAMERA_ENCODINGS, SCREEN_ENCODINGS } from './simulcast.js';
+
+/** @import { Source } from './roster.js' */
+
+/**
+ * A track of our own. `track` may be null while its m-line stays: a camera that is off.
+ *
+ * @typedef {{source: Source, track: MediaStreamTrack | null, muted: boolean}} LocalTrack
+ */
+
+/** Everything the server may send on the event stream. */
+const EVENT_NAMES = [
+  'snapshot',
+  'participant',
+  'participant-left',
+  'track',
+  'track-ended',
+  'binding',
+  'speaker',
+  'reconnect',
+  'closed',
+];
+
+/** How long ICE may be `disconnected` before it is restarted: a lost check or two is nothing. */
+const DISCONNECTED_MS = 2000;
+
+/** @param {Source} source */
+const isScreen = source => source === 'screen' || source === 'screen-audio';
+/** @param {Source} source */
+const kindOf = source => (source === 'camera' || source === 'screen' ? 'video' : 'audio');
+
+/**
+ * Fires `message` (detail: `{name, data}`, an event of the server), `health` (detail: whether the
+ * path works) and, once, `lost` (detail: why; null when only trying again can tell).
+ */
+export class RoomConnection extends EventTarget {
+  pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
+  /** @type {Session | null} */
+  session = null;
+  isOver = false;
+  /** @type {Map<Source, RTCRtpTransceiver>} */
+  #senders = new Map();
+  /** @type {RTCRtpTransceiver[]} */
+  #slots = [];
+  /** @type {EventSource | null} */
+  #events = null;
+  /** Offers and answers come one after the other. */
+  #chain = Promise.resolve();
+  #backoff = new Backoff();
+  #isProbing = false;
+  #timer = 0;
+
+  /**
+   * Offers our tracks and the slots, and starts listening.
+   *
+   * @param {string} door
+   * @param {import('./session.js').OpenOptions} options
+   * @param {Iterable<LocalTrack>} local
+   * @param {{video: number, audio: number}} slots
+   */
+  async open(door, options, local, slots) {
+    for (const track of local) this.#addSender(track);
+    this.#addSlots('video', slots.video);
+    this.#addSlots('audio', slots.audio);
+    this.pc.addEventListener('connectionstatechange', () => this.#connectionChanged());
+    this.pc.addEventListener('iceconnectionstatechange', () => this.#iceChanged());
+    // The server is ICE-lite: it learns our addresses from our checks, so nothing waits for gathering.
+    await this.pc.setLocalDescription();
+    const session = await Session.open(door, this.#offer(), options);
+    if (this.isOver) {
+      await session.end();
+      throw new DOMException('left while joining', 'AbortError');
+    }
+    this.session = session;
+    await this.pc.setRemoteDescription({ type: 'answer', sdp: session.answer });
+    this.#listen(session);
+  }
+
+  /**
+   * The slots of a kind that the server knows, by MID.
+   *
+   * @param {'audio' | 'video'} kind
+   */
+  mids(kind) {
+    const answered = this.#slots.filter(slot => slot.currentDirection !== null);
+    return answered.filter(slot => slot.receiver.track.kind === kind).map(slot => slot.mid ?? '');
+  }
+
+  /**
+   * What a slot receives; the same object for the life of the connection.
+   *
+   * @param {string} mid
+   */
+  slotTrack(mid) {
+    return this.#slots.find(slot => slot.mid === mid)?.receiver.track ?? null;
+  }
+
+  /**
+   * Sends a track, or nothing for now. Costs an offer only if there is no m-line for it yet.
+   *
+   * @param {LocalTrack} local
+   */
+  async send(local) {
+    const sender = this.#senders.get(local.source);
+    if (sender && sender.direction === 'sendonly') {
+      await sender.sender.replaceTrack(local.track);
+    } else {
+      await this.#negotiate(() => this.#addSender(local));
+    }
+  }
+
+  /**
+   * Ends a track. Its m-line stays and is used again by the next one of its source.
+   *
+   * @param {Source} source
+   */
+  async stop(source) {
+    const sender = this.#senders.get(source);
+    if (!sender) return;
+    await sender.sender.replaceTrack(null);
+    await this.#negotiate(() => {
+      sender.direction = 'inactive';
+    });
+  }
+
+  /**
+   * Tells which of our tracks are muted.
+   *
+   * @param {Iterable<LocalTrack>} local
+   */
+  async tellMuted(local) {
+    /** @type {Record<string, boolean>} */
+    const muted = {};
+    for (const { source, track, muted: isMuted } of local) {
+      const sender = this.#senders.get(source);
+      if (sender?.mid && sender.direction === 'sendonly') muted[sender.mid] = isMuted || track === null;
+    }
+    if (Object.keys(muted).length > 0) await this.#try(session => session.mute(muted));
+  }
+
+  /** @param {object} wish */
+  async subscribe(wish) {
+    await this.#try(session => session.subscribe(wish));
+  }
+
+  /**
+   * Adds video slots.
+   *
+   * @param {number} count
+   */
+  async grow(count) {
+    await this.#negotiate(() => this.#addSlots('video', count));
+  }
+
+  /** Finds a new path: the network changed. */
+  async restartIce() {
+    await this.#negotiate(() => this.pc.restartIce()).catch(() => this.#probe());
+  }
+
+  /** The network came back: whatever waits tries now. */
+  hurry() {
+    this.#backoff.hurry();
+  }
+
+  /**
+   * Ends it.
+   *
+   * @param {{tellServer: boolean}} options
+   */
+  close({ tellServer }) {
+    if (this.isOver) return;
+    this.isOver = true;
+    clearTimeout(this.#timer);
+    this.#backoff.hurry();
+    this.#events?.close();
+    this.pc.close();
+    if (tellServer) this.session?.end();
+  }
+
+  /** @param {LocalTrack} local */
+  #addSender({ source, track }) {
+    const stopped = this.#senders.get(source);
+    if (stopped) {
+      stopped.direction = 'sendonly';
+      stopped.sender.replaceTrack(track);
+      return;
+    }
+    // A stream even without a track, so that the m-line has an `a=msid` from the start.
+    const streams = [track ? new MediaStream([track]) : new MediaStream()];
+    const encodings = { camera: CAMERA_ENCODINGS, screen: SCREEN_ENCODINGS }[
+      /** @type {'camera'} */ (source)
+    ];
+    const transceiver = this.pc.addTransceiver(track ?? kindOf(source), {
+      direction: 'sendonly',
+      streams,
+      ...(encodings && { sendEncodings: encodings }),
+    });
+    this.#senders.set(source, transceiver);
+  }
+
+  /**
+   * @param {'audio' | 'video'} kind
+   * @param {number} count
+   */
+  #addSlots(kind, count) {
+    for (let i = 0; i < count; i += 1) {
+      this.#slots.push(this.pc.addTransceiver(kind, { direction: 'recvonly' }));
+    }
+  }
+
+  /** The local description, as it goes to the server. */
+  #offer() {
+    const screens = [...this.#senders].filter(([source]) => isScreen(source));
+    const mids = new Set(screens.map(([, { mid }]) => mid ?? ''));
+    return markSlides(this.pc.localDescription?.sdp ?? '', mids);
+  }
+
+  /**
+   * Changes something that needs an offer. One at a time; a failed one leaves nothing behind
+   * for the next.
+   *
+   * @param {() => void} change
+   * @returns {Promise<void>}
+   */
+  #negotiate(change) {
+    const turn = this.#chain.then(async () => {
+      if (this.isOver || !this.session) return;
+      change();
+      await this.pc.setLocalDescription();
+      try {
+        const sdp = await this.session.reoffer(this.#offer());
+        await this.pc.setRemoteDescription({ type: 'answer', sdp });
+      } catch (error) {
+        if (this.pc.signalingState === 'have-local-offer') {
+          await this.pc.setLocalDescription({ type: 'rollback' });
+        }
+        this.#judge(error);
+        throw error;
+      }
+    });
+    this.#chain = turn.catch(() => {});
+    return turn;
+  }
+
+  /** @param {Session} session */
+  #listen(session) {
+    const events = new EventSource(session.eventsUrl ?? `${session.url}/events`);
+    this.#events = events;
+    for (const name of EVENT_NAMES) {
+      events.addEventListener(name, event => {
+        if (this.isOver) return;
+        this.#backoff.reset();
+        const data = JSON.parse(event.data);
+        this.dispatchEvent(new CustomEvent('message', { detail: { name, data } }));
+      });
+    }
+    // The browser tries again by itself, except after an answer that is not an event stream. A
+    // request of ours finds out sooner whether the session is still there.
+    events.addEventListener('error', () => this.#probe());
+  }
+
+  #connectionChanged() {
+    const { connectionState } = this.pc;
+    if (connectionState === 'connected') this.#health(true);
+    if (connectionState === 'failed') this.#lose(null);
+  }
+
+  #iceChanged() {
+    clearTimeout(this.#timer);
+    if (this.pc.iceConnectionState !== 'disconnected') return;
+    this.#timer = setTimeout(() => {
+      this.#health(false);
+      this.restartIce();
+    }, DISCONNECTED_MS);
+  }
+
+  /** Asks until somebody answers whether the session is still there. */
+  async #probe() {
+    if (this.#isProbing) return;
+    this.#isProbing = true;
+    while (!this.isOver && this.session) {
+      await this.#backoff.wait();
+      if (this.isOver) break;
+      try {
+        await this.session.mute({});
+        if (this.#events?.readyState === EventSource.CLOSED) this.#listen(this.session);
+        break;
+      } catch (error) {
+        this.#judge(error);
+      }
+    }
+    this.#isProbing = false;
+  }
+
+  /** @param {(session: Session) => Promise<void>} request */
+  async #try(request) {
+    if (this.isOver || !this.session) return;
+    try {
+      await request(this.session);
+    } catch (error) {
+      this.#judge(error);
+    }
+  }
+
+  /**
+   * What a failed request says about the connection.
+   *
+   * @param {unknown} error
+   */
+  #judge(error) {
+    if (error instanceof HttpError && error.status === 404) this.#lose(null);
+    else if (!(error instanceof HttpError) || error.isTemporary) this.#probe();
+    else console.warn('plenum:', error.message);
+  }
+
+  /** @param {boolean} isWell */
+  #health(isWell) {
+    if (!this.isOver) this.dispatchEvent(new CustomEvent('health', { detail: isWell }));
+  }
+
+  /** @param {string | null} reason */
+  #lose(reason) {
+    if (this.isOver) return;
+    this.close({ tellServer: false });
+    this.dispatchEvent(new CustomEvent('lost', { detail: reason }));
+  }
+}

@@ -1,0 +1,333 @@
+// A room, for any page: who is there, what they send, what we send. No DOM in here.
+//
+//   import { Room } from '/room.js';
+//   const room = new Room({ room: 'demo', name: 'Ada' });
+//   room.addEventListener('binding', () => ...room.media(track)...);
+//   await room.join([{ source: 'microphone', track }, { source: 'camera', track }]);
+
+import { Backoff } from './backoff.js';
+import { RoomConnection } from './room-connection.js';
+import { Roster } from './roster.js';
+import { HttpError } from './session.js';
+import { assignSlots, wishDocument } from './wishes.js';
+
+/**
+ * @import { Source } from './roster.js'
+ * @import { LocalTrack } from './room-connection.js'
+ * @import { Wish } from './wishes.js'
+ */
+
+/**
+ * @typedef {'new' | 'joining' | 'joined' | 'reconnecting' | 'over'} RoomState
+ * @typedef {object} RoomOptions
+ * @property {string} room
+ * @property {string} [name] display name
+ * @property {string} [server] where the server is; the page's origin if not said
+ * @property {string} [token]
+ */
+
+/** Slots of the first offer: nine pictures make a full grid on a laptop, three voices are what one can follow. */
+const FIRST_SLOTS = { video: 9, audio: 3 };
+/** Most video slots of a session: a page of 25 tiles is where faces become too small to read. */
+const MOST_VIDEO_SLOTS = 25;
+/** Wishes are sent this long after the last change: scrolling and resizing make many. */
+const WISH_DELAY_MS = 120;
+/** Reasons of `closed` after which coming back would be against somebody's will. */
+const FINAL_REASONS = new Set(['left', 'resumed']);
+
+/**
+ * Events: `state` (detail: RoomState), `health` (detail: whether the media path works), `over`
+ * (detail: reason), `local` (our tracks changed), `arrived` and `departed` (detail: Participant), and
+ * the server's own, after they took effect in `roster`: `snapshot`, `participant`,
+ * `participant-left`, `track`, `track-ended`, `binding`, `speaker`.
+ */
+export class Room extends EventTarget {
+  roster = new Roster();
+  /** @type {RoomState} */
+  state = 'new';
+  /** @type {Map<Source, LocalTrack>} */
+  local = new Map();
+  #door;
+  #options;
+  /** @type {RoomConnection | null} */
+  #connection = null;
+  #resume = '';
+  #backoff = new Backoff();
+  /** @type {Wish[] | null} null for as long as the server is to choose */
+  #wishes = null;
+  /**
+   * Slot to track, as last asked for. Null until the first snapshot of a connection: what the
+   * server has chosen by then is kept as far as it is wanted, so that pictures that are already
+   * on their way are not turned away.
+   *
+   * @type {Map<string, string> | null}
+   */
+  #assigned = null;
+  #wishTimer = 0;
+  #sentWish = '';
+  #isGrowing = false;
+  #onNetwork = () => this.#networkChanged();
+
+  /** @param {RoomOptions} options */
+  constructor({ room, name, server = globalThis.location?.origin, token }) {
+    super();
+    this.#door = new URL(`/rooms/${encodeURIComponent(room)}/sessions`, server).href;
+    this.#options = { name, token };
+  }
+
+  /**
+   * Joins, publishing what is given; a source with a null track is an m-line in waiting, so that
+   * turning the camera on later costs no offer. Rejects if the server does not take us.
+   *
+   * @param {LocalTrack[]} local
+   */
+  async join(local) {
+    for (const track of local) this.local.set(track.source, track);
+    this.#setState('joining');
+    try {
+      await this.#connect();
+    } catch (error) {
+      this.#end(null);
+      throw error;
+    }
+    addEventListener('online', this.#onNetwork);
+    networkInformation()?.addEventListener('change', this.#onNetwork);
+  }
+
+  /** Leaves. Safe while the page is going away. */
+  leave() {
+    this.#connection?.close({ tellServer: true });
+    this.#end('left');
+  }
+
+  get isOver() {
+    return this.state === 'over';
+  }
+
+  /** Our peer connection, for statistics. */
+  get pc() {
+    return this.#connection?.pc ?? null;
+  }
+
+  /**
+   * Sends a track from now on, in place of what its source sent before; null sends nothing.
+   *
+   * @param {Source} source
+   * @param {MediaStreamTrack | null} track
+   * @param {boolean} [muted]
+   */
+  async publish(source, track, muted = false) {
+    const local = { source, track, muted };
+    this.local.set(source, local);
+    if (track) track.enabled = !muted;
+    this.#emit('local');
+    await this.#connection?.send(local);
+    await this.#connection?.tellMuted(this.local.values());
+  }
+
+  /**
+   * Ends a track for good, as a screen that is no longer shared.
+   *
+   * @param {Source} source
+   */
+  async unpublish(source) {
+    if (!this.local.delete(source)) return;
+    this.#emit('local');
+    await this.#connection?.stop(source);
+  }
+
+  /**
+   * Mutes: nothing of a muted track leaves this machine but silence, and the others are told.
+   *
+   * @param {Source} source
+   * @param {boolean} muted
+   */
+  async setMuted(source, muted) {
+    const local = this.local.get(source);
+    if (!local) return;
+    local.muted = muted;
+    if (local.track) local.track.enabled = !muted;
+    this.#emit('local');
+    await this.#connection?.tellMuted(this.local.values());
+  }
+
+  /**
+   * Says what is on screen, the most wanted first; from then on all else is not sent to us.
+   * Without this, the server chooses.
+   *
+   * @param {Wish[]} wishes
+   */
+  want(wishes) {
+    this.#wishes = wishes;
+    clearTimeout(this.#wishTimer);
+    this.#wishTimer = setTimeout(() => this.#sendWishes(), WISH_DELAY_MS);
+  }
+
+  /**
+   * The received track that shows a published one, if a slot does.
+   *
+   * @param {string} track
+   */
+  media(track) {
+    const mid = this.roster.slotOf(track);
+    if (mid === null || !this.#connection || this.#connection.isOver) return null;
+    return this.#connection.slotTrack(mid);
+  }
+
+  /** What the audio slots receive: to be played, all of it. */
+  get voices() {
+    const connection = this.#connection;
+    if (!connection) return [];
+    return connection.mids('audio').flatMap(mid => connection.slotTrack(mid) ?? []);
+  }
+
+  async #connect() {
+    const connection = new RoomConnection();
+    this.#connection = connection;
+    this.#assigned = null;
+    this.#sentWish = '';
+    connection.addEventListener('message', event => {
+      if (connection === this.#connection) this.#handle(/** @type {CustomEvent} */ (event).detail);
+    });
+    connection.addEventListener('lost', () => {
+      if (connection === this.#connection) this.#reconnect();
+    });
+    connection.addEventListener('health', event => {
+      this.#emit('health', /** @type {CustomEvent} */ (event).detail);
+    });
+    const slots = { ...FIRST_SLOTS, video: this.#slotsFor(this.#wishes?.length ?? 0) };
+    const options = { ...this.#options, ...(this.#resume && { resume: this.#resume }) };
+    try {
+      await connection.open(this.#door, options, this.local.values(), slots);
+    } catch (error) {
+      connection.close({ tellServer: true });
+      throw error;
+    }
+    this.#resume = connection.session?.id ?? '';
+    this.#backoff.reset();
+    this.#setState('joined');
+    connection.tellMuted(this.local.values());
+  }
+
+  /** @param {{name: string, data: any}} message */
+  #handle({ name, data }) {
+    const known = this.roster.participants.get(data.id);
+    this.roster.apply(name, data);
+    if (name === 'snapshot') {
+      this.#assigned = this.roster.boundTracks;
+      if (this.#wishes) this.want(this.#wishes);
+    }
+    if (name === 'participant' && !known && data.id !== this.roster.me) this.#emit('arrived', data);
+    if (name === 'participant-left' && known) this.#emit('departed', known);
+    if (name === 'closed') {
+      this.#connection?.close({ tellServer: false });
+      if (FINAL_REASONS.has(data.reason)) this.#end(data.reason);
+      else this.#reconnect();
+    } else if (name === 'reconnect') {
+      if (data.url) this.#door = new URL(new URL(this.#door).pathname, data.url).href;
+      this.#connection?.close({ tellServer: false });
+      this.#reconnect();
+    } else {
+      this.#emit(name, data);
+    }
+  }
+
+  async #reconnect() {
+    if (this.state !== 'joined') return;
+    this.#setState('reconnecting');
+    /** @type {number | null} */
+    let atLeast = null;
+    for (;;) {
+      await this.#backoff.wait(atLeast);
+      if (this.isOver) return;
+      try {
+        await this.#connect();
+        return;
+      } catch (error) {
+        atLeast = error instanceof HttpError ? error.retryAfterSeconds : null;
+        if (!(error instanceof HttpError) || error.isTemporary) continue;
+        // The server does not know the session that we want to go on with: come as somebody new.
+        if (this.#resume) this.#resume = '';
+        else return this.#end(error.message);
+      }
+    }
+  }
+
+  #networkChanged() {
+    this.#backoff.hurry();
+    this.#connection?.hurry();
+    if (this.state === 'joined') this.#connection?.restartIce();
+  }
+
+  async #sendWishes() {
+    const connection = this.#connection;
+    if (!connection || !this.#wishes || !this.#assigned || this.state !== 'joined') return;
+    const mids = connection.mids('video');
+    const assigned = assignSlots(this.#wishes, mids, this.#assigned);
+    this.#assigned = new Map([...assigned].map(([mid, wish]) => [mid, wish.track]));
+    const wish = wishDocument(assigned, mids, connection.mids('audio'));
+    const text = JSON.stringify(wish);
+    if (text !== this.#sentWish) {
+      this.#sentWish = text;
+      await connection.subscribe(wish);
+    }
+    const slots = this.#slotsFor(this.#wishes.length);
+    if (slots > mids.length && !this.#isGrowing) await this.#grow(connection, slots - mids.length);
+  }
+
+  /**
+   * @param {RoomConnection} connection
+   * @param {number} count
+   */
+  async #grow(connection, count) {
+    this.#isGrowing = true;
+    try {
+      await connection.grow(count);
+      await this.#sendWishes();
+    } catch {
+      // The server takes no more; the page goes on with the slots it has.
+    }
+    this.#isGrowing = false;
+  }
+
+  /**
+   * How many video slots a number of wishes needs, in steps so that few offers are made.
+   *
+   * @param {number} wishes
+   */
+  #slotsFor(wishes) {
+    if (wishes <= FIRST_SLOTS.video) return FIRST_SLOTS.video;
+    return wishes <= 16 ? 16 : MOST_VIDEO_SLOTS;
+  }
+
+  /** @param {string | null} reason */
+  #end(reason) {
+    if (this.isOver) return;
+    clearTimeout(this.#wishTimer);
+    removeEventListener('online', this.#onNetwork);
+    networkInformation()?.removeEventListener('change', this.#onNetwork);
+    this.#setState('over');
+    this.#backoff.hurry();
+    this.#emit('over', reason);
+  }
+
+  /** @param {RoomState} state */
+  #setState(state) {
+    if (state === this.state) return;
+    this.state = state;
+    this.#emit('state', state);
+  }
+
+  /**
+   * @param {string} name
+   * @param {unknown} [detail]
+   */
+  #emit(name, detail) {
+    this.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+}
+
+/** Tells of a change from Wi-Fi to mobile, where the browser has it (not in Firefox and Safari). */
+function networkInformation() {
+  return /** @type {{connection?: EventTarget}} */ (/** @type {unknown} */ (navigator)).connection;
+}
