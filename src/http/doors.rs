@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use super::body::{SDP, text_of_type};
+use super::body::{MAX_BODY_BYTES, MAX_ROOM_OFFER_BYTES, SDP, check_type, text};
 use super::engines::Refusal;
 use super::limits::Client;
 use super::problem::{ACCEPT_PATCH, ACCEPT_POST, Problem, unexpected_reply};
@@ -144,7 +144,12 @@ impl Offer {
         let slot = self.app.limits.take_session(self.client).inspect_err(|_| {
             self.app.metrics.count_refusal("sessions");
         })?;
-        let offer = text_of_type(&self.headers, self.body, ACCEPT_POST, SDP).await?;
+        check_type(&self.headers, ACCEPT_POST, SDP)?;
+        let max_bytes = match door {
+            Door::Meet => MAX_ROOM_OFFER_BYTES,
+            Door::Publish { .. } | Door::Watch { .. } => MAX_BODY_BYTES,
+        };
+        let offer = text(&self.headers, self.body, max_bytes).await?;
 
         let shard = self.app.engines.home(&room);
         let join = Join {

@@ -10,7 +10,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::App;
-use super::body::{FRAGMENT, JSON, SDP, content_type, text, text_of_type};
+use super::body::{
+    FRAGMENT, MAX_BODY_BYTES, MAX_ROOM_OFFER_BYTES, SDP, content_type, json_text, text,
+};
 use super::doors::{X_DESCRIPTION_TAG, entity_tag};
 use super::precondition::Precondition;
 use super::problem::{ACCEPT_PATCH, Problem, unexpected_reply};
@@ -40,12 +42,12 @@ pub(super) async fn patch(
                     detail,
                 ));
             }
-            let fragment = text(&headers, body).await?;
+            let fragment = text(&headers, body, MAX_BODY_BYTES).await?;
             trickle(&app, shard, session, precondition, fragment).await
         }
         Some(SDP) => {
             let if_match = Precondition::of(&headers)?.into_tag();
-            let offer = text(&headers, body).await?;
+            let offer = text(&headers, body, MAX_ROOM_OFFER_BYTES).await?;
             reoffer(
                 &app,
                 shard,
@@ -160,7 +162,7 @@ pub(super) async fn subscribe(
 ) -> Result<Response, Problem> {
     let (session, shard) = app.find(&id)?;
     let if_match = Precondition::of(&headers)?.into_tag();
-    let text = text_of_type(&headers, body, axum::http::header::ACCEPT, JSON).await?;
+    let text = json_text(&headers, body).await?;
     let command = Command::Subscribe {
         session,
         if_match,
@@ -190,7 +192,7 @@ pub(super) async fn mute(
     body: Body,
 ) -> Result<StatusCode, Problem> {
     let (session, shard) = app.find(&id)?;
-    let text = text_of_type(&headers, body, axum::http::header::ACCEPT, JSON).await?;
+    let text = json_text(&headers, body).await?;
     let muted = parse_muted(&text)?;
     app.command(shard, Command::Mute { session, muted }).await?;
     Ok(StatusCode::NO_CONTENT)
