@@ -236,18 +236,15 @@ impl Client {
         }
         let mut out = std::mem::take(&mut self.outgoing);
         // str0m walks its streams in the order of a hash map, which no seed governs.
-        out.sort_by_key(|datagram| match Class::of(datagram) {
-            Class::Stun => (0, 0, 0),
-            Class::Dtls => (1, 0, 0),
-            Class::Rtcp => (2, 0, 0),
-            Class::Rtp { ssrc, seq, .. } => (3, ssrc, seq),
-        });
+        Class::sort(&mut out, |datagram| datagram);
         out
     }
 
     /// Leaves as a page does that is closed in order.
-    pub(crate) fn close(&mut self) {
+    pub(crate) fn close(&mut self, now: Instant) {
         self.rtc.close().expect("a connection that can be closed");
+        self.is_closed = true;
+        self.wake_at = now;
     }
 
     fn turn(&mut self, now: Instant) {

@@ -192,9 +192,19 @@ impl Device {
     }
 }
 
-/// Loudness of somebody who listens, and of somebody who speaks.
+/// Loudness of somebody who listens, and of somebody who speaks at their loudest.
 pub(crate) const SILENT: i8 = -127;
-pub(crate) const SPEAKING: i8 = -25;
+pub(crate) const SPEAKING: i8 = -20;
+
+/// A voice rises and falls, and pauses: eight tenths of a second of speech, two of breath. A tone
+/// that never changes is taken for the noise of a fan.
+fn voice(level: i8, frame: u32) -> i8 {
+    match frame % 50 {
+        _ if level == SILENT => SILENT,
+        0..40 => level - (frame % 7) as i8 * 3,
+        _ => -75,
+    }
+}
 
 impl Source {
     pub(crate) fn new(id: u32, mid: Mid, device: &Device, now: Instant) -> Self {
@@ -279,7 +289,8 @@ impl Source {
                     timestamp: encoding.first_timestamp.wrapping_add(ticks as u32),
                     marker: self.format.kind() == Kind::Video && index as u8 + 1 == count,
                     payload: fill(head, *size, &stamp),
-                    level: (self.format == Format::Opus).then_some(self.level),
+                    level: (self.format == Format::Opus)
+                        .then_some(voice(self.level, encoding.frames)),
                 });
                 encoding.seq += 1;
             }

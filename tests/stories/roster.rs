@@ -22,6 +22,7 @@ pub(crate) struct Roster {
     pub(crate) version: u64,
     pub(crate) participants: BTreeMap<ParticipantId, ParticipantInfo>,
     pub(crate) tracks: BTreeMap<TrackId, TrackInfo>,
+    /// Of slots that show something.
     pub(crate) bindings: BTreeMap<String, Binding>,
     pub(crate) speaker: Option<ParticipantId>,
 }
@@ -43,7 +44,8 @@ impl From<&Snapshot> for Roster {
             bindings: snapshot
                 .bindings
                 .iter()
-                .map(|b| (b.mid.clone(), b.clone()))
+                .filter(|binding| binding.track.is_some())
+                .map(|binding| (binding.mid.clone(), binding.clone()))
                 .collect(),
             speaker: snapshot.speaker.clone(),
         }
@@ -65,6 +67,9 @@ impl Roster {
             }
             Change::TrackEnded { id } => {
                 self.tracks.remove(id);
+            }
+            Change::Binding(binding) if binding.track.is_none() => {
+                self.bindings.remove(&binding.mid);
             }
             Change::Binding(binding) => {
                 self.bindings.insert(binding.mid.clone(), binding.clone());

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::world::Person;
+
 /// RFC 7675 §5.1: consent to send lasts this long.
 const CONSENT: Duration = Duration::from_secs(30);
 
@@ -44,6 +46,19 @@ impl Class {
     }
 }
 
+impl Class {
+    /// Brings datagrams of one moment into an order that a seed repeats; a stream's own order
+    /// stays as it is.
+    pub(crate) fn sort<T>(datagrams: &mut [T], contents: impl Fn(&T) -> &[u8]) {
+        datagrams.sort_by_key(|datagram| match Class::of(contents(datagram)) {
+            Class::Stun => (0, 0),
+            Class::Dtls => (1, 0),
+            Class::Rtcp => (2, 0),
+            Class::Rtp { ssrc, .. } => (3, ssrc),
+        });
+    }
+}
+
 /// One SSRC of one session.
 #[derive(Debug, Default)]
 struct Stream {
@@ -59,7 +74,7 @@ struct Stream {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Line {
     pub(crate) at: Duration,
-    pub(crate) person: usize,
+    pub(crate) person: Person,
     pub(crate) class: Class,
 }
 
@@ -69,8 +84,8 @@ pub(crate) struct Wire {
     /// When an address last sent a check that holds.
     consents: HashMap<SocketAddr, Instant>,
     /// SSRCs of a person's slots: which are for retransmissions.
-    declared: HashMap<(usize, u32), bool>,
-    streams: HashMap<(usize, u32), Stream>,
+    declared: HashMap<(Person, u32), bool>,
+    streams: HashMap<(Person, u32), Stream>,
     pub(crate) log: Option<Vec<Line>>,
     pub(crate) datagrams: u64,
 }
@@ -81,8 +96,13 @@ impl Wire {
         self.consents.insert(source, now);
     }
 
+    /// When an address last sent a check that holds.
+    pub(crate) fn consent_of(&self, address: SocketAddr) -> Option<Instant> {
+        self.consents.get(&address).copied()
+    }
+
     /// An answer names these SSRCs.
-    pub(crate) fn declare(&mut self, person: usize, ssrc: u32, is_rtx: bool) {
+    pub(crate) fn declare(&mut self, person: Person, ssrc: u32, is_rtx: bool) {
         self.declared.insert((person, ssrc), is_rtx);
     }
 
@@ -97,7 +117,7 @@ impl Wire {
     }
 
     /// A datagram leaves for a person.
-    pub(crate) fn watch(&mut self, person: usize, contents: &[u8], at: Duration) {
+    pub(crate) fn watch(&mut self, person: Person, contents: &[u8], at: Duration) {
         self.datagrams += 1;
         let class = Class::of(contents);
         if let Some(log) = &mut self.log {
@@ -117,7 +137,7 @@ impl Wire {
             contents.len()
         );
         let is_rtx = self.declared.get(&(person, ssrc));
-        let is_rtx = *is_rtx.unwrap_or_else(|| panic!("SSRC {ssrc} is in no answer to {person}"));
+        let is_rtx = *is_rtx.unwrap_or_else(|| panic!("SSRC {ssrc} is in no answer to {person:?}"));
         self.streams
             .entry((person, ssrc))
             .or_default()
@@ -125,14 +145,14 @@ impl Wire {
     }
 
     /// Sequence numbers that a person's stream jumped over so far.
-    pub(crate) fn gaps(&self, person: usize, ssrc: u32) -> u64 {
+    pub(crate) fn gaps(&self, person: Person, ssrc: u32) -> u64 {
         self.streams
             .get(&(person, ssrc))
             .map_or(0, |stream| stream.gaps)
     }
 
     /// Packets that went out on a person's stream.
-    pub(crate) fn packets(&self, person: usize, ssrc: u32) -> u64 {
+    pub(crate) fn packets(&self, person: Person, ssrc: u32) -> u64 {
         self.streams
             .get(&(person, ssrc))
             .map_or(0, |stream| stream.packets)

@@ -9,7 +9,7 @@ mod guests;
 mod views;
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -24,10 +24,13 @@ use str0m::ice::StunMessage;
 use super::client::Client;
 use super::link::{Link, Parcel};
 use super::roster::Roster;
-use super::wire::Wire;
+use super::wire::{Class, Wire};
 
 /// More turns than this at one moment mean that something wakes itself up forever.
 const MAX_TURNS_AT_ONCE: u32 = 10_000;
+
+/// How much is remembered of what a guest sent: a handshake and some media.
+const REMEMBERED_DATAGRAMS: usize = 256;
 
 /// A guest, by their place in the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,8 +43,11 @@ struct Guesthouse {
     down: Link,
     shard: usize,
     room: String,
+    is_meeting: bool,
     /// The client stands still: a laptop lid was closed.
     is_asleep: bool,
+    /// What it sent lately, for those who would send it again.
+    sent: VecDeque<Vec<u8>>,
     /// SSRC and RTX SSRC of every slot, which never change.
     ssrcs: BTreeMap<String, (u32, Option<u32>)>,
 }
@@ -55,6 +61,8 @@ pub(crate) struct World {
     engines: Vec<Engine>,
     guests: Vec<Guesthouse>,
     by_session: HashMap<SessionId, usize>,
+    /// Sessions that were let in without a guest behind them.
+    ghosts: HashSet<SessionId>,
     /// Every address that a guest was ever seen at.
     by_address: HashMap<SocketAddr, usize>,
     /// What the demultiplexer learned.
@@ -105,6 +113,7 @@ impl World {
             engines: (0..shards).map(engine).collect(),
             guests: Vec::new(),
             by_session: HashMap::new(),
+            ghosts: HashSet::new(),
             by_address: HashMap::new(),
             table: HashMap::new(),
             rooms: Vec::new(),
@@ -208,6 +217,10 @@ impl World {
             return;
         }
         for contents in house.client.run(now) {
+            if house.sent.len() == REMEMBERED_DATAGRAMS {
+                house.sent.pop_front();
+            }
+            house.sent.push_back(contents.clone());
             let parcel = Parcel {
                 from: house.client.public,
                 to: self.server,
@@ -258,6 +271,7 @@ impl World {
                 let place = self.by_session.get(&event.session).copied();
                 match place {
                     Some(place) => self.tell(place, event.version, event.change),
+                    None if self.ghosts.contains(&event.session) => {}
                     None => panic!("an event for nobody: {event:?}"),
                 }
             }
@@ -274,19 +288,24 @@ impl World {
 
     fn send_all(&mut self, shard: usize) {
         let (now, age) = (self.now, self.age());
+        let mut parcels = Vec::new();
         while let Some(transmit) = self.engines[shard].poll_transmit() {
-            self.wire.check_destination(transmit.destination, now);
-            let place = self.by_address[&transmit.destination];
+            let to = transmit.destination;
+            self.wire.check_destination(to, now);
             let size = transmit.segment_size.unwrap_or(transmit.contents.len());
-            for contents in transmit.contents.chunks(size) {
-                self.wire.watch(place, contents, age);
-                let parcel = Parcel {
-                    from: self.server,
-                    to: transmit.destination,
-                    contents: contents.to_vec(),
-                };
-                self.guests[place].down.send(parcel, now);
-            }
+            parcels.extend(transmit.contents.chunks(size).map(|contents| Parcel {
+                from: self.server,
+                to,
+                contents: contents.to_vec(),
+            }));
+        }
+        // Retransmissions leave in the order of the reports, which str0m's clients write in the
+        // order of a hash map.
+        Class::sort(&mut parcels, |parcel| &parcel.contents);
+        for parcel in parcels {
+            let place = self.by_address[&parcel.to];
+            self.wire.watch(Person(place), &parcel.contents, age);
+            self.guests[place].down.send(parcel, now);
         }
     }
 

@@ -1,11 +1,13 @@
 //! What guests do in a [`World`]: come, leave, wish, offer anew, move, and speak.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
-use plenum::engine::command::{Command, CommandError, Join, Joined, Reply, SlotWish, Wish};
+use plenum::engine::Datagram;
+use plenum::engine::command::{Command, CommandError, Door, Join, Joined, Reply, SlotWish, Wish};
 use plenum::engine::event::Kind;
 use plenum::engine::ids::TrackId;
+use plenum::engine::ufrag::session_of_ufrag;
 
 use super::{Guesthouse, Person, World};
 use crate::client::{Client, Offered};
@@ -53,7 +55,9 @@ impl World {
             down: link(1),
             shard,
             room: room.to_owned(),
+            is_meeting: guest.door == Door::Meet,
             is_asleep: false,
+            sent: VecDeque::new(),
             ssrcs: BTreeMap::new(),
         });
         self.by_session.insert(joined.session, place);
@@ -92,7 +96,10 @@ impl World {
         offer: &str,
     ) -> Result<Joined, CommandError> {
         let shard = self.room_tag(room) as usize % self.engines.len();
-        self.post(shard, room, guest, offer.to_owned())
+        let joined = self.post(shard, room, guest, offer.to_owned())?;
+        self.ghosts.insert(joined.session);
+        self.settle();
+        Ok(joined)
     }
 
     /// `DELETE`: leaves in order.
@@ -122,12 +129,32 @@ impl World {
                     seat.subscriptions_tag = subscriptions_tag;
                 }
                 assert_eq!(version, client.roster.version);
-                for binding in bindings {
-                    assert_eq!(client.roster.bindings.get(&binding.mid), Some(&binding));
+                for binding in bindings.iter().filter(|binding| binding.track.is_some()) {
+                    assert_eq!(client.roster.bindings.get(&binding.mid), Some(binding));
                 }
             }
             other => panic!("a wish is answered by {other:?}"),
         }
+    }
+
+    /// `PUT tracks`: mutes a source of a kind, or no longer.
+    pub(crate) fn mute(&mut self, person: Person, kind: Kind, muted: bool) {
+        let session = self.session(person);
+        let client = self.client(person);
+        let source = client
+            .sources
+            .iter()
+            .find(|source| source.format.kind() == kind);
+        let mid = source.expect("a source of that kind").mid.to_string();
+        let muted = BTreeMap::from([(mid, muted)]);
+        let done = self.command_of(person, Command::Mute { session, muted });
+        assert!(matches!(done, Ok(Reply::Done)), "{done:?}");
+    }
+
+    /// Closes the connection without a word to HTTP, as a page does that is closed.
+    pub(crate) fn hang_up(&mut self, person: Person) {
+        let now = self.now;
+        self.client_mut(person).close(now);
     }
 
     /// Wishes a track in a video slot, at a height.
@@ -259,6 +286,23 @@ impl World {
         self.guests[person.0].is_asleep = true;
     }
 
+    /// Somebody sends a datagram from anywhere, and it is taken for a guest's: as if the
+    /// demultiplexer had been fooled.
+    pub(crate) fn inject(&mut self, victim: Person, from: SocketAddr, contents: &[u8]) {
+        let (ufrag, _) = credentials(&self.client(victim).answer);
+        let session = session_of_ufrag(&ufrag).expect("a user fragment of ours");
+        let local_ip = Some(self.server.ip());
+        let datagram = Datagram {
+            session,
+            source: from,
+            local_ip,
+            contents,
+        };
+        let shard = self.guests[victim.0].shard;
+        self.engines[shard].handle_datagram(datagram, self.now);
+        self.settle();
+    }
+
     pub(crate) fn up(&mut self, person: Person) -> &mut Link {
         &mut self.guests[person.0].up
     }
@@ -291,9 +335,9 @@ impl World {
         for (mid, ssrc, rtx) in ssrcs_of(&house.client.answer) {
             let known = house.ssrcs.entry(mid.clone()).or_insert((ssrc, rtx));
             assert_eq!(*known, (ssrc, rtx), "slot {mid} keeps its SSRCs");
-            self.wire.declare(place, ssrc, false);
+            self.wire.declare(Person(place), ssrc, false);
             if let Some(rtx) = rtx {
-                self.wire.declare(place, rtx, true);
+                self.wire.declare(Person(place), rtx, true);
             }
         }
     }

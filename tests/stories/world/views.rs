@@ -11,6 +11,7 @@ use plenum::engine::ids::{ParticipantId, SessionId, TrackId};
 use super::{Person, World};
 use crate::client::Client;
 use crate::receiver::Receiver;
+use crate::wire::Class;
 
 impl World {
     pub(crate) fn client(&self, person: Person) -> &Client {
@@ -79,6 +80,18 @@ impl World {
             .iter()
             .map(|source| source.keyframe_requests())
             .sum()
+    }
+
+    /// The newest datagram of a kind that somebody sent.
+    pub(crate) fn last_sent(&self, person: Person, is_it: impl Fn(Class) -> bool) -> Vec<u8> {
+        let mut sent = self.guests[person.0].sent.iter().rev();
+        let found = sent.find(|datagram| is_it(Class::of(datagram)));
+        found.expect("a datagram of that kind").clone()
+    }
+
+    /// Whether somebody came by the door that takes everything.
+    pub(crate) fn is_meeting(&self, person: Person) -> bool {
+        self.guests[person.0].is_meeting
     }
 
     /// SSRC and RTX SSRC of a guest's slot.
