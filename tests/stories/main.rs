@@ -15,6 +15,7 @@ mod roster;
 mod wire;
 mod world;
 
+mod loss;
 mod meeting;
 
 use std::time::Duration;
