@@ -16,6 +16,7 @@ mod wire;
 mod world;
 
 mod loss;
+mod speaking;
 mod meeting;
 
 use std::time::Duration;
