@@ -17,6 +17,7 @@ mod world;
 
 mod loss;
 mod speaking;
+mod slots;
 mod meeting;
 
 use std::time::Duration;
