@@ -18,6 +18,7 @@ mod world;
 mod loss;
 mod speaking;
 mod slots;
+mod layers;
 mod meeting;
 
 use std::time::Duration;
