@@ -19,6 +19,7 @@ mod loss;
 mod speaking;
 mod slots;
 mod layers;
+mod moving;
 mod meeting;
 
 use std::time::Duration;
