@@ -20,6 +20,7 @@ mod speaking;
 mod slots;
 mod layers;
 mod moving;
+mod crowd;
 mod meeting;
 
 use std::time::Duration;
