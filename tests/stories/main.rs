@@ -21,6 +21,7 @@ mod slots;
 mod layers;
 mod moving;
 mod crowd;
+mod hostile;
 mod meeting;
 
 use std::time::Duration;
