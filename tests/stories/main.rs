@@ -22,6 +22,7 @@ mod layers;
 mod moving;
 mod crowd;
 mod hostile;
+mod rooms;
 mod meeting;
 
 use std::time::Duration;
