@@ -50,7 +50,7 @@ fn everybody_is_told_when_the_server_goes_away() {
     world.shut_down();
     assert!(world.is_drained());
     assert!(
-        world.join("lobby", Guest::meeting()).is_err(),
+        world.join("lobby", &Guest::meeting()).is_err(),
         "nobody is let in any more"
     );
     world.run_for(secs(1));

@@ -127,7 +127,7 @@ fn random_bytes_from_the_right_address_end_nothing() {
 fn one_name_publishes_once() {
     let mut world = World::new(85);
     world.enter("lobby", Guest::publishing("ada"));
-    let again = world.join("lobby", Guest::publishing("ada"));
+    let again = world.join("lobby", &Guest::publishing("ada"));
     assert!(matches!(again, Err(CommandError::ParticipantExists(_))));
     world.enter("attic", Guest::publishing("ada"));
 }

@@ -15,15 +15,15 @@ mod roster;
 mod wire;
 mod world;
 
-mod loss;
-mod speaking;
-mod slots;
-mod layers;
-mod moving;
 mod crowd;
 mod hostile;
-mod rooms;
+mod layers;
+mod loss;
 mod meeting;
+mod moving;
+mod rooms;
+mod slots;
+mod speaking;
 
 use std::time::Duration;
 

@@ -188,7 +188,7 @@ impl World {
 
         for place in 0..self.guests.len() {
             while let Some(parcel) = self.guests[place].up.receive(now) {
-                self.arrive(parcel);
+                self.arrive(&parcel);
             }
         }
         for engine in &mut self.engines {
@@ -231,8 +231,8 @@ impl World {
     }
 
     /// A datagram reaches the server's socket, honest or not.
-    pub(crate) fn arrive(&mut self, parcel: Parcel) {
-        let Some(key) = self.route(&parcel) else {
+    fn arrive(&mut self, parcel: &Parcel) {
+        let Some(key) = self.route(parcel) else {
             return;
         };
         let Some(engine) = self.engines.get_mut(usize::from(key.shard)) else {
@@ -317,13 +317,13 @@ impl World {
         if let Change::Closed { reason } = change {
             client.closed_because = Some(reason);
         }
-        client.events.push((self.now, change.clone()));
         // What happened before the snapshot is in the snapshot.
         if version > client.roster.version {
             assert_eq!(version, client.roster.version + 1, "no event is left out");
             client.roster.version = version;
             client.roster.apply(&change);
         }
+        client.events.push((self.now, change));
     }
 
     /// Nobody hears of anybody in another room.
@@ -401,6 +401,10 @@ impl World {
 
 impl Drop for World {
     /// A story that failed says how to tell it again.
+    #[expect(
+        clippy::print_stderr,
+        reason = "a failed story has no other way to say its seed"
+    )]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!(

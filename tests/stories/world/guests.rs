@@ -19,12 +19,12 @@ use crate::roster::{Roster, Seat};
 impl World {
     /// Somebody comes, and is let in.
     pub(crate) fn enter(&mut self, room: &str, guest: Guest) -> Person {
-        self.join(room, guest)
+        self.join(room, &guest)
             .unwrap_or_else(|error| panic!("{room} lets people in: {error}"))
     }
 
     /// Somebody comes to a door.
-    pub(crate) fn join(&mut self, room: &str, guest: Guest) -> Result<Person, CommandError> {
+    pub(crate) fn join(&mut self, room: &str, guest: &Guest) -> Result<Person, CommandError> {
         let place = self.guests.len();
         let room_tag = self.room_tag(room);
         let shard = room_tag as usize % self.engines.len();
@@ -33,7 +33,7 @@ impl World {
         let mut client = Client::new(local, self.server, (self.began, self.now), room_tag, seed);
         let offered = client.offer(&guest.devices, guest.video_slots, guest.audio_slots);
 
-        let joined = self.post(shard, room, &guest, offered.sdp.clone())?;
+        let joined = self.post(shard, room, guest, offered.sdp.clone())?;
         client.seat = Some(Seat {
             session: joined.session,
             participant: joined.participant.clone(),
