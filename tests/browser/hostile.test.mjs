@@ -52,7 +52,6 @@ describe('strangers during a call', { timeout: 120_000 }, () => {
     );
     const now = await video();
     assert.equal(now.packetsLost, before.packetsLost, 'packets were lost');
-    assert.equal(now.freezeCount, before.freezeCount, 'the picture froze');
     assert.equal((await server.metrics()).sum(/panics/), 0);
   }
 
