@@ -42,6 +42,7 @@ impl Engine {
             Door::Meet => sdp::check_meet(&summary)?,
         }
         let participant = self.participant_of(&join, now)?;
+        let former = self.former_session(&join, &participant);
         let place = self.sessions.vacant_key();
         let mut session = self.new_session(place, join.door.clone(), now)?;
         let answer = negotiate(&mut session, &join.offer, &summary, &mut self.rng)?;
@@ -60,12 +61,8 @@ impl Engine {
         };
         self.rooms[room].join(place, member, join.door);
         self.slots_changed(place, now);
-        if let Some(resumed) = join
-            .resume
-            .and_then(|id| self.session_ids.get(&id))
-            .copied()
-        {
-            self.end_session(resumed, CloseReason::Resumed, now);
+        if let Some(former) = former {
+            self.end_session(former, CloseReason::Resumed, now);
         }
         self.run(place, now);
         Ok(Reply::Joined(Joined {
@@ -116,15 +113,32 @@ impl Engine {
             participant: Some(asked),
         } = &join.door
         {
-            return match room.and_then(|room| room.publisher_named(asked)) {
-                Some(_) => Err(CommandError::ParticipantExists(asked.clone())),
-                None => Ok(asked.clone()),
+            let present = room.and_then(|room| room.publisher_named(asked));
+            return match present.map(|place| &self.sessions[place]) {
+                Some(session) if !session.is_abandoned(now) => {
+                    Err(CommandError::ParticipantExists(asked.clone()))
+                }
+                _ => Ok(asked.clone()),
             };
         }
         if let Some(former) = join.resume.and_then(|id| self.former(id, join, now)) {
             return Ok(former);
         }
         Ok(ParticipantId::random(&mut self.rng))
+    }
+
+    /// The session whose place this one takes, if it is still there.
+    fn former_session(&self, join: &Join, participant: &ParticipantId) -> Option<usize> {
+        if let Door::Publish {
+            participant: Some(_),
+        } = join.door
+        {
+            let room = &self.rooms[*self.room_ids.get(&join.room)?];
+            return room.publisher_named(participant);
+        }
+        let place = *self.session_ids.get(&join.resume?)?;
+        let room = &self.rooms[self.sessions[place].room];
+        (*room.id() == join.room).then_some(place)
     }
 
     /// Who held a session that this one continues, if it was in the same room.

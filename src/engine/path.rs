@@ -77,6 +77,12 @@ impl Paths {
         moved
     }
 
+    /// Whether nothing came from the client for as long.
+    pub(crate) fn is_silent_for(&self, time: Duration, now: Instant) -> bool {
+        self.last_heard
+            .is_some_and(|heard| now.saturating_duration_since(heard) >= time)
+    }
+
     /// The client restarted ICE: its next nomination counts at once.
     pub(crate) fn restart(&mut self) {
         self.restarted = true;

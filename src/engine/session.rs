@@ -37,6 +37,10 @@ const MAX_RTP_BYTES: usize = 1_472;
 /// Three simulcast layers and a screen come to some 1500; ten times that is no conference.
 const MAX_INGRESS_PPS: u32 = 15_000;
 
+/// A publisher that sent nothing for this long may be replaced by one of the same name: an
+/// encoder that crashed and came back. Audio alone comes fifty times a second.
+const ABANDONED_AFTER: Duration = Duration::from_secs(2);
+
 /// After this many errors at one time the transport is not going to recover.
 const MAX_ERRORS: usize = 16;
 
@@ -196,6 +200,11 @@ impl Session {
     /// Where its datagrams go.
     pub(crate) fn path(&self) -> Option<Path> {
         self.paths.current()
+    }
+
+    /// Whether its client has been silent for so long that another may take its place.
+    pub(crate) fn is_abandoned(&self, now: Instant) -> bool {
+        self.paths.is_silent_for(ABANDONED_AFTER, now)
     }
 
     /// When it wants [`Self::handle_timeout`].

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::clock;
 use super::limits::AddressSlot;
-use crate::engine::event::{Change, SessionEvent};
+use crate::engine::event::{Change, CloseReason, SessionEvent};
 use crate::engine::ids::SessionId;
 
 /// Changes that a session's log keeps: a reader may be away for this many.
@@ -80,6 +80,20 @@ impl Hub {
         }
     }
 
+    /// Whether a session was closed by its client's connection, and was not deleted before:
+    /// a `DELETE` that follows belongs to that, once.
+    pub(super) fn take_leave(&self, id: &str) -> bool {
+        let log = id.parse().ok().and_then(|session| self.log(session));
+        log.is_some_and(|log| {
+            let mut state = lock(&log.state);
+            let by_peer = state.closed.as_ref().is_some_and(|closed| {
+                let reason = CloseReason::ClosedByPeer;
+                matches!(&*closed.change, Change::Closed { reason: why } if *why == reason)
+            });
+            by_peer && !std::mem::replace(&mut state.deleted, true)
+        })
+    }
+
     /// The log of a session, also for a while after its end.
     pub(super) fn log(&self, session: SessionId) -> Option<Arc<Log>> {
         self.logs.get(&session).map(|log| Arc::clone(&log))
@@ -139,6 +153,8 @@ struct State {
     latest: u64,
     /// The session's last change.
     closed: Option<Entry>,
+    /// The client took its leave by HTTP, too.
+    deleted: bool,
     /// Who reads, oldest first, at most [`READERS_PER_SESSION`].
     readers: VecDeque<u64>,
     next_reader: u64,
@@ -272,7 +288,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::event::CloseReason;
 
     fn session(n: u8) -> SessionId {
         format!("{}{}", "a".repeat(25), char::from(b'a' + n))
