@@ -133,7 +133,7 @@ pub enum Malformed {
     /// Not version 2.
     #[error("RTCP of another version")]
     Version,
-    /// Padding that is longer than the packet, empty, or not at the end.
+    /// Padding that is longer than the packet, or empty.
     #[error("RTCP padding is wrong")]
     Padding,
     /// A value that its standard does not allow.
@@ -188,17 +188,21 @@ impl<'a> Packets<'a> {
         let len = usize::from(u16::from_be_bytes([len_high, len_low])) * 4;
         let (mut body, rest) = rest.split_at_checked(len).ok_or(Malformed::Truncated)?;
         if flags & 0x20 != 0 {
-            body = without_padding(body, rest.is_empty())?;
+            body = without_padding(body)?;
         }
         self.rest = rest;
         read_body(packet_type, flags & 0x1f, body)
     }
 }
 
-/// Only the last packet of a datagram may be padded, in whole words (RFC 3550 §6.4.1).
-fn without_padding(body: &[u8], is_last: bool) -> Result<&[u8], Malformed> {
+/// Takes the padding off a packet's end.
+///
+/// RFC 3550 §6.4.1 has whole words of it, on the last packet alone. Browsers that are built on
+/// libwebrtc pad each transport-wide feedback by one to three octets, and put several of them
+/// into one datagram.
+fn without_padding(body: &[u8]) -> Result<&[u8], Malformed> {
     let padding = usize::from(*body.last().ok_or(Malformed::Padding)?);
-    if !is_last || padding == 0 || !padding.is_multiple_of(4) || padding > body.len() {
+    if padding == 0 || padding > body.len() {
         return Err(Malformed::Padding);
     }
     Ok(&body[..body.len() - padding])
@@ -425,17 +429,32 @@ mod tests {
     }
 
     #[test]
-    fn padding_is_taken_off_the_last_packet_and_nowhere_else() {
+    fn padding_is_taken_off_every_packet() {
         let padded = [0xa0, 201, 0, 2, 0, 0, 0, 1, 0, 0, 0, 4];
         assert!(matches!(only(&padded), Packet::ReceiverReport { .. }));
-        let followed = [&padded[..], &packet(202, 0, &[])].concat();
-        assert_eq!(error_of(&followed), Malformed::Padding);
-        for padding in [0, 3, 12] {
+        let two = padded.repeat(2);
+        assert!(packets(&two).all(|packet| matches!(packet, Ok(Packet::ReceiverReport { .. }))));
+        for padding in [0, 9] {
             let mut wrong = padded;
             wrong[11] = padding;
             assert_eq!(error_of(&wrong), Malformed::Padding);
         }
         assert_eq!(error_of(&[0xa0, 201, 0, 0]), Malformed::Padding);
+    }
+
+    #[test]
+    fn feedback_is_read_as_chromium_sends_it_with_padding_that_is_no_word() {
+        let datagram = [
+            175, 205, 0, 6, 0, 0, 0, 1, 99, 35, 138, 106, 0, 3, 0, 4, 1, 39, 236, 1, 32, 4, 56, 76,
+            3, 82, 0, 2,
+        ];
+        let Packet::TransportFeedback(feedback) = only(&datagram) else {
+            panic!("not transport-wide feedback");
+        };
+        let statuses: Vec<_> = feedback.statuses().collect();
+        let sequences: Vec<_> = statuses.iter().map(|status| status.sequence).collect();
+        assert_eq!(sequences, [3, 4, 5, 6]);
+        assert!(statuses.iter().all(|status| status.arrival_us.is_some()));
     }
 
     #[test]
