@@ -15,7 +15,9 @@ describe('a room on a page of one’s own', { timeout: 120_000 }, () => {
   let chromium, pages, server, ada, ben, cleo;
 
   before(async () => {
-    [chromium, pages, server] = await Promise.all([Chromium.start(), Pages.start(), Server.start()]);
+    chromium = await Chromium.start();
+    pages = await Pages.start();
+    server = await Server.start();
     [ada, ben, cleo] = await Promise.all([chromium.person(), chromium.person(), chromium.person()]);
     for (const [person, name, options] of [
       [ada, 'Ada', {}],
@@ -33,7 +35,7 @@ describe('a room on a page of one’s own', { timeout: 120_000 }, () => {
   after(async () => {
     await Promise.all([chromium?.stop(), pages?.stop()]);
     const end = await server?.stop();
-    assert.equal(end.code, 0, server.lastWords);
+    assert.equal(end?.code, 0, server?.lastWords);
   });
 
   const want = (person, names) =>
