@@ -305,8 +305,10 @@ export class RoomConnection extends EventTarget {
       try {
         await this.session.mute({});
         if (this.#events?.readyState === EventSource.CLOSED) this.#listen(this.session);
+        if (this.pc.connectionState === 'connected') this.#health(true);
         break;
       } catch (error) {
+        this.#health(false);
         this.#judge(error);
       }
     }
