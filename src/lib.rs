@@ -1,3 +1,9 @@
 //! Plenum, a selective forwarding unit: a media server that hosts conference rooms.
 
+pub mod config;
 pub mod engine;
+pub mod http;
+pub mod logging;
+pub mod metrics;
+pub mod net;
+pub mod shard;

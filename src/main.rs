@@ -1,2 +1,129 @@
 //! Starts and stops the server.
-fn main() {}
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use plenum::config::{Config, ConfigError};
+use plenum::engine::{Certificate, Limits};
+use plenum::http::{Hub, Server, StartError};
+use plenum::logging;
+use plenum::metrics::{Metrics, Reading};
+use plenum::net::{MediaSocket, interfaces};
+use plenum::shard::{EventSink, Shards, ShardsConfig};
+use thiserror::Error;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_blocking;
+
+/// How long the end of every session may take to be told.
+///
+/// It is a few packets each; container runtimes kill after ten seconds.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Smallest receive buffer that does without a word: 64 ms at 125 Mbit/s.
+const SUFFICIENT_BUFFER_BYTES: usize = 1 << 20;
+
+/// Why the server cannot run.
+#[derive(Debug, Error)]
+enum Failure {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("cannot use UDP {address}: {error}")]
+    Udp {
+        address: std::net::SocketAddr,
+        error: io::Error,
+    },
+    #[error(
+        "no network interface is up that clients could send to; name an address with --public-ip"
+    )]
+    NoAddress,
+    #[error("cannot listen: {0}")]
+    Http(#[from] StartError),
+    #[error("cannot start: {0}")]
+    Io(#[from] io::Error),
+}
+
+fn main() -> ExitCode {
+    let config = Config::parse();
+    logging::start(&config.log);
+    match run(&config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            tracing::error!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: &Config) -> Result<(), Failure> {
+    config.check()?;
+    let hub = Arc::<Hub>::default();
+    let events: Arc<dyn EventSink> = hub.clone();
+    let shards = start_shards(config, &events)?;
+    Runtime::new()?.block_on(serve(config, &shards, hub))?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Serves HTTP until told to stop, then ends every session, and HTTP once they all know.
+async fn serve(config: &Config, shards: &Shards, hub: Arc<Hub>) -> Result<(), Failure> {
+    let metrics = Arc::new(Metrics::new());
+    let read = shards.clone();
+    metrics.set_source(Box::new(move || Reading::of(&read)));
+    let server = Server::start(config.http.clone(), Arc::new(shards.clone()), hub, metrics).await?;
+    until_told_to_stop().await?;
+    tracing::info!("stopping");
+    server.drain();
+    let shards = shards.clone();
+    spawn_blocking(move || shards.shutdown(SHUTDOWN_PATIENCE))
+        .await
+        .map_err(io::Error::other)?;
+    server.shutdown().await;
+    Ok(())
+}
+
+fn start_shards(config: &Config, events: &Arc<dyn EventSink>) -> Result<Shards, Failure> {
+    let address = config.udp_address();
+    let socket = MediaSocket::bind(address).map_err(|error| Failure::Udp { address, error })?;
+    let bound = socket.local_addr();
+    let advertised =
+        interfaces::advertised(bound, &config.net.public_ips, &interfaces::addresses()?);
+    if advertised.is_empty() {
+        return Err(Failure::NoAddress);
+    }
+    let shards = config.shard.count();
+    tracing::info!(udp = %bound, ?advertised, shards, gso = socket.gso(), "media");
+    let granted = socket.buffers();
+    if granted.receive < SUFFICIENT_BUFFER_BYTES && !bound.ip().is_loopback() {
+        tracing::warn!(
+            ?granted,
+            "UDP buffers are small: bursts will be lost; raise net.core.rmem_max and wmem_max"
+        );
+    }
+    let config = ShardsConfig {
+        shards,
+        advertised,
+        limits: Limits::default(),
+    };
+    Ok(Shards::start(
+        &config,
+        socket,
+        &Certificate::generate(),
+        events,
+    )?)
+}
+
+/// Waits for SIGINT (someone at a keyboard) or SIGTERM (whoever runs services).
+async fn until_told_to_stop() -> io::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tracing::info!("ready");
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}

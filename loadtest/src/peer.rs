@@ -1,0 +1,617 @@
+//! One client of the server under test: what it sends, what it receives, and the feedback a browser would give.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    inbound::{Arrived, Inbound},
+    outbound::{MediaRate, Outbound, Way},
+    payload::{self, Codec},
+    rtcp::{self, Incoming, TransportArrivals},
+    rtp,
+    scenario::Visit,
+    sdp::{Answer, MediaSpec},
+    sys::SendBatch,
+    transport::{Identity, Progress, Transport},
+};
+
+/// Receiver reports and sender reports are a second apart, as libwebrtc sends them for video.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// While packets are missing, it is looked so often whether one is to be asked for.
+const NACK_TICK: Duration = Duration::from_millis(10);
+
+/// Without decryption, one packet in so many is still opened: enough to notice wrong keys and to see delays.
+const SAMPLE: u64 = 32;
+
+/// How clients of a run behave.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Behaviour {
+    pub(crate) rate: MediaRate,
+    /// Between two reports of arrival times.
+    pub(crate) feedback_interval: Duration,
+    /// Opens every packet, rather than one in [`SAMPLE`].
+    pub(crate) decrypt_all: bool,
+}
+
+/// When a client came how far, counted from its POST.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stages {
+    pub(crate) answered: Option<Duration>,
+    pub(crate) ice: Option<Duration>,
+    pub(crate) dtls: Option<Duration>,
+    pub(crate) first_packet: Option<Duration>,
+}
+
+/// Counts that belong to no stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PeerCounts {
+    /// RTP packets that came, whatever they were.
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+    /// Packets that did not pass authentication.
+    pub(crate) unauthentic: u64,
+    /// Packets whose stream is unknown.
+    pub(crate) unknown: u64,
+    /// Retransmissions of nothing: padding, by which servers probe.
+    pub(crate) padding: u64,
+    /// Retransmissions of what was there already.
+    pub(crate) useless_retransmissions: u64,
+    /// Streams that the server said have ended.
+    pub(crate) byes: u64,
+}
+
+/// What one datagram brought, for the counts of the worker.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Taken {
+    pub(crate) rtp: bool,
+    /// From the stamp to the kernel, when the packet was opened and ours.
+    pub(crate) delay: Option<Duration>,
+}
+
+/// One client.
+pub(crate) struct Peer {
+    pub(crate) visit: Visit,
+    behaviour: Behaviour,
+    pub(crate) transport: Transport,
+    pub(crate) source: Option<Ipv4Addr>,
+    media: Vec<MediaSpec>,
+    routes: Vec<Route>,
+    answer: Answer,
+    pub(crate) inbounds: Vec<Inbound>,
+    pub(crate) outbounds: Vec<Outbound>,
+    arrivals: TransportArrivals,
+    transport_number: u16,
+    started: Instant,
+    connected: bool,
+    pub(crate) failed: Option<String>,
+    pub(crate) stages: Stages,
+    pub(crate) counts: PeerCounts,
+    next_report: Instant,
+    next_feedback: Instant,
+    next_nack: Option<Instant>,
+    /// Where the session lives, for leaving.
+    pub(crate) session_url: Option<String>,
+    /// When the worker will look at it again; later entries of its timer are stale.
+    pub(crate) wake_at: Option<Instant>,
+}
+
+/// Says which stream an SSRC belongs to.
+struct Route {
+    ssrc: u32,
+    inbound: usize,
+    retransmission: bool,
+    /// Of the retransmission stream, which has numbers of its own.
+    highest: Option<u64>,
+}
+
+impl Peer {
+    pub(crate) fn new(
+        visit: Visit,
+        behaviour: Behaviour,
+        local: SocketAddr,
+        source: Option<Ipv4Addr>,
+        ssrc_base: u32,
+        now: Instant,
+    ) -> Self {
+        let media = visit
+            .media
+            .iter()
+            .enumerate()
+            .map(|(index, wish)| MediaSpec {
+                codec: wish.codec,
+                sends: wish.sends,
+                simulcast: wish.simulcast,
+                ssrc: ssrc_base + 8 * index as u32,
+            });
+        let media: Vec<MediaSpec> = media.collect();
+        Self {
+            visit,
+            behaviour,
+            transport: Transport::new(local),
+            source,
+            media,
+            routes: Vec::new(),
+            answer: Answer::default(),
+            inbounds: Vec::new(),
+            outbounds: Vec::new(),
+            arrivals: TransportArrivals::new(now),
+            transport_number: 1,
+            started: now,
+            connected: false,
+            failed: None,
+            stages: Stages::default(),
+            counts: PeerCounts::default(),
+            next_report: now,
+            next_feedback: now,
+            next_nack: None,
+            session_url: None,
+            wake_at: None,
+        }
+    }
+
+    pub(crate) fn media(&self) -> &[MediaSpec] {
+        &self.media
+    }
+
+    /// Takes in the server's answer and begins to connect.
+    pub(crate) fn handle_answer(
+        &mut self,
+        answer: Answer,
+        session_url: String,
+        identity: &Identity,
+        now: Instant,
+    ) {
+        self.stages.answered = Some(now - self.started);
+        self.session_url = Some(session_url);
+        for (index, (spec, answered)) in self.media.iter().zip(&answer.media).enumerate() {
+            if spec.sends || !answered.accepted {
+                continue;
+            }
+            let inbound = self.inbounds.len();
+            self.inbounds
+                .push(Inbound::new(index, spec.codec, answered.ssrc.unwrap_or(0)));
+            let route = |ssrc, retransmission| Route {
+                ssrc,
+                inbound,
+                retransmission,
+                highest: None,
+            };
+            self.routes
+                .extend(answered.ssrc.map(|ssrc| route(ssrc, false)));
+            self.routes
+                .extend(answered.rtx_ssrc.map(|ssrc| route(ssrc, true)));
+        }
+        self.transport.start(&answer, identity, now);
+        self.answer = answer;
+    }
+
+    /// Takes in one datagram.
+    pub(crate) fn handle_datagram(
+        &mut self,
+        data: &mut [u8],
+        from: SocketAddr,
+        arrival_ns: u64,
+        now: Instant,
+        batch: &mut SendBatch,
+    ) -> Taken {
+        let mut taken = Taken::default();
+        match data.first() {
+            Some(0..=3) => self.transport.handle_stun(data, from, now),
+            Some(20..=63) => {
+                let progress = self.transport.handle_dtls(data, now);
+                self.note(progress.as_ref(), now);
+            }
+            Some(128..=191)
+                if data
+                    .get(1)
+                    .is_some_and(|second| (192..=223).contains(second)) =>
+            {
+                self.handle_rtcp(data, now, batch);
+            }
+            Some(128..=191) => {
+                taken.rtp = true;
+                taken.delay = self.handle_rtp(data, arrival_ns, now);
+            }
+            _ => {}
+        }
+        taken
+    }
+
+    fn handle_rtp(&mut self, data: &mut [u8], arrival_ns: u64, now: Instant) -> Option<Duration> {
+        let header = rtp::Header::parse(data)?;
+        let (len, timestamp, marker, padded) =
+            (header.len, header.timestamp, header.marker, header.padded);
+        let sequence = header.sequence;
+        self.counts.packets += 1;
+        self.counts.bytes += data.len() as u64;
+        let Some(route) = self.find_route(&header) else {
+            self.counts.unknown += 1;
+            return None;
+        };
+        let media = &self.answer.media[self.inbounds[self.routes[route].inbound].media];
+        let transport_number = header.extension(media.extensions.transport_cc);
+        if let Some(&[high, low]) = transport_number {
+            self.arrivals.record(u16::from_be_bytes([high, low]), now);
+        }
+        self.stages.first_packet.get_or_insert(now - self.started);
+        let route = &mut self.routes[route];
+        let inbound = &mut self.inbounds[route.inbound];
+        let index = if route.retransmission {
+            let index = route.highest.map_or(u64::from(sequence), |highest| {
+                rtp::extend(sequence, highest)
+            });
+            route.highest = Some(route.highest.map_or(index, |highest| highest.max(index)));
+            index
+        } else {
+            inbound.index_of(sequence)
+        };
+        let seen_keyframe = inbound
+            .frames
+            .as_ref()
+            .is_none_or(|frames| frames.first_keyframe_at.is_some());
+        let sampled = self.behaviour.decrypt_all || self.counts.packets.is_multiple_of(SAMPLE);
+        let srtp = self.transport.srtp.as_ref()?;
+        let mut arrived = Arrived {
+            index,
+            timestamp,
+            marker,
+            bytes: data.len(),
+            recovered: false,
+            seen: None,
+            at: now,
+        };
+        if !(sampled || !seen_keyframe || route.retransmission) {
+            inbound.insert(&arrived);
+            return None;
+        }
+        let Some(opened) = srtp.open_rtp(data, len, index) else {
+            self.counts.unauthentic += 1;
+            return None;
+        };
+        let mut body = &data[len..len + opened];
+        if padded {
+            let padding = usize::from(body.last().copied().unwrap_or(0));
+            body = body
+                .get(..body.len().saturating_sub(padding))
+                .unwrap_or_default();
+        }
+        if route.retransmission {
+            let Some((original, rest)) = body.split_first_chunk() else {
+                self.counts.padding += 1;
+                return None;
+            };
+            body = rest;
+            arrived.index = inbound.index_of(u16::from_be_bytes(*original));
+            arrived.recovered = true;
+        }
+        if body.is_empty() {
+            // Padding alone: it has a number, but nothing for a depacketizer.
+            inbound.insert(&arrived);
+            return None;
+        }
+        arrived.seen = payload::inspect(inbound.codec, body);
+        inbound.counts.malformed += u64::from(arrived.seen.is_none());
+        let duplicates = inbound.counts.duplicates;
+        let fresh = inbound.insert(&arrived);
+        if arrived.recovered {
+            // A retransmission that was not needed is no duplicate on the wire.
+            self.counts.useless_retransmissions += u64::from(!fresh);
+            inbound.counts.duplicates = duplicates;
+            return None;
+        }
+        inbound.note_transit(timestamp, arrival_ns);
+        if inbound.wants_nack() {
+            self.next_nack.get_or_insert(now + NACK_TICK);
+        }
+        let stamp = arrived.seen.and_then(|seen| seen.stamp).filter(|_| fresh)?;
+        let delay = Duration::from_nanos(arrival_ns.saturating_sub(stamp.sent_ns));
+        inbound.delays.record(delay);
+        Some(delay)
+    }
+
+    /// The stream of a packet; one that was not announced is known by MID and payload type (RFC 9143 §9.2).
+    fn find_route(&mut self, header: &rtp::Header<'_>) -> Option<usize> {
+        if let Some(found) = self
+            .routes
+            .iter()
+            .position(|route| route.ssrc == header.ssrc)
+        {
+            return Some(found);
+        }
+        let payload_type = header.payload_type;
+        let routes = &self.routes;
+        let found = self
+            .inbounds
+            .iter()
+            .enumerate()
+            .find_map(|(place, inbound)| {
+                let media = &self.answer.media[inbound.media];
+                let retransmission = payload_type == media.rtx_payload_type && payload_type != 0;
+                let mid = header.extension(media.extensions.mid);
+                let taken = routes
+                    .iter()
+                    .any(|route| route.inbound == place && route.retransmission == retransmission);
+                let fits = retransmission || payload_type == media.payload_type;
+                (fits && mid.map_or(!taken, |mid| mid == media.mid.as_bytes()))
+                    .then_some((place, retransmission))
+            });
+        let (inbound, retransmission) = found?;
+        if !retransmission {
+            self.inbounds[inbound].ssrc = header.ssrc;
+        }
+        self.routes.push(Route {
+            ssrc: header.ssrc,
+            inbound,
+            retransmission,
+            highest: None,
+        });
+        Some(self.routes.len() - 1)
+    }
+
+    fn handle_rtcp(&mut self, data: &mut [u8], now: Instant, batch: &mut SendBatch) {
+        let (Some(srtp), Some(to)) = (&self.transport.srtp, self.transport.remote) else {
+            return;
+        };
+        let Some(len) = srtp.open_rtcp(data) else {
+            self.counts.unauthentic += 1;
+            return;
+        };
+        let mut way = Way {
+            srtp,
+            batch,
+            to,
+            source: self.source,
+            transport_number: &mut self.transport_number,
+            wall_ns: crate::clock::wall_ns(),
+        };
+        rtcp::parse(&data[..len], |incoming| match incoming {
+            Incoming::SenderReport { ssrc, middle_ntp } => {
+                if let Some(inbound) = self
+                    .inbounds
+                    .iter_mut()
+                    .find(|inbound| inbound.ssrc == ssrc)
+                {
+                    inbound.note_sender_report(middle_ntp, now);
+                }
+            }
+            Incoming::Nack {
+                ssrc,
+                first,
+                following,
+            } => {
+                let _ = self
+                    .outbounds
+                    .iter_mut()
+                    .any(|out| out.handle_nack(ssrc, first, following, &mut way));
+            }
+            Incoming::KeyframeRequest { ssrc } => {
+                let _ = self
+                    .outbounds
+                    .iter_mut()
+                    .any(|out| out.handle_keyframe_request(ssrc));
+            }
+            Incoming::Bye { .. } => self.counts.byes += 1,
+            Incoming::TransportFeedback => {}
+        });
+    }
+
+    /// Does what is due; gives how late the latest frame was, when one was.
+    pub(crate) fn poll(
+        &mut self,
+        now: Instant,
+        may_publish: bool,
+        batch: &mut SendBatch,
+    ) -> Option<Duration> {
+        let source = self.source;
+        let progress = self.transport.poll(now, |to, data| {
+            batch.push(to, source, |out| out.extend_from_slice(data))
+        });
+        self.note(progress.as_ref(), now);
+        if !self.connected || self.failed.is_some() {
+            return None;
+        }
+        let late = if may_publish {
+            self.publish(now, batch)
+        } else {
+            None
+        };
+        if now >= self.next_report {
+            self.next_report = now + REPORT_INTERVAL;
+            self.send_reports(now, batch);
+        }
+        if self.next_nack.is_some_and(|at| at <= now) {
+            self.send_nacks(now, batch);
+        }
+        if now >= self.next_feedback {
+            self.next_feedback = now + self.behaviour.feedback_interval;
+            self.send_feedback(now, batch);
+        }
+        late
+    }
+
+    fn publish(&mut self, now: Instant, batch: &mut SendBatch) -> Option<Duration> {
+        let (srtp, to) = (self.transport.srtp.as_ref()?, self.transport.remote?);
+        let mut way = Way {
+            srtp,
+            batch,
+            to,
+            source: self.source,
+            transport_number: &mut self.transport_number,
+            wall_ns: crate::clock::wall_ns(),
+        };
+        let mut latest = None;
+        for outbound in &mut self.outbounds {
+            while outbound.next_at <= now {
+                latest = latest.max(Some(outbound.send_due(&mut way, now)));
+            }
+        }
+        latest
+    }
+
+    /// Reports and the canonical name, in one compound packet (RFC 3550 §6.1).
+    fn send_reports(&mut self, now: Instant, batch: &mut SendBatch) {
+        let own = self.own_ssrc();
+        let blocks: Vec<_> = self
+            .inbounds
+            .iter_mut()
+            .filter_map(|inbound| inbound.report(now))
+            .collect();
+        let wall_ns = crate::clock::wall_ns();
+        let mut compound = Vec::with_capacity(256);
+        for outbound in &self.outbounds {
+            outbound.sender_reports(now, |ssrc, timestamp, packets, octets| {
+                rtcp::write_sender_report(&mut compound, ssrc, wall_ns, timestamp, packets, octets);
+            });
+        }
+        if !blocks.is_empty() || compound.is_empty() {
+            rtcp::write_receiver_report(&mut compound, own, &blocks);
+        }
+        rtcp::write_description(&mut compound, own, &self.visit.cname());
+        self.send_rtcp(&compound, batch);
+    }
+
+    fn send_nacks(&mut self, now: Instant, batch: &mut SendBatch) {
+        let own = self.own_ssrc();
+        let mut compound = Vec::new();
+        let mut due = Vec::new();
+        for inbound in &mut self.inbounds {
+            inbound.due_nacks(now, &mut due);
+            if !due.is_empty() {
+                rtcp::write_nack(&mut compound, own, inbound.ssrc, &due);
+            }
+        }
+        self.next_nack = self
+            .inbounds
+            .iter()
+            .any(Inbound::wants_nack)
+            .then(|| now + NACK_TICK);
+        self.send_rtcp(&compound, batch);
+    }
+
+    /// Arrival times, and a keyframe request for every picture that stands still for want of one.
+    fn send_feedback(&mut self, now: Instant, batch: &mut SendBatch) {
+        let own = self.own_ssrc();
+        let mut compound = Vec::new();
+        let media = self.inbounds.first().map_or(0, |inbound| inbound.ssrc);
+        self.arrivals.write(&mut compound, own, media);
+        for inbound in &mut self.inbounds {
+            if let Some(frames) = &mut inbound.frames {
+                frames.advance(now);
+            }
+            if inbound.due_keyframe_request(now) {
+                rtcp::write_pli(&mut compound, own, inbound.ssrc);
+            }
+        }
+        self.send_rtcp(&compound, batch);
+    }
+
+    fn send_rtcp(&mut self, compound: &[u8], batch: &mut SendBatch) {
+        let (Some(srtp), Some(to)) = (&mut self.transport.srtp, self.transport.remote) else {
+            return;
+        };
+        if compound.is_empty() {
+            return;
+        }
+        batch.push(to, self.source, |out| {
+            let start = out.len();
+            out.extend_from_slice(compound);
+            srtp.seal_rtcp(out, start);
+        });
+    }
+
+    /// The SSRC that its reports come from; browsers that only receive use 1.
+    fn own_ssrc(&self) -> u32 {
+        self.media
+            .iter()
+            .find(|media| media.sends)
+            .map_or(1, |media| media.ssrc)
+    }
+
+    fn note(&mut self, progress: Option<&Progress>, now: Instant) {
+        match progress {
+            None => {}
+            Some(Progress::IceConnected) => self.stages.ice = Some(now - self.started),
+            Some(Progress::Connected) if !self.connected => {
+                self.connected = true;
+                // Both may come in one wake-up.
+                self.stages.ice.get_or_insert(now - self.started);
+                self.stages.dtls = Some(now - self.started);
+                self.start_media(now);
+            }
+            Some(Progress::Connected) => {}
+            Some(Progress::Failed(why)) => self.failed = Some((*why).to_owned()),
+        }
+    }
+
+    fn start_media(&mut self, now: Instant) {
+        for (spec, answered) in self.media.iter().zip(&self.answer.media) {
+            if spec.sends && answered.accepted {
+                let visit = &self.visit;
+                let rate = self.behaviour.rate;
+                self.outbounds.push(Outbound::new(
+                    *spec,
+                    answered,
+                    visit.number,
+                    rate,
+                    visit.turn,
+                    now,
+                ));
+            }
+        }
+        // Thousands of receivers must not report at one moment.
+        let phase =
+            f64::from(self.visit.number.wrapping_mul(2_654_435_761) >> 8 & 0xffff) / 65_536.0;
+        self.next_report = now + REPORT_INTERVAL.mul_f64(phase);
+        self.next_feedback = now + self.behaviour.feedback_interval.mul_f64(phase);
+    }
+
+    /// When [`poll`](Self::poll) is to be called, if nothing arrives.
+    pub(crate) fn poll_timeout(&mut self, may_publish: bool) -> Option<Instant> {
+        let transport = self.transport.poll_timeout();
+        if !self.connected {
+            return transport;
+        }
+        let publish = self
+            .outbounds
+            .iter()
+            .map(|out| out.next_at)
+            .min()
+            .filter(|_| may_publish);
+        let receives = !self.inbounds.is_empty();
+        [
+            transport,
+            publish,
+            Some(self.next_report),
+            self.next_nack,
+            receives.then_some(self.next_feedback),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// When it will ask for missing packets, if any are missing.
+    pub(crate) fn nack_at(&self) -> Option<Instant> {
+        self.next_nack
+    }
+
+    /// Whether it has reached the server, and is there still.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connected && self.failed.is_none()
+    }
+
+    /// Since its POST.
+    pub(crate) fn age(&self, at: Instant) -> Duration {
+        at.saturating_duration_since(self.started)
+    }
+
+    /// Whether it is to receive video, and so waits for a keyframe.
+    pub(crate) fn wants_video(&self) -> bool {
+        self.inbounds
+            .iter()
+            .any(|inbound| inbound.codec != Codec::Opus)
+    }
+}

@@ -1,0 +1,169 @@
+//! The program as its user starts it, against a small server whose faults are known.
+
+mod support;
+
+use std::process::Command;
+
+use serde_json::Value;
+use support::{Fault, Server};
+
+/// Runs the load test and gives its exit code and its report.
+fn loadtest(arguments: &[&str]) -> (Option<i32>, Value) {
+    let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args(arguments)
+        .args(["--json", "--seconds", "2"])
+        .output()
+        .expect("the program was built");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let report =
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text:?}; {errors}"));
+    (output.status.code(), report)
+}
+
+fn number(report: &Value, name: &str) -> f64 {
+    report["totals"][name]
+        .as_f64()
+        .unwrap_or_else(|| panic!("no {name} in {}", report["totals"]))
+}
+
+#[test]
+fn a_broadcast_without_faults_is_found_without_faults() {
+    let server = Server::start(Fault::default());
+    let (whip, whep) = (
+        format!("{}/whip/p{{n}}", server.url),
+        format!("{}/whep/p{{n}}", server.url),
+    );
+    let (code, report) = loadtest(&[
+        "broadcast",
+        "--whip",
+        &whip,
+        "--whep",
+        &whep,
+        "--publishers",
+        "2",
+        "--subscribers",
+        "4",
+    ]);
+    assert_eq!(
+        report["broken_limits"],
+        serde_json::json!([]),
+        "{}",
+        report["totals"]
+    );
+    assert_eq!(code, Some(0));
+    assert_eq!(number(&report, "connected"), 6.0);
+    assert_eq!(number(&report, "without_picture"), 0.0);
+    for fault in [
+        "lost_packets",
+        "duplicate_packets",
+        "malformed_packets",
+        "unauthentic_packets",
+        "undecodable_frames",
+    ] {
+        assert_eq!(number(&report, fault), 0.0, "{fault}");
+    }
+    // Four receivers of 25 frames a second for two seconds and more.
+    assert!(number(&report, "frames") > 4.0 * 40.0);
+    assert!(
+        report["totals"]["delay"]["p50_ms"]
+            .as_f64()
+            .is_some_and(|delay| delay > 0.0)
+    );
+}
+
+#[test]
+fn packets_that_come_again_are_not_lost() {
+    let server = Server::start(Fault {
+        lose_one_in: Some(50),
+        no_recovery: false,
+    });
+    let (whip, whep) = (
+        format!("{}/whip/p", server.url),
+        format!("{}/whep/p", server.url),
+    );
+    let (_, report) = loadtest(&[
+        "broadcast",
+        "--whip",
+        &whip,
+        "--whep",
+        &whep,
+        "--subscribers",
+        "1",
+        "--max-loss",
+        "2",
+    ]);
+    assert!(
+        number(&report, "recovered_packets") > 0.0,
+        "{}",
+        report["totals"]
+    );
+    assert_eq!(
+        number(&report, "undecodable_frames"),
+        0.0,
+        "{}",
+        report["totals"]
+    );
+}
+
+#[test]
+fn what_is_lost_for_good_sets_the_exit_code() {
+    let server = Server::start(Fault {
+        lose_one_in: Some(50),
+        no_recovery: true,
+    });
+    let (whip, whep) = (
+        format!("{}/whip/p", server.url),
+        format!("{}/whep/p", server.url),
+    );
+    let (code, report) = loadtest(&[
+        "broadcast",
+        "--whip",
+        &whip,
+        "--whep",
+        &whep,
+        "--subscribers",
+        "1",
+    ]);
+    assert_eq!(code, Some(2));
+    let lost = number(&report, "lost_percent");
+    assert!((0.5..4.0).contains(&lost), "{lost} % of 2 % were found");
+    assert!(number(&report, "undecodable_frames") > 0.0);
+    assert!(
+        number(&report, "keyframe_requests") > 0.0,
+        "a picture that stands still is asked for"
+    );
+}
+
+#[test]
+fn people_in_a_room_see_each_other() {
+    let server = Server::start(Fault::default());
+    let (code, report) = loadtest(&[
+        "conference",
+        "--url",
+        &server.url,
+        "--rooms",
+        "2",
+        "--people",
+        "3",
+        "--slots",
+        "2",
+        "--audio-slots",
+        "2",
+        "--shared-sockets",
+    ]);
+    assert_eq!(code, Some(0), "{}", report["totals"]);
+    for client in report["clients"]
+        .as_array()
+        .expect("every client is told of")
+    {
+        let streams = client["streams"].as_array().expect("with its streams");
+        assert_eq!(streams.len(), 4);
+        assert!(
+            streams
+                .iter()
+                .all(|stream| stream["packets"].as_u64() > Some(20)),
+            "{client}"
+        );
+    }
+}

@@ -1,0 +1,252 @@
+//! The four doors: `POST` of an offer makes a session.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Path, Query, Request};
+use axum::http::header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LINK, LOCATION};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use super::body::{SDP, text_of_type};
+use super::engines::Refusal;
+use super::limits::Client;
+use super::problem::{ACCEPT_PATCH, ACCEPT_POST, Problem, unexpected_reply};
+use super::session::PATCHABLE;
+use super::{App, clock, observe};
+use crate::engine::command::{Command, Door, Join, Joined, MAX_DISPLAY_NAME_CHARS, Reply};
+use crate::engine::ids::{NameError, ParticipantId, RoomId, SessionId};
+
+/// `POST /whip/{room}`.
+pub(super) async fn publish(Path(room): Path<String>, offer: Offer) -> Result<Response, Problem> {
+    offer.join(&room, Door::Publish { participant: None }).await
+}
+
+/// `POST /whip/{room}/{participant}`.
+pub(super) async fn publish_as(
+    Path((room, participant)): Path<(String, String)>,
+    offer: Offer,
+) -> Result<Response, Problem> {
+    let participant: ParticipantId = name("participant", &participant)?;
+    offer
+        .join(
+            &room,
+            Door::Publish {
+                participant: Some(participant),
+            },
+        )
+        .await
+}
+
+/// `POST /whep/{room}`.
+pub(super) async fn watch(Path(room): Path<String>, offer: Offer) -> Result<Response, Problem> {
+    offer.join(&room, Door::Watch { participant: None }).await
+}
+
+/// `POST /whep/{room}/{participant}`.
+pub(super) async fn watch_one(
+    Path((room, participant)): Path<(String, String)>,
+    offer: Offer,
+) -> Result<Response, Problem> {
+    let participant: ParticipantId = name("participant", &participant)?;
+    offer
+        .join(
+            &room,
+            Door::Watch {
+                participant: Some(participant),
+            },
+        )
+        .await
+}
+
+/// `POST /rooms/{room}/sessions`.
+pub(super) async fn meet(Path(room): Path<String>, offer: Offer) -> Result<Response, Problem> {
+    offer.join(&room, Door::Meet).await
+}
+
+/// `GET` of a door for publishers: it is there, and that is all (RFC 9725 §4.2).
+pub(super) async fn show() -> StatusCode {
+    StatusCode::NO_CONTENT
+}
+
+/// `GET` of a door for viewers: 200 and the type of what a `POST` takes
+/// (draft-ietf-wish-whep-03 §4).
+pub(super) async fn show_watch() -> impl IntoResponse {
+    (
+        StatusCode::OK,
+        [(CONTENT_TYPE, HeaderValue::from_static(SDP))],
+    )
+}
+
+/// `OPTIONS` of a door, as a preflight or to see what it takes.
+pub(super) async fn options() -> impl IntoResponse {
+    (
+        StatusCode::OK,
+        [(ACCEPT_POST, HeaderValue::from_static(SDP))],
+    )
+}
+
+/// The query of a door.
+#[derive(Deserialize)]
+struct DoorQuery {
+    /// The display name.
+    name: Option<String>,
+}
+
+/// A request at a door; its body is not read yet.
+pub(super) struct Offer {
+    app: Arc<App>,
+    client: Client,
+    query: Option<DoorQuery>,
+    headers: HeaderMap,
+    body: Body,
+    arrived: Instant,
+}
+
+impl FromRequest<Arc<App>> for Offer {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let client = parts.extensions.get::<Client>().copied();
+        Ok(Self {
+            app: Arc::clone(app),
+            client: client.expect("a layer of the router names the client"),
+            query: Query::try_from_uri(&parts.uri)
+                .ok()
+                .map(|Query(query)| query),
+            headers: parts.headers,
+            body,
+            arrived: clock::now(),
+        })
+    }
+}
+
+impl Offer {
+    /// Checks everything that can be checked without an engine, then opens the session.
+    async fn join(self, room: &str, door: Door) -> Result<Response, Problem> {
+        let room: RoomId = name("room", room)?;
+        if self.app.is_draining() {
+            self.app.metrics.count_refusal("draining");
+            return Err(Refusal::Gone.into());
+        }
+        let query = self
+            .query
+            .ok_or_else(|| Problem::bad_request("The query could not be read."))?;
+        let display_name = query.name.map(display_name).transpose()?.flatten();
+        let resume = match door {
+            Door::Meet => resumed(&self.headers)?,
+            Door::Publish { .. } | Door::Watch { .. } => None,
+        };
+        let slot = self.app.limits.take_session(self.client).inspect_err(|_| {
+            self.app.metrics.count_refusal("sessions");
+        })?;
+        let offer = text_of_type(&self.headers, self.body, ACCEPT_POST, SDP).await?;
+
+        let shard = self.app.engines.home(&room);
+        let join = Join {
+            room,
+            door,
+            name: display_name,
+            resume,
+            offer,
+        };
+        let Reply::Joined(joined) = self
+            .app
+            .command(shard, Command::Join(Box::new(join)))
+            .await?
+        else {
+            return Err(unexpected_reply());
+        };
+        self.app.hub.open(joined.session, shard, slot);
+        self.app.metrics.count_join(self.arrived.elapsed());
+        observe::joined(&joined);
+        created(&self.app, joined)
+    }
+}
+
+/// A name from the path; `what` it names stands in the refusal.
+fn name<T: FromStr<Err = NameError>>(what: &str, text: &str) -> Result<T, Problem> {
+    text.parse()
+        .map_err(|error| Problem::bad_request(format!("{what}: {error}.")))
+}
+
+/// A display name that fits a tile; an empty one is none.
+fn display_name(text: String) -> Result<Option<String>, Problem> {
+    if text.chars().count() > MAX_DISPLAY_NAME_CHARS || text.chars().any(char::is_control) {
+        let detail = format!("A name has at most {MAX_DISPLAY_NAME_CHARS} printable characters.");
+        return Err(Problem::bad_request(detail));
+    }
+    Ok(Some(text).filter(|text| !text.is_empty()))
+}
+
+/// The session that this one continues.
+fn resumed(headers: &HeaderMap) -> Result<Option<SessionId>, Problem> {
+    let Some(value) = headers.get("x-resume") else {
+        return Ok(None);
+    };
+    let session = value.to_str().ok().and_then(|text| text.parse().ok());
+    session
+        .map(Some)
+        .ok_or_else(|| Problem::bad_request("X-Resume is not a session's id."))
+}
+
+/// `201 Created`: the answer, where the session is, and what it can do.
+fn created(app: &App, joined: Joined) -> Result<Response, Problem> {
+    let session = app.url(&format!("/sessions/{}", joined.session));
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(SDP));
+    headers.insert(LOCATION, header(&session)?);
+    headers.insert(ETAG, entity_tag(&joined.ice_tag)?);
+    headers.append(
+        LINK,
+        header(&format!("<{session}/events>; rel=\"urn:plenum:events\""))?,
+    );
+    headers.append(
+        LINK,
+        header(&format!(
+            "<{session}/subscriptions>; rel=\"urn:plenum:subscriptions\""
+        ))?,
+    );
+    headers.insert(ACCEPT_PATCH, HeaderValue::from_static(PATCHABLE));
+    headers.insert(
+        X_PARTICIPANT,
+        header(&percent_encoded(joined.participant.as_str()))?,
+    );
+    headers.insert(X_DESCRIPTION_TAG, entity_tag(&joined.sdp_tag)?);
+    headers.insert(X_SUBSCRIPTIONS_TAG, entity_tag(&joined.subscriptions_tag)?);
+    Ok((StatusCode::CREATED, headers, joined.answer).into_response())
+}
+
+/// Who the session is in its room, percent-encoded: a header carries ASCII only.
+const X_PARTICIPANT: HeaderName = HeaderName::from_static("x-participant");
+/// The entity tag of the description.
+pub(super) const X_DESCRIPTION_TAG: HeaderName = HeaderName::from_static("x-description-tag");
+/// The entity tag of the subscriptions.
+const X_SUBSCRIPTIONS_TAG: HeaderName = HeaderName::from_static("x-subscriptions-tag");
+
+/// An entity tag as a header has it (RFC 9110 §8.8.3): strong, in quotes.
+pub(super) fn entity_tag(tag: &str) -> Result<HeaderValue, Problem> {
+    header(&format!("\"{tag}\""))
+}
+
+/// What an engine gave us, as a header.
+fn header(value: &str) -> Result<HeaderValue, Problem> {
+    HeaderValue::from_str(value).map_err(|_| unexpected_reply())
+}
+
+/// RFC 3986 §2.1: everything but what never needs it.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}

@@ -1,0 +1,74 @@
+//! The engines as HTTP sees them: something that takes commands.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use thiserror::Error;
+
+use super::hub::Hub;
+use crate::engine::command::{Command, CommandError, Reply};
+use crate::engine::event::SessionEvent;
+use crate::engine::ids::RoomId;
+use crate::shard::{EventSink, ShardError, Shards};
+
+/// A reply on its way.
+pub type CommandFuture<'a> = Pin<Box<dyn Future<Output = Result<Reply, Refusal>> + Send + 'a>>;
+
+/// Why a command brought no reply.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum Refusal {
+    /// The engine said no.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// Its queue is full, or it did not answer in time.
+    #[error("the server is busy")]
+    Busy,
+    /// Its thread has ended.
+    #[error("the server is going away")]
+    Gone,
+}
+
+/// Every shard's engine, addressed by the shard's number.
+pub trait Engines: Send + Sync + 'static {
+    /// How many there are; their numbers run from 0.
+    fn count(&self) -> usize;
+
+    /// The shard that a room lives on. The same for a room's life.
+    fn home(&self, room: &RoomId) -> usize;
+
+    /// Hands a command to one engine. Must not block.
+    fn command(&self, shard: usize, command: Command) -> CommandFuture<'_>;
+}
+
+impl Engines for Shards {
+    fn count(&self) -> usize {
+        self.all().len()
+    }
+
+    fn home(&self, room: &RoomId) -> usize {
+        usize::from(Shards::home(self, room).index())
+    }
+
+    fn command(&self, shard: usize, command: Command) -> CommandFuture<'_> {
+        Box::pin(async move {
+            let shard = self.all().get(shard).ok_or(Refusal::Gone)?;
+            Ok(shard.command(command).await?)
+        })
+    }
+}
+
+impl From<ShardError> for Refusal {
+    fn from(error: ShardError) -> Self {
+        match error {
+            ShardError::Refused(error) => Self::Command(error),
+            ShardError::Overloaded => Self::Busy,
+            ShardError::Stopped => Self::Gone,
+        }
+    }
+}
+
+impl EventSink for Hub {
+    fn publish(&self, event: SessionEvent) {
+        Hub::publish(self, event);
+    }
+}

@@ -1,0 +1,114 @@
+//! The whole HTTP surface, in one list.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::Method;
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{get, put};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::{App, assets, doors, events, limits, observe, problem, session};
+
+/// What clients reach.
+pub(super) fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route(
+            "/whip/{room}",
+            get(doors::show)
+                .post(doors::publish)
+                .options(doors::options),
+        )
+        .route(
+            "/whip/{room}/{participant}",
+            get(doors::show)
+                .post(doors::publish_as)
+                .options(doors::options),
+        )
+        .route(
+            "/whep/{room}",
+            get(doors::show_watch)
+                .post(doors::watch)
+                .options(doors::options),
+        )
+        .route(
+            "/whep/{room}/{participant}",
+            get(doors::show_watch)
+                .post(doors::watch_one)
+                .options(doors::options),
+        )
+        .route(
+            "/rooms/{room}/sessions",
+            get(doors::show).post(doors::meet).options(doors::options),
+        )
+        .route(
+            "/sessions/{session}",
+            get(session::show)
+                .patch(session::patch)
+                .delete(session::leave)
+                .options(session::options),
+        )
+        .route(
+            "/sessions/{session}/events",
+            get(events::stream).options(session::options_below),
+        )
+        .route(
+            "/sessions/{session}/state",
+            get(events::poll).options(session::options_below),
+        )
+        .route(
+            "/sessions/{session}/subscriptions",
+            put(session::subscribe).options(session::options_below),
+        )
+        .route(
+            "/sessions/{session}/tracks",
+            put(session::mute).options(session::options_below),
+        )
+        .merge(assets::files())
+        // The last layer sees a request first.
+        .layer(from_fn_with_state(Arc::clone(&app), limits::limit_requests))
+        .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(from_fn(problem::document_errors))
+        .layer(from_fn(headers_for_browsers))
+        .layer(from_fn_with_state(Arc::clone(&app), observe::observe))
+        .with_state(app)
+}
+
+/// What a page of another origin may read from any answer, errors included.
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "Location, ETag, Link, X-Participant, X-Description-Tag, X-Subscriptions-Tag, Accept-Patch, Retry-After",
+);
+/// What it may send. `X-Requested-With` and the like are not ours, so they are not here.
+const ALLOWED_HEADERS: HeaderValue =
+    HeaderValue::from_static("Authorization, Content-Type, If-Match, Last-Event-ID, X-Resume");
+const ALLOWED_METHODS: HeaderValue =
+    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+/// How long a browser may remember a preflight, in seconds: a day, of which each grants
+/// itself less.
+const PREFLIGHT_KEPT: HeaderValue = HeaderValue::from_static("86400");
+
+/// Middleware: CORS for any origin (there are no cookies), and headers that make browsers
+/// careful with our URLs, because they are capabilities.
+async fn headers_for_browsers(request: Request, next: Next) -> Response {
+    let is_preflight = *request.method() == Method::OPTIONS;
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    if is_preflight {
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, ALLOWED_METHODS);
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS);
+        headers.insert(ACCESS_CONTROL_MAX_AGE, PREFLIGHT_KEPT);
+    } else {
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+    }
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

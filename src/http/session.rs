@@ -1,0 +1,197 @@
+//! A session's own URL: change it, look at it, end it.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::header::{CONTENT_TYPE, ETAG, HeaderValue};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::App;
+use super::body::{FRAGMENT, JSON, SDP, content_type, text, text_of_type};
+use super::doors::{X_DESCRIPTION_TAG, entity_tag};
+use super::precondition::Precondition;
+use super::problem::{ACCEPT_PATCH, Problem, unexpected_reply};
+use super::wish::{parse_muted, parse_wish};
+use crate::engine::command::{Binding, Command, Reply};
+use crate::engine::ids::SessionId;
+
+/// What `PATCH` of a session takes.
+pub(super) const PATCHABLE: &str = "application/trickle-ice-sdpfrag, application/sdp";
+
+/// `PATCH`: candidates or new ICE credentials (RFC 9725 §4.3), or a whole new offer.
+pub(super) async fn patch(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let (session, shard) = app.find(&id)?;
+    match content_type(&headers).as_deref() {
+        Some(FRAGMENT) => {
+            let precondition = Precondition::of(&headers)?;
+            if app.settings.strict_if_match && precondition == Precondition::Missing {
+                let detail = "A trickle fragment needs If-Match (RFC 9725, section 4.3.1).";
+                return Err(Problem::new(
+                    StatusCode::PRECONDITION_REQUIRED,
+                    "if-match",
+                    detail,
+                ));
+            }
+            let fragment = text(&headers, body).await?;
+            trickle(&app, shard, session, precondition, fragment).await
+        }
+        Some(SDP) => {
+            let if_match = Precondition::of(&headers)?.into_tag();
+            let offer = text(&headers, body).await?;
+            reoffer(
+                &app,
+                shard,
+                Command::Reoffer {
+                    session,
+                    if_match,
+                    offer,
+                },
+            )
+            .await
+        }
+        _ => Err(Problem::media_type(ACCEPT_PATCH, PATCHABLE)),
+    }
+}
+
+/// Candidates are answered without body and tag, a restart with both.
+async fn trickle(
+    app: &App,
+    shard: usize,
+    session: SessionId,
+    precondition: Precondition,
+    fragment: String,
+) -> Result<Response, Problem> {
+    let command = Command::Trickle {
+        session,
+        if_match: precondition.into_tag(),
+        fragment,
+    };
+    match app.command(shard, command).await? {
+        Reply::Done => Ok(StatusCode::NO_CONTENT.into_response()),
+        Reply::IceRestarted { fragment, ice_tag } => {
+            let headers = [
+                (CONTENT_TYPE, HeaderValue::from_static(FRAGMENT)),
+                (ETAG, entity_tag(&ice_tag)?),
+            ];
+            Ok((StatusCode::OK, headers, fragment).into_response())
+        }
+        _ => Err(unexpected_reply()),
+    }
+}
+
+async fn reoffer(app: &App, shard: usize, command: Command) -> Result<Response, Problem> {
+    let Reply::Reoffered {
+        answer,
+        ice_tag,
+        sdp_tag,
+    } = app.command(shard, command).await?
+    else {
+        return Err(unexpected_reply());
+    };
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static(SDP)),
+        (ETAG, entity_tag(&ice_tag)?),
+        (X_DESCRIPTION_TAG, entity_tag(&sdp_tag)?),
+    ];
+    Ok((StatusCode::OK, headers, answer).into_response())
+}
+
+/// `GET` and `HEAD`: the session is there, and that is all (RFC 9725 §4.2).
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    app.find(&id)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `OPTIONS` of the session.
+pub(super) async fn options() -> impl IntoResponse {
+    (
+        StatusCode::OK,
+        [(ACCEPT_PATCH, HeaderValue::from_static(PATCHABLE))],
+    )
+}
+
+/// `OPTIONS` of what is below the session: a preflight.
+pub(super) async fn options_below() -> StatusCode {
+    StatusCode::OK
+}
+
+/// `DELETE`: leaves. Entity tags do not matter here (RFC 9725 §4.2).
+pub(super) async fn leave(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let (session, shard) = match app.find(&id) {
+        Ok(found) => found,
+        // Browsers close the connection first and delete then: that is one farewell, not two.
+        Err(_) if app.hub.take_leave(&id) => return Ok(StatusCode::OK),
+        Err(problem) => return Err(problem),
+    };
+    match app.command(shard, Command::Leave { session }).await {
+        Err(_) if app.hub.take_leave(&id) => Ok(StatusCode::OK),
+        result => result.map(|_| StatusCode::OK),
+    }
+}
+
+/// What `PUT subscriptions` answers.
+#[derive(Serialize)]
+struct Subscribed {
+    /// The event version that includes it.
+    v: u64,
+    bindings: Vec<Binding>,
+}
+
+/// `PUT subscriptions`: the whole wish.
+pub(super) async fn subscribe(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let (session, shard) = app.find(&id)?;
+    let if_match = Precondition::of(&headers)?.into_tag();
+    let text = text_of_type(&headers, body, axum::http::header::ACCEPT, JSON).await?;
+    let command = Command::Subscribe {
+        session,
+        if_match,
+        wish: parse_wish(&text)?,
+    };
+    let Reply::Subscribed {
+        bindings,
+        version,
+        subscriptions_tag,
+    } = app.command(shard, command).await?
+    else {
+        return Err(unexpected_reply());
+    };
+    let tag = entity_tag(&subscriptions_tag)?;
+    let body = axum::Json(Subscribed {
+        v: version,
+        bindings,
+    });
+    Ok((StatusCode::OK, [(ETAG, tag)], body).into_response())
+}
+
+/// `PUT tracks`: which of its own tracks the client has muted.
+pub(super) async fn mute(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Problem> {
+    let (session, shard) = app.find(&id)?;
+    let text = text_of_type(&headers, body, axum::http::header::ACCEPT, JSON).await?;
+    let muted = parse_muted(&text)?;
+    app.command(shard, Command::Mute { session, muted }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

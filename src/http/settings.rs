@@ -1,0 +1,185 @@
+//! What an operator can set about HTTP.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+
+use clap::Args;
+use clap::builder::BoolishValueParser;
+use thiserror::Error;
+
+/// The HTTP interface: where it listens and how much it takes.
+#[derive(Args, Clone, Debug)]
+#[group(id = "http")]
+pub struct Settings {
+    /// Address and port of the HTTP interface.
+    #[arg(long = "http", env = "PLENUM_HTTP", value_name = "ADDRESS:PORT", default_value_t = Self::default().http_listen)]
+    pub http_listen: SocketAddr,
+
+    /// Address and port of the operator's listener (metrics and probes).
+    #[arg(long = "operator", env = "PLENUM_OPERATOR", value_name = "ADDRESS:PORT", default_value_t = Self::default().operator_listen)]
+    pub operator_listen: SocketAddr,
+
+    /// URL under which clients reach this server; sessions' URLs are relative where it is not set.
+    #[arg(long, env = "PLENUM_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<PublicUrl>,
+
+    /// Refuse trickle fragments without If-Match (428), as RFC 9725 asks; old clients send none.
+    #[arg(long, env = "PLENUM_STRICT_IF_MATCH", value_parser = BoolishValueParser::new())]
+    pub strict_if_match: bool,
+
+    /// POST, PUT and PATCH requests per second and client address; 0 sets no limit.
+    #[arg(long, env = "PLENUM_HTTP_RATE", value_name = "PER_SECOND", default_value_t = Self::default().http_rate)]
+    pub http_rate: u32,
+
+    /// How many of them may come at once after a pause.
+    #[arg(long, env = "PLENUM_HTTP_BURST", value_name = "REQUESTS", default_value_t = Self::default().http_burst)]
+    pub http_burst: u32,
+
+    /// Open sessions per client address; 0 sets no limit.
+    #[arg(long, env = "PLENUM_SESSIONS_PER_ADDRESS", value_name = "SESSIONS", default_value_t = Self::default().sessions_per_address)]
+    pub sessions_per_address: u32,
+
+    /// Open HTTP connections, event streams included.
+    #[arg(long, env = "PLENUM_HTTP_CONNECTIONS", value_name = "CONNECTIONS", default_value_t = Self::default().http_connections)]
+    pub http_connections: u32,
+
+    /// Reverse proxies whose X-Forwarded-For says who the client is, separated by commas.
+    #[arg(
+        long,
+        env = "PLENUM_TRUSTED_PROXIES",
+        value_name = "ADDRESSES",
+        value_delimiter = ','
+    )]
+    pub trusted_proxies: Vec<IpAddr>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            http_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            operator_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9080)),
+            public_url: None,
+            strict_if_match: false,
+            // An office of a hundred behind one address joins within two seconds; a page
+            // sends a few requests a second at most.
+            http_rate: 50,
+            http_burst: 200,
+            sessions_per_address: 500,
+            // A page holds one or two; each costs some 20 KiB and a file descriptor.
+            http_connections: 8192,
+            trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+/// Scheme and authority of the URL that clients use, without a slash at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicUrl(String);
+
+/// Why a public URL was refused.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("a public URL has the form https://host[:port][/path], without query and fragment")]
+pub struct PublicUrlError;
+
+impl FromStr for PublicUrl {
+    type Err = PublicUrlError;
+
+    fn from_str(text: &str) -> Result<Self, PublicUrlError> {
+        let uri: http::Uri = text.parse().map_err(|_| PublicUrlError)?;
+        let http = matches!(uri.scheme_str(), Some("http" | "https"));
+        let plain = uri.query().is_none() && !text.contains(['#', '@', '"', '<', '>']);
+        if !http || !plain || uri.host().is_none_or(str::is_empty) {
+            return Err(PublicUrlError);
+        }
+        Ok(Self(text.trim_end_matches('/').to_owned()))
+    }
+}
+
+impl fmt::Display for PublicUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        http: Settings,
+    }
+
+    #[test]
+    fn the_documentation_lists_every_setting_with_its_default() {
+        let page = include_str!("../../docs/operations.md");
+        let section = page
+            .split("\n## ")
+            .find(|part| part.starts_with("Settings of HTTP"))
+            .expect("the section");
+        let documented: BTreeMap<String, String> = section
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `--"))
+            .map(|row| {
+                let mut cells = row.split('|').map(|cell| cell.trim().trim_matches('`'));
+                (
+                    cells.next().expect("a name").into(),
+                    cells.next().expect("a default").into(),
+                )
+            })
+            .collect();
+        let command = Cli::command();
+        let settings = command
+            .get_arguments()
+            .filter(|arg| arg.get_id() != "help")
+            .map(|arg| {
+                let values: Vec<_> = arg
+                    .get_default_values()
+                    .iter()
+                    .map(|value| value.to_string_lossy())
+                    .collect();
+                let default = match (arg.get_action().takes_values(), values.first()) {
+                    (false, _) => "off".to_owned(),
+                    (true, None) => "none".to_owned(),
+                    (true, Some(value)) => value.clone().into_owned(),
+                };
+                (
+                    arg.get_long().expect("settings have long names").to_owned(),
+                    default,
+                )
+            });
+        assert_eq!(documented, settings.collect());
+    }
+
+    #[test]
+    fn a_public_url_is_checked_at_start() {
+        for bad in [
+            "",
+            "sfu.example",
+            "/x",
+            "ftp://a",
+            "https://",
+            "https://a?b",
+            "https://a/#b",
+            "https://u@a",
+        ] {
+            assert_eq!(bad.parse::<PublicUrl>(), Err(PublicUrlError), "{bad:?}");
+        }
+        for (given, used) in [
+            ("https://sfu.example", "https://sfu.example"),
+            ("http://10.0.0.1:8080/", "http://10.0.0.1:8080"),
+            ("https://a.example/media/", "https://a.example/media"),
+        ] {
+            assert_eq!(
+                given.parse::<PublicUrl>().map(|url| url.to_string()),
+                Ok(used.to_owned())
+            );
+        }
+    }
+}

@@ -1,0 +1,133 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::engine::event::Kind;
+
+/// Metrics of two shards that have seen some of everything.
+fn busy() -> String {
+    let metrics = Metrics::new();
+    let net = Arc::new(NetCounters::default());
+    net.add_drops(net::DropReason::UnknownUfrag, 3);
+    metrics.set_source(Box::new(move || {
+        let load = Load {
+            busy: Duration::from_millis(1500),
+            ..Load::default()
+        };
+        let thread = Thread {
+            load,
+            queued_commands: 5,
+            queued_batches: 0,
+        };
+        Reading {
+            threads: vec![Thread::default(), thread],
+            net: Arc::clone(&net),
+        }
+    }));
+    metrics.count_request("GET", "/whip/{room}", 204, Duration::from_millis(3));
+    metrics.count_join(Duration::from_millis(1));
+    let mut shard = Counters {
+        sessions: 2,
+        ..Counters::default()
+    };
+    shard.packets_in.add(Kind::Video, 10);
+    shard.drop(DropReason::Duplicate);
+    shard.sessions_closed.insert(CloseReason::Left, 4);
+    shard.forward_delay.observe(Duration::from_micros(150), 3);
+    shard.forward_delay.observe(Duration::from_secs(60), 1);
+    metrics.encode(&[shard.clone(), shard], 1)
+}
+
+#[test]
+fn shards_are_added_up() {
+    let text = busy();
+    for line in [
+        "plenum_sessions 4",
+        "plenum_shards 2",
+        "plenum_shards_unanswered 1",
+        "plenum_packets_total{direction=\"in\",kind=\"video\"} 20",
+        "plenum_drops_total{reason=\"duplicate\"} 2",
+        "plenum_drops_total{reason=\"oversized\"} 0",
+        "plenum_sessions_closed_total{reason=\"left\"} 8",
+        "plenum_udp_datagrams_total{direction=\"in\"} 0",
+        "plenum_udp_drops_total{reason=\"unknown_ufrag\"} 3",
+        "plenum_shard_busy_seconds_total{shard=\"1\"} 1.5",
+        "plenum_shard_queued_commands{shard=\"1\"} 5",
+        "plenum_http_requests_total{method=\"GET\",route=\"/whip/{room}\",status=\"204\"} 1",
+    ] {
+        assert!(
+            text.lines().any(|other| other == line),
+            "{line} is not in\n{text}"
+        );
+    }
+}
+
+#[test]
+fn durations_are_cumulative_and_in_seconds() {
+    let text = busy();
+    for line in [
+        "plenum_forward_delay_seconds_bucket{le=\"0.0001\"} 0",
+        "plenum_forward_delay_seconds_bucket{le=\"0.0002\"} 6",
+        "plenum_forward_delay_seconds_bucket{le=\"10\"} 6",
+        "plenum_forward_delay_seconds_bucket{le=\"+Inf\"} 8",
+        "plenum_forward_delay_seconds_sum 120.0009",
+        "plenum_forward_delay_seconds_count 8",
+        "plenum_join_seconds_bucket{stage=\"http\",le=\"0.001\"} 1",
+    ] {
+        assert!(
+            text.lines().any(|other| other == line),
+            "{line} is not in\n{text}"
+        );
+    }
+}
+
+/// What the text exports: names with their types.
+fn exported() -> BTreeMap<String, String> {
+    let text = busy();
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    types
+        .map(|line| line.split_once(' ').expect("name and type"))
+        .map(|(n, t)| (n.into(), t.into()))
+        .collect()
+}
+
+#[test]
+fn the_documentation_lists_what_is_exported_and_nothing_else() {
+    let page = include_str!("../../docs/operations.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    let documented: BTreeMap<String, String> = rows
+        .filter(|row| row.starts_with("plenum_") || row.starts_with("process_"))
+        .map(|row| {
+            let mut cells = row.split('|').map(|cell| cell.trim().trim_end_matches('`'));
+            let name = cells
+                .next()
+                .expect("a name")
+                .split('{')
+                .next()
+                .expect("before labels");
+            (
+                name.trim_end_matches('`').to_owned(),
+                cells.next().expect("a type").to_owned(),
+            )
+        })
+        .collect();
+    assert_eq!(documented, exported());
+}
+
+#[test]
+fn names_follow_the_conventions() {
+    for (name, kind) in exported() {
+        assert!(
+            name.starts_with("plenum_") || name.starts_with("process_"),
+            "{name}"
+        );
+        assert_eq!(
+            name.ends_with("_total"),
+            kind == "counter",
+            "{name} is a {kind}"
+        );
+        assert!(kind != "histogram" || name.ends_with("_seconds"), "{name}");
+        for unit in ["_ms", "_us", "_milliseconds", "_bits", "_kb", "_percent"] {
+            assert!(!name.contains(unit), "{name}");
+        }
+    }
+}

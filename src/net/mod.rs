@@ -1,0 +1,36 @@
+//! Moves datagrams: one UDP socket on one port carries the media of everybody.
+//!
+//! * [`MediaSocket`] is that socket; its [`Receiver`] takes datagrams in, in batches, and each
+//!   [`Sender`] (one per thread that sends) gives them out, in batches.
+//! * [`Demux`] says whose a datagram is, by its ICE user fragment or by the [`AddressTable`].
+//! * [`NetCounters`] counts what came, what went, and what was dropped for which reason.
+//! * [`interfaces`] decides which addresses clients are told to send to.
+//!
+//! Nothing here has heard of rooms or sessions: whose a datagram is, is a key of any type.
+
+pub mod addresses;
+pub mod counters;
+pub mod demux;
+pub mod interfaces;
+#[cfg(test)]
+mod loopback_tests;
+mod receive;
+mod send;
+mod settings;
+mod socket;
+mod sys;
+
+pub use addresses::{AddressTable, Learned};
+pub use counters::{DropReason, NetCounters, SendError};
+pub use demux::Demux;
+pub use receive::{Received, Receiver, Stop, Stopper};
+pub use send::Sender;
+pub use settings::{DEFAULT_PORT, Settings};
+pub use socket::{BufferSizes, MediaSocket};
+
+/// A moment for tests to count from.
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests have to start somewhere")]
+fn some_moment() -> std::time::Instant {
+    std::time::Instant::now()
+}

@@ -1,0 +1,85 @@
+//! What an operator can set about media traffic.
+
+use std::net::{IpAddr, SocketAddr};
+
+use clap::Args;
+
+/// The port for media unless set: the one of STUN (RFC 8489 §3), which is what the first packet
+/// of every client is.
+///
+/// Firewalls that let any UDP out let this port out, as the large meeting services use it; 443
+/// would be let through by more, but needs privileges.
+pub const DEFAULT_PORT: u16 = 3478;
+
+/// The UDP port that carries all media, and where clients are told to find it.
+#[derive(Args, Clone, Debug, Default)]
+#[group(id = "net")]
+pub struct Settings {
+    /// Address and port for media, UDP; all of IPv6 stands for all of IPv4, too [default: the address
+    /// of HTTP, port 3478].
+    #[arg(long, env = "PLENUM_UDP", value_name = "ADDRESS:PORT")]
+    pub udp: Option<SocketAddr>,
+
+    /// Address that clients can send media to, where it is not one of this machine's interfaces
+    /// (behind NAT, in a container); with a port if that differs, too. Can be given more than once.
+    #[arg(long = "public-ip", env = "PLENUM_PUBLIC_IP", value_name = "ADDRESS[:PORT]", value_delimiter = ',', value_parser = parse_public)]
+    pub public_ips: Vec<SocketAddr>,
+}
+
+impl Settings {
+    /// Where the socket is bound; `http` is the address that HTTP listens on: whoever reaches
+    /// one should reach the other.
+    pub fn address(&self, http: IpAddr) -> SocketAddr {
+        self.udp.unwrap_or(SocketAddr::new(http, DEFAULT_PORT))
+    }
+}
+
+/// An address with or without port; zero stands for none.
+fn parse_public(text: &str) -> Result<SocketAddr, &'static str> {
+    let address = text
+        .parse()
+        .or_else(|_| text.parse().map(|ip: IpAddr| SocketAddr::new(ip, 0)));
+    let address: SocketAddr = address.map_err(|_| "neither an IP address nor one with a port")?;
+    if address.ip().is_unspecified() {
+        return Err("clients cannot send to an unspecified address");
+    }
+    Ok(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_is_where_http_is_unless_told_otherwise() {
+        let loopback = "127.0.0.1".parse().unwrap();
+        let unset = Settings::default();
+        assert_eq!(unset.address(loopback).to_string(), "127.0.0.1:3478");
+        let set = Settings {
+            udp: "[::]:443".parse().ok(),
+            ..unset
+        };
+        assert_eq!(set.address(loopback).to_string(), "[::]:443");
+    }
+
+    #[test]
+    fn public_addresses_come_with_or_without_port() {
+        let parsed = |text| parse_public(text).map(|address| address.to_string());
+        assert_eq!(parsed("203.0.113.5"), Ok("203.0.113.5:0".to_owned()));
+        assert_eq!(parsed("203.0.113.5:443"), Ok("203.0.113.5:443".to_owned()));
+        assert_eq!(parsed("2001:db8::5"), Ok("[2001:db8::5]:0".to_owned()));
+        assert_eq!(
+            parsed("[2001:db8::5]:443"),
+            Ok("[2001:db8::5]:443".to_owned())
+        );
+        for bad in [
+            "",
+            "sfu.example",
+            "0.0.0.0",
+            "[::]:443",
+            "203.0.113.5:99999",
+        ] {
+            assert!(parsed(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The receiving thread: from the socket to the shards.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+
+use super::batch::Batch;
+use super::clock::Moment;
+use crate::engine::SessionKey;
+use crate::net::{self, Demux, DropReason, NetCounters, Received};
+
+/// Sorts what arrives by shard.
+pub(super) struct Inbound {
+    demux: Demux<SessionKey>,
+    outlets: Vec<Outlet>,
+    counters: Arc<NetCounters>,
+}
+
+/// The way to one shard.
+pub(super) struct Outlet {
+    queue: Sender<Batch>,
+    recycled: Receiver<Batch>,
+    /// What is being filled.
+    open: Batch,
+}
+
+impl Outlet {
+    pub(super) fn new(queue: Sender<Batch>, recycled: Receiver<Batch>) -> Self {
+        Self {
+            queue,
+            recycled,
+            open: Batch::default(),
+        }
+    }
+
+    /// Hands over what was filled; a shard that cannot keep up loses it.
+    fn deliver(&mut self, counters: &NetCounters) {
+        if self.open.is_empty() {
+            return;
+        }
+        let next = self.recycled.try_recv().unwrap_or_default();
+        let filled = std::mem::replace(&mut self.open, next);
+        if let Err(TrySendError::Full(lost) | TrySendError::Disconnected(lost)) =
+            self.queue.try_send(filled)
+        {
+            counters.add_drops(DropReason::ShardQueueFull, lost.len() as u64);
+        }
+    }
+}
+
+impl Inbound {
+    pub(super) fn new(
+        demux: Demux<SessionKey>,
+        outlets: Vec<Outlet>,
+        counters: Arc<NetCounters>,
+    ) -> Self {
+        Self {
+            demux,
+            outlets,
+            counters,
+        }
+    }
+
+    /// Receives until the receiver is told to stop.
+    pub(super) fn run(mut self, mut receiver: net::Receiver) {
+        while receiver.wait() {
+            let moment = Moment::read();
+            receiver.receive(|received| self.sort(&received, moment));
+            // One hand-over, and at most one wake-up, for each shard.
+            for outlet in &mut self.outlets {
+                outlet.deliver(&self.counters);
+            }
+        }
+    }
+
+    fn sort(&mut self, received: &Received<'_>, moment: Moment) {
+        let at = moment.received(received.at);
+        let session = match self.demux.route(received.source, received.contents, at) {
+            Ok(session) => session,
+            Err(reason) => return self.counters.add_drops(reason, 1),
+        };
+        // A user fragment can be made up, and name a shard that does not exist.
+        let Some(outlet) = self.outlets.get_mut(usize::from(session.shard)) else {
+            return self.counters.add_drops(DropReason::UnknownUfrag, 1);
+        };
+        if !outlet.open.has_room(received.contents.len()) {
+            outlet.deliver(&self.counters);
+        }
+        outlet.open.push(session, received, at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::ufrag::session_of_ufrag;
+    use crate::net::AddressTable;
+    use crate::shard::clock;
+
+    const ADA: SessionKey = SessionKey {
+        shard: 0,
+        index: 1,
+        generation: 1,
+    };
+    const BOB: SessionKey = SessionKey {
+        shard: 1,
+        index: 1,
+        generation: 1,
+    };
+
+    /// Two shards with room for one batch each, and who is at which port.
+    fn inbound() -> (Inbound, Vec<Receiver<Batch>>, Vec<Sender<Batch>>) {
+        let addresses = AddressTable::new(clock::now());
+        addresses.learn(([192, 0, 2, 1], 1).into(), ADA, clock::now());
+        addresses.learn(([192, 0, 2, 1], 2).into(), BOB, clock::now());
+        let nobody = SessionKey { shard: 7, ..ADA };
+        addresses.learn(([192, 0, 2, 1], 3).into(), nobody, clock::now());
+        let demux = Demux::new(Arc::new(addresses), session_of_ufrag);
+        let (mut outlets, mut queues, mut recyclers) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..2 {
+            let (queue, batches) = crossbeam_channel::bounded(1);
+            let (recycle, recycled) = crossbeam_channel::bounded(1);
+            outlets.push(Outlet::new(queue, recycled));
+            queues.push(batches);
+            recyclers.push(recycle);
+        }
+        (
+            Inbound::new(demux, outlets, Arc::default()),
+            queues,
+            recyclers,
+        )
+    }
+
+    fn rtp(port: u16, sequence_number: u8) -> (std::net::SocketAddr, [u8; 4]) {
+        (
+            ([192, 0, 2, 1], port).into(),
+            [0x80, 96, 0, sequence_number],
+        )
+    }
+
+    fn sort(inbound: &mut Inbound, (source, contents): (std::net::SocketAddr, [u8; 4])) {
+        let received = Received {
+            source,
+            local_ip: None,
+            at: None,
+            contents: &contents,
+        };
+        inbound.sort(&received, Moment::read());
+    }
+
+    fn deliver(inbound: &mut Inbound) {
+        let Inbound {
+            outlets, counters, ..
+        } = inbound;
+        outlets
+            .iter_mut()
+            .for_each(|outlet| outlet.deliver(counters));
+    }
+
+    #[test]
+    fn what_arrives_together_is_handed_to_each_shard_at_once_and_in_order() {
+        let (mut inbound, queues, _recyclers) = inbound();
+        for n in 0..10 {
+            sort(&mut inbound, rtp(1 + u16::from(n % 2), n));
+        }
+        sort(&mut inbound, rtp(3, 0));
+        sort(&mut inbound, rtp(4, 0));
+        deliver(&mut inbound);
+        for (queue, session, first) in [(&queues[0], ADA, 0), (&queues[1], BOB, 1)] {
+            let batch = queue.try_recv().unwrap();
+            let numbers: Vec<_> = batch
+                .datagrams()
+                .map(|(datagram, _)| datagram.contents[3])
+                .collect();
+            assert_eq!(numbers, (0..5).map(|n| first + 2 * n).collect::<Vec<_>>());
+            assert!(
+                batch
+                    .datagrams()
+                    .all(|(datagram, _)| datagram.session == session)
+            );
+            assert!(queue.is_empty());
+        }
+        assert_eq!(
+            inbound.counters.drops(DropReason::UnknownUfrag),
+            1,
+            "no such shard"
+        );
+        assert_eq!(inbound.counters.drops(DropReason::UnknownAddress), 1);
+    }
+
+    #[test]
+    fn a_shard_that_cannot_keep_up_takes_nothing_from_the_others() {
+        let (mut inbound, queues, _recyclers) = inbound();
+        for round in 0..3 {
+            sort(&mut inbound, rtp(1, round));
+            sort(&mut inbound, rtp(2, round));
+            deliver(&mut inbound);
+            assert_eq!(
+                queues[1].try_recv().unwrap().len(),
+                1,
+                "the other one reads"
+            );
+        }
+        assert_eq!(inbound.counters.drops(DropReason::ShardQueueFull), 2);
+        let kept = queues[0].try_recv().unwrap();
+        assert_eq!(kept.datagrams().next().unwrap().0.contents[3], 0);
+    }
+}

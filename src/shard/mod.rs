@@ -1,0 +1,301 @@
+//! Threads: each shard is one thread around one engine, and one more thread receives for all.
+//!
+//! The receiving thread asks the [`Demux`] whose each datagram is, and hands
+//! all that one system call brought for one shard over at once. A shard takes in what waits,
+//! lets the engine seal what is to leave, and gives it out through a sender of its own. HTTP
+//! reaches an engine through its [`ShardHandle`]; what rooms tell their sessions goes the other
+//! way, into an [`EventSink`]. Every queue in between is bounded, and whoever finds one full is
+//! told so or counts what it threw away.
+
+mod batch;
+mod clock;
+mod inbound;
+mod load;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, TrySendError};
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use crate::engine::command::{Command, CommandError, Reply};
+use crate::engine::event::SessionEvent;
+use crate::engine::ids::RoomId;
+use crate::engine::ufrag::session_of_ufrag;
+use crate::engine::{Certificate, Engine, EngineConfig, Limits};
+use crate::net::{AddressTable, Demux, MediaSocket, Stop, Stopper};
+use batch::Batch;
+use inbound::{Inbound, Outlet};
+pub use load::Load;
+pub use settings::Settings;
+use worker::{Mail, Wiring, Worker};
+
+/// Commands that wait for one shard.
+///
+/// At about a millisecond each (a join, the dearest), the last of them waits a quarter of a
+/// second. More would only be answered too late; fewer would turn away an ordinary rush.
+const MAILBOX_COMMANDS: usize = 256;
+
+/// Batches of datagrams that wait for one shard.
+///
+/// Where datagrams come one by one, this is 100 ms of ten thousand a second; where they come in
+/// full batches, it is 32 MiB.
+const QUEUED_BATCHES: usize = 1024;
+
+/// Buffers of handled batches that are kept for the next ones: 2 MiB a shard.
+const RECYCLED_BATCHES: usize = 64;
+
+/// Where what rooms tell their sessions goes to.
+pub trait EventSink: Send + Sync {
+    /// Takes one event. Called on a shard's thread, with media waiting: must not block.
+    fn publish(&self, event: SessionEvent);
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum ShardError {
+    /// The engine refused.
+    #[error(transparent)]
+    Refused(#[from] CommandError),
+    /// Too many commands wait already.
+    #[error("the server is busy")]
+    Overloaded,
+    /// The shard has stopped.
+    #[error("the server is stopping")]
+    Stopped,
+}
+
+/// How the shards are to be.
+#[derive(Clone, Debug)]
+pub struct ShardsConfig {
+    /// How many.
+    pub shards: NonZeroU16,
+    /// The addresses that every answer tells clients to send to.
+    pub advertised: Vec<SocketAddr>,
+    /// What one engine takes.
+    pub limits: Limits,
+}
+
+/// All shards of this process. Clones are the same shards.
+#[derive(Clone)]
+pub struct Shards {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    handles: Vec<ShardHandle>,
+    /// Clients choose the names of rooms: a fixed hash would let them fill one shard.
+    home_hash: RandomState,
+    socket: MediaSocket,
+    running: Mutex<Option<Running>>,
+}
+
+/// What has to be stopped, once.
+struct Running {
+    shards: Vec<JoinHandle<()>>,
+    receiving: JoinHandle<()>,
+    stopper: Stopper,
+}
+
+/// One shard, as others see it.
+pub struct ShardHandle {
+    index: u16,
+    mailbox: Sender<Mail>,
+    datagrams: Sender<Batch>,
+    load: Arc<Mutex<Load>>,
+}
+
+impl Shards {
+    /// Starts the shards' threads and the receiving one.
+    pub fn start(
+        config: &ShardsConfig,
+        socket: MediaSocket,
+        certificate: &Certificate,
+        events: &Arc<dyn EventSink>,
+    ) -> io::Result<Self> {
+        let addresses = Arc::new(AddressTable::new(clock::now()));
+        let (stopper, stop) = Stop::pair()?;
+        let receiver = socket.receiver(stop)?;
+        let (mut handles, mut outlets, mut threads) = (Vec::new(), Vec::new(), Vec::new());
+        for index in 0..config.shards.get() {
+            let engine = engine(config, index, certificate)?;
+            let (mailbox, mail) = crossbeam_channel::bounded(MAILBOX_COMMANDS);
+            let (batches, datagrams) = crossbeam_channel::bounded(QUEUED_BATCHES);
+            let (recycle, recycled) = crossbeam_channel::bounded(RECYCLED_BATCHES);
+            let load = Arc::<Mutex<Load>>::default();
+            let wiring = Wiring {
+                mailbox: mail,
+                datagrams,
+                recycle,
+                sender: socket.sender()?,
+                addresses: addresses.clone(),
+                events: events.clone(),
+                load: load.clone(),
+            };
+            let worker = Worker::new(engine, wiring);
+            threads.push(spawn(format!("shard-{index}"), move || worker.run())?);
+            outlets.push(Outlet::new(batches.clone(), recycled));
+            handles.push(ShardHandle {
+                index,
+                mailbox,
+                datagrams: batches,
+                load,
+            });
+        }
+        let demux = Demux::new(addresses, session_of_ufrag);
+        let inbound = Inbound::new(demux, outlets, socket.counters().clone());
+        let receiving = spawn("receive".to_owned(), move || inbound.run(receiver))?;
+        let running = Mutex::new(Some(Running {
+            shards: threads,
+            receiving,
+            stopper,
+        }));
+        let home_hash = RandomState::new();
+        Ok(Self {
+            inner: Arc::new(Inner {
+                handles,
+                home_hash,
+                socket,
+                running,
+            }),
+        })
+    }
+
+    /// The shard that a room lives on, as long as this process does.
+    pub fn home(&self, room: &RoomId) -> &ShardHandle {
+        let shards = self.inner.handles.len() as u64;
+        &self.inner.handles[(self.inner.home_hash.hash_one(room) % shards) as usize]
+    }
+
+    /// A shard by its number.
+    pub fn by_index(&self, index: u16) -> Option<&ShardHandle> {
+        self.inner.handles.get(usize::from(index))
+    }
+
+    /// All shards, in the order of their numbers.
+    pub fn all(&self) -> &[ShardHandle] {
+        &self.inner.handles
+    }
+
+    /// The socket, for its address and what it has counted.
+    pub fn socket(&self) -> &MediaSocket {
+        &self.inner.socket
+    }
+
+    /// Tells and ends every session, and waits until all that is left to say was sent, but not
+    /// longer than `patience`. Blocks. Later calls do nothing.
+    pub fn shutdown(&self, patience: Duration) {
+        let running = self
+            .inner
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(Running {
+            shards,
+            receiving,
+            stopper,
+        }) = running
+        else {
+            return;
+        };
+        let deadline = clock::now() + patience;
+        for handle in &self.inner.handles {
+            // Waits behind commands, if need be; a shard that does not read any more is given up.
+            if handle
+                .mailbox
+                .send_deadline(Mail::Stop { deadline }, deadline)
+                .is_err()
+            {
+                tracing::warn!(shard = handle.index, "shard does not take the word to stop");
+            }
+        }
+        for shard in shards {
+            shard.join().expect("a panicking shard ends the process");
+        }
+        drop(stopper);
+        receiving
+            .join()
+            .expect("a panicking receiving thread ends the process");
+    }
+}
+
+impl ShardHandle {
+    /// Its number.
+    pub fn index(&self) -> u16 {
+        self.index
+    }
+
+    /// Hands a command to the engine and waits for its reply; does not wait for a place in
+    /// the queue.
+    pub async fn command(&self, command: Command) -> Result<Reply, ShardError> {
+        let (reply, answer) = oneshot::channel();
+        self.mailbox
+            .try_send(Mail::Command { command, reply })
+            .map_err(|error| match error {
+                TrySendError::Full(_) => ShardError::Overloaded,
+                TrySendError::Disconnected(_) => ShardError::Stopped,
+            })?;
+        Ok(answer.await.map_err(|_| ShardError::Stopped)??)
+    }
+
+    /// How busy its thread has been.
+    pub fn load(&self) -> Load {
+        self.load
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Commands that wait now (gauge).
+    pub fn queued_commands(&self) -> usize {
+        self.mailbox.len()
+    }
+
+    /// Batches of datagrams that wait now (gauge).
+    pub fn queued_batches(&self) -> usize {
+        self.datagrams.len()
+    }
+}
+
+fn engine(config: &ShardsConfig, shard: u16, certificate: &Certificate) -> io::Result<Engine> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(io::Error::other)?;
+    let config = EngineConfig {
+        shard,
+        advertised: config.advertised.clone(),
+        limits: config.limits,
+        wall_clock: clock::wall(),
+    };
+    Ok(Engine::new(config, certificate.clone(), seed))
+}
+
+fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(name).spawn(move || {
+        let _guard = EndProcessOnPanic;
+        run();
+    })
+}
+
+/// A thread that every session of a shard, or of all shards, depends on must not be missing
+/// quietly. The engine contains panics of one session; what comes this far is more than that.
+struct EndProcessOnPanic;
+
+impl Drop for EndProcessOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            tracing::error!("a thread that all depend on has panicked; the process ends");
+            std::process::abort();
+        }
+    }
+}

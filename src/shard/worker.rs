@@ -1,0 +1,243 @@
+//! A shard's loop: take in what waits, let the engine seal, give out, wait.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
+use tokio::sync::oneshot;
+
+use super::batch::Batch;
+use super::load::Load;
+use super::{EventSink, clock};
+use crate::engine::command::{Command, CommandError, Reply};
+use crate::engine::{AddressChange, Engine, SessionKey};
+use crate::net::{self, AddressTable};
+
+/// Datagrams that are taken in before their consequences are given out, give or take a batch.
+///
+/// Each may become a copy for everyone in its room, and the first copy waits until the last
+/// datagram of the turn was handled.
+const DATAGRAMS_PER_TURN: usize = 64;
+
+/// Commands between two turns of media. A join takes about a millisecond, and a pause of more
+/// than a few can be heard.
+const COMMANDS_PER_TURN: usize = 4;
+
+/// What waits in a shard's mailbox.
+pub(super) enum Mail {
+    /// For the engine.
+    Command {
+        command: Command,
+        reply: oneshot::Sender<Result<Reply, CommandError>>,
+    },
+    /// End every session, and then the thread: when all was said, or at the deadline.
+    Stop { deadline: Instant },
+}
+
+/// What connects a shard's thread to the others.
+pub(super) struct Wiring {
+    pub(super) mailbox: Receiver<Mail>,
+    pub(super) datagrams: Receiver<Batch>,
+    /// Where emptied batches go.
+    pub(super) recycle: Sender<Batch>,
+    pub(super) sender: net::Sender,
+    pub(super) addresses: Arc<AddressTable<SessionKey>>,
+    pub(super) events: Arc<dyn EventSink>,
+    pub(super) load: Arc<Mutex<Load>>,
+}
+
+/// What a shard's thread owns.
+pub(super) struct Worker {
+    engine: Engine,
+    wiring: Wiring,
+    /// The latest time that the engine was told: for it, time never goes back.
+    told: Instant,
+    /// When to end at the latest, once stopping.
+    stopping: Option<Instant>,
+    /// When the datagrams of this turn arrived.
+    arrivals: Vec<Instant>,
+}
+
+impl Worker {
+    pub(super) fn new(engine: Engine, wiring: Wiring) -> Self {
+        Self {
+            engine,
+            wiring,
+            told: clock::now(),
+            stopping: None,
+            arrivals: Vec::new(),
+        }
+    }
+
+    /// Runs until told to stop.
+    pub(super) fn run(mut self) {
+        loop {
+            self.wait();
+            let woke = clock::now();
+            self.take_datagrams(woke);
+            self.take_mail(woke);
+            self.serve_timers(woke);
+            let now = self.tell(woke);
+            self.engine.flush(now);
+            self.give_out(now);
+            self.account(woke, clock::now());
+            if self
+                .stopping
+                .is_some_and(|deadline| self.engine.is_drained() || woke >= deadline)
+            {
+                break;
+            }
+        }
+    }
+
+    /// Waits for datagrams, mail, or the time that the engine asked for.
+    fn wait(&self) {
+        let mut select = Select::new();
+        select.recv(&self.wiring.datagrams);
+        select.recv(&self.wiring.mailbox);
+        // Which of them it was does not matter: a turn looks at all.
+        match self
+            .engine
+            .poll_timeout()
+            .into_iter()
+            .chain(self.stopping)
+            .min()
+        {
+            Some(deadline) => drop(select.ready_deadline(deadline)),
+            None => drop(select.ready()),
+        }
+    }
+
+    fn take_datagrams(&mut self, woke: Instant) {
+        while self.arrivals.len() < DATAGRAMS_PER_TURN {
+            let mut batch = match self.wiring.datagrams.try_recv() {
+                Ok(batch) => batch,
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => {
+                    // The receiving thread has ended. This queue must not wake us any more.
+                    self.wiring.datagrams = crossbeam_channel::never();
+                    return;
+                }
+            };
+            for (datagram, at) in batch.datagrams() {
+                self.arrivals.push(at);
+                self.told = self.told.max(at.min(woke));
+                self.engine.handle_datagram(datagram, self.told);
+            }
+            batch.clear();
+            // If there are plenty already, this one goes.
+            let _ = self.wiring.recycle.try_send(batch);
+        }
+    }
+
+    fn take_mail(&mut self, woke: Instant) {
+        for _ in 0..COMMANDS_PER_TURN {
+            match self.wiring.mailbox.try_recv() {
+                Ok(Mail::Command { command, reply }) => self.carry_out(command, reply, woke),
+                Ok(Mail::Stop { deadline }) => self.stop(deadline, woke),
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => {
+                    // Nobody can reach this shard or stop it any more.
+                    self.wiring.mailbox = crossbeam_channel::never();
+                    return self.stop(woke, woke);
+                }
+            }
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        command: Command,
+        reply: oneshot::Sender<Result<Reply, CommandError>>,
+        woke: Instant,
+    ) {
+        // Nobody would know of a session whose joiner has gone.
+        if reply.is_closed() && matches!(command, Command::Join(_)) {
+            return;
+        }
+        let now = self.tell(woke);
+        let result = self.engine.handle_command(command, now);
+        // Whoever asked may have gone meanwhile; what was done stays done.
+        let _ = reply.send(result);
+    }
+
+    fn stop(&mut self, deadline: Instant, woke: Instant) {
+        self.stopping = Some(deadline);
+        let now = self.tell(woke);
+        if let Err(error) = self.engine.handle_command(Command::Shutdown, now) {
+            tracing::warn!(%error, "the engine does not shut down in order");
+        }
+    }
+
+    fn serve_timers(&mut self, woke: Instant) {
+        let Some(due) = self.engine.poll_timeout().filter(|due| *due <= woke) else {
+            return;
+        };
+        let now = self.tell(woke);
+        self.engine.handle_timeout(now);
+        self.load(|load| load.timer_lag.observe(woke - due, 1));
+    }
+
+    /// Addresses first: what is sent may be answered before the next line runs.
+    fn give_out(&mut self, now: Instant) {
+        let Wiring {
+            sender,
+            addresses,
+            events,
+            ..
+        } = &mut self.wiring;
+        while let Some(change) = self.engine.poll_address() {
+            match change {
+                AddressChange::Learned(session, address) => {
+                    let learned = addresses.learn(address, session, now);
+                    tracing::trace!(?session, %address, ?learned, "address");
+                }
+                AddressChange::Forgotten(session) => addresses.forget(session),
+            }
+        }
+        while let Some(transmit) = self.engine.poll_transmit() {
+            let crate::engine::Transmit {
+                destination,
+                local_ip,
+                contents,
+                segment_size,
+            } = transmit;
+            sender.queue(destination, local_ip, contents, segment_size);
+        }
+        sender.flush();
+        while let Some(event) = self.engine.poll_event() {
+            events.publish(event);
+        }
+    }
+
+    fn account(&mut self, woke: Instant, done: Instant) {
+        let arrivals = std::mem::take(&mut self.arrivals);
+        self.load(|load| {
+            load.wake_ups += 1;
+            load.busy += done - woke;
+            for at in &arrivals {
+                load.turnaround
+                    .observe(done.saturating_duration_since(*at), 1);
+            }
+        });
+        self.arrivals = arrivals;
+        self.arrivals.clear();
+    }
+
+    /// Held for a few additions here and for a copy elsewhere.
+    fn load(&self, change: impl FnOnce(&mut Load)) {
+        change(
+            &mut self
+                .wiring
+                .load
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+    }
+
+    /// What time the engine is told, when it is `now`.
+    fn tell(&mut self, now: Instant) -> Instant {
+        self.told = self.told.max(now);
+        self.told
+    }
+}

@@ -1,0 +1,93 @@
+// Real Chromium with a made-up camera, microphone and screen.
+
+import { readFile } from 'node:fs/promises';
+
+import { chromium } from 'playwright-core';
+
+const ARGUMENTS = [
+  '--use-fake-ui-for-media-stream',
+  // Enough to look at, and three encoders of it still fit a small machine.
+  '--use-fake-device-for-media-stream=fps=20',
+  '--auto-select-desktop-capture-source=Entire screen',
+  '--autoplay-policy=no-user-gesture-required',
+  // Audio is played (a muted element would not decode it) and not heard.
+  '--mute-audio',
+  // Without it there is no candidate for 127.0.0.1.
+  '--allow-loopback-in-peer-connection',
+  '--disable-features=LocalNetworkAccessChecks',
+  '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost',
+];
+
+export class Chromium {
+  static async start() {
+    const browser = await chromium.launch({
+      executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+      args: ARGUMENTS,
+    });
+    return new Chromium(browser, await readFile(new URL('./in-page.js', import.meta.url), 'utf8'));
+  }
+
+  #script;
+
+  constructor(browser, script) {
+    this.browser = browser;
+    this.#script = script;
+  }
+
+  /** Someone with a browser of their own: storage and permissions are not shared. */
+  async person() {
+    const context = await this.browser.newContext({ permissions: ['camera', 'microphone'] });
+    await context.addInitScript(this.#script);
+    const page = await context.newPage();
+    return new Person(context, page);
+  }
+
+  stop() {
+    return this.browser.close();
+  }
+}
+
+/** A tab, with what it logged and what its peer connections send and receive. */
+export class Person {
+  log = [];
+
+  constructor(context, page) {
+    this.context = context;
+    this.page = page;
+    page.on('console', message => this.log.push(`${message.type()}: ${message.text()}`));
+    page.on('pageerror', error => this.log.push(`uncaught: ${error.stack}`));
+  }
+
+  async open(url) {
+    await this.page.goto(url);
+    return this;
+  }
+
+  /** What is received at this moment, one per stream that has had packets. */
+  received(kind) {
+    return this.page.evaluate(kind => globalThis.media.received(kind), kind);
+  }
+
+  /** What is sent at this moment, one per encoding. */
+  sent(kind) {
+    return this.page.evaluate(kind => globalThis.media.sent(kind), kind);
+  }
+
+  /** How many streams were decoded further since `before` (what `received` gave). */
+  async growing(kind, measure, before, by) {
+    const now = await this.received(kind);
+    return now.filter(stream => {
+      const earlier = before.find(({ id }) => id === stream.id);
+      return stream[measure] >= (earlier?.[measure] ?? 0) + by;
+    }).length;
+  }
+
+  /** What to add to a failure. */
+  get lastWords() {
+    return `\n--- the page's log ---\n${this.log.slice(-30).join('\n')}`;
+  }
+
+  close() {
+    return this.context.close();
+  }
+}

@@ -1,0 +1,42 @@
+// Runs in every page before its own scripts: remembers the peer connections, so that a test can
+// read what any page, the web client included, sends and receives.
+
+(() => {
+  const connections = new Set();
+  const Original = globalThis.RTCPeerConnection;
+  globalThis.RTCPeerConnection = class extends Original {
+    constructor(...configuration) {
+      super(...configuration);
+      connections.add(this);
+    }
+  };
+
+  const open = () => [...connections].filter(pc => pc.connectionState !== 'closed');
+
+  async function streams(type, kind) {
+    const found = [];
+    for (const [index, pc] of [...connections].entries()) {
+      if (!open().includes(pc)) continue;
+      for (const stat of (await pc.getStats()).values()) {
+        if (stat.type === type && stat.kind === kind) found.push({ ...stat, id: `${index}/${stat.id}` });
+      }
+    }
+    return found;
+  }
+
+  globalThis.media = {
+    received: async kind => (await streams('inbound-rtp', kind)).filter(stat => stat.packetsReceived > 0),
+    sent: kind => streams('outbound-rtp', kind),
+    codecs: async kind => {
+      const found = new Set();
+      for (const pc of open()) {
+        const stats = await pc.getStats();
+        for (const stat of stats.values()) {
+          if (stat.type === 'inbound-rtp' && stat.kind === kind) found.add(stats.get(stat.codecId)?.mimeType);
+        }
+      }
+      return [...found];
+    },
+    connections: () => connections.size,
+  };
+})();

@@ -1,0 +1,43 @@
+// Serves the tests' own pages, and the web client's modules, from a port that is not the
+// server's: so everything the pages ask of the server crosses an origin.
+
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { extname, normalize } from 'node:path';
+
+const ROOTS = {
+  '/web/': new URL('../../../web/', import.meta.url),
+  '/': new URL('../pages/', import.meta.url),
+};
+const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.mjs': 'text/javascript' };
+
+export class Pages {
+  static async start() {
+    const server = createServer(answer).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    return new Pages(server);
+  }
+
+  constructor(server) {
+    this.server = server;
+    this.url = `http://127.0.0.1:${server.address().port}`;
+  }
+
+  async stop() {
+    this.server.closeAllConnections();
+    this.server.close();
+    await once(this.server, 'close');
+  }
+}
+
+async function answer(request, response) {
+  const path = normalize(new URL(request.url, 'http://pages').pathname);
+  const prefix = Object.keys(ROOTS).find(prefix => path.startsWith(prefix));
+  try {
+    const body = await readFile(new URL(path.slice(prefix.length), ROOTS[prefix]));
+    response.writeHead(200, { 'Content-Type': TYPES[extname(path)] ?? 'application/octet-stream' }).end(body);
+  } catch {
+    response.writeHead(404).end();
+  }
+}

@@ -1,0 +1,42 @@
+// The web client as a person uses it: what stands on the page, by role and label. Whoever changes
+// the page's words changes this file, and no test.
+
+/** Opens a room's page, gives a name and joins with camera and microphone. */
+export async function join(person, server, room, name) {
+  const { page } = await person.open(`${server.url}/r/${room}`);
+  await page.getByLabel('Your name').fill(name);
+  // The picture of oneself is there: the camera runs.
+  await page.getByRole('button', { name: 'Turn camera off' }).waitFor();
+  await page.getByRole('button', { name: 'Mute' }).waitFor();
+  await page.getByRole('button', { name: 'Join', exact: true }).click();
+  await page.getByRole('button', { name: 'Leave', exact: true }).waitFor();
+}
+
+/** The tile of a person, or of a screen. */
+export function tile({ page }, name) {
+  const stage = page.getByRole('group', { name: 'Participants' });
+  return stage.getByRole('article').filter({ has: page.getByText(name, { exact: true }) });
+}
+
+export const screenOf = (person, name) => tile(person, `${name}’s screen`);
+
+/** Whether there is one such tile, and a picture moves in it. */
+export async function isMoving(tile) {
+  if ((await tile.count()) !== 1) return false;
+  return tile.locator('video').evaluate(async video => {
+    const frames = () => video.getVideoPlaybackQuality().totalVideoFrames;
+    const before = frames();
+    await new Promise(resolve => setTimeout(resolve, 200));
+    return video.videoWidth > 0 && frames() > before;
+  });
+}
+
+export const isMuted = async tile => /\bmuted\b/.test(await tile.textContent());
+
+const press = ({ page }, name) => page.getByRole('button', { name, exact: true }).click();
+
+export const mute = person => press(person, 'Mute');
+export const unmute = person => press(person, 'Unmute');
+export const shareScreen = person => press(person, 'Share screen');
+export const stopSharing = person => press(person, 'Stop sharing');
+export const leave = person => press(person, 'Leave');

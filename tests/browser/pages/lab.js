@@ -1,0 +1,95 @@
+// WHIP and WHEP by hand: what the standards ask of a client, and nothing of ours. So a page like
+// this one shows what any conforming client sees.
+
+/** How often decoding is looked at; the browser's statistics are no fresher than this. */
+const LOOK_EVERY_MS = 20;
+
+const sessions = [];
+
+/** Three encodings, as conferencing pages send them. */
+const ENCODINGS = [
+  { rid: 'q', scaleResolutionDownBy: 4, maxBitrate: 150_000 },
+  { rid: 'h', scaleResolutionDownBy: 2, maxBitrate: 500_000 },
+  { rid: 'f', maxBitrate: 1_700_000 },
+];
+
+/** Publishes camera and microphone; `codec` is a MIME subtype such as `VP8`. */
+export async function publish(url, { simulcast = true, codec } = {}) {
+  const video = { width: { ideal: 1280 }, height: { ideal: 720 } };
+  const stream = await navigator.mediaDevices.getUserMedia({ audio: true, video });
+  const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
+  pc.addTransceiver(stream.getAudioTracks()[0], { direction: 'sendonly', streams: [stream] });
+  const camera = pc.addTransceiver(stream.getVideoTracks()[0], {
+    direction: 'sendonly',
+    streams: [stream],
+    ...(simulcast && { sendEncodings: ENCODINGS }),
+  });
+  if (codec) {
+    const all = RTCRtpSender.getCapabilities('video').codecs;
+    camera.setCodecPreferences(
+      all.filter(one => one.mimeType.toLowerCase() === `video/${codec}`.toLowerCase()),
+    );
+  }
+  await connect(pc, url);
+  return sessions.length - 1;
+}
+
+/**
+ * Watches, and tells how long after its POST the first frame was decoded. Audio is played too, or
+ * it would not be decoded.
+ */
+export async function watch(url, { timeoutMs = 10_000 } = {}) {
+  const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
+  const element = document.body.appendChild(document.createElement('video'));
+  element.srcObject = new MediaStream();
+  element.autoplay = true;
+  element.playsInline = true;
+  for (const kind of ['video', 'audio']) {
+    element.srcObject.addTrack(pc.addTransceiver(kind, { direction: 'recvonly' }).receiver.track);
+  }
+  const posted = await connect(pc, url);
+  const session = sessions.length - 1;
+  for (;;) {
+    const waitedMs = performance.now() - posted;
+    const video = await inbound(pc, 'video');
+    if (video?.framesDecoded > 0) return { session, firstFrameMs: waitedMs };
+    if (waitedMs > timeoutMs) return { session, firstFrameMs: null, video };
+    await new Promise(resolve => setTimeout(resolve, LOOK_EVERY_MS));
+  }
+}
+
+/** What a watching session has received so far. */
+export async function received(session) {
+  const { pc } = sessions[session];
+  return { video: await inbound(pc, 'video'), audio: await inbound(pc, 'audio') };
+}
+
+/** Ends a session as the standards ask. */
+export async function stop(session) {
+  const { pc, location } = sessions[session];
+  pc.close();
+  return (await fetch(location, { method: 'DELETE' })).status;
+}
+
+/** Posts the offer and takes the answer; returns when the POST was sent. */
+async function connect(pc, url) {
+  await pc.setLocalDescription();
+  const posted = performance.now();
+  const response = await fetch(url, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/sdp' },
+    body: pc.localDescription.sdp,
+  });
+  const text = await response.text();
+  if (response.status !== 201) throw new Error(`POST ${url} answered ${response.status}: ${text}`);
+  sessions.push({ pc, location: new URL(response.headers.get('Location'), url).href });
+  await pc.setRemoteDescription({ type: 'answer', sdp: text });
+  return posted;
+}
+
+async function inbound(pc, kind) {
+  for (const stat of (await pc.getStats()).values()) {
+    if (stat.type === 'inbound-rtp' && stat.kind === kind) return { ...stat };
+  }
+  return null;
+}

@@ -1,0 +1,159 @@
+// Stories of broadcasting: one Chromium publishes by WHIP, others watch by WHEP. The pages know
+// the standards alone, and come from another origin.
+
+import assert from 'node:assert/strict';
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { Chromium } from './lib/chromium.mjs';
+import { Pages } from './lib/pages.mjs';
+import { Server } from './lib/server.mjs';
+import { until } from './lib/until.mjs';
+
+/** From the POST to the first decoded frame; a person takes less for "at once". */
+const FIRST_FRAME_MS = 1000;
+/** How long a publisher has been live before the late viewers come: longer than any start-up effect. */
+const LIVE_FOR_MS = process.env.PLENUM_LONG ? 60_000 : 5_000;
+const LATE_VIEWERS = 20;
+
+describe('broadcasting by WHIP and WHEP', { timeout: 300_000 }, () => {
+  let chromium, pages, server;
+  let people;
+
+  before(async () => {
+    [chromium, pages, server] = await Promise.all([Chromium.start(), Pages.start(), Server.start()]);
+  });
+  after(async () => {
+    await Promise.all([chromium?.stop(), pages?.stop(), server?.stop()]);
+  });
+  beforeEach(() => {
+    people = [];
+  });
+  afterEach(() => Promise.all(people.map(person => person.close())));
+
+  const someone = async () => {
+    const person = await (await chromium.person()).open(`${pages.url}/lab.html`);
+    people.push(person);
+    await person.page.waitForFunction(() => globalThis.lab);
+    return person;
+  };
+  const publisher = async (path, options) => {
+    const person = await someone();
+    await person.page.evaluate(([url, options]) => lab.publish(url, options), [server.url + path, options]);
+    return person;
+  };
+  const viewer = async path => {
+    const person = await someone();
+    return watching(person, path);
+  };
+  const watching = async (person, path) => {
+    const { session, firstFrameMs } = await person.page.evaluate(url => lab.watch(url), server.url + path);
+    return { person, session, firstFrameMs };
+  };
+  const receivedBy = ({ person, session }) => person.page.evaluate(id => lab.received(id), session);
+  const allLayersAreSent = async person => {
+    const sent = (await person.sent('video')).filter(({ framesSent }) => framesSent > 10);
+    return (
+      sent.length === 3 &&
+      sent
+        .map(({ rid }) => rid)
+        .sort()
+        .join('') === 'fhq'
+    );
+  };
+
+  test('all three layers of a camera are sent, and go on being sent', async () => {
+    const ada = await publisher('/whip/layers/ada');
+    await until('frames of q, h and f are sent', () => allLayersAreSent(ada), 20_000);
+    const before = await ada.sent('video');
+    await until('each layer sends on', async () => {
+      const now = await ada.sent('video');
+      return now.every(
+        ({ id, framesSent }) => framesSent > before.find(stat => stat.id === id).framesSent + 20,
+      );
+    });
+  });
+
+  for (const [whom, path] of [
+    ['the room', '/whep/stage'],
+    ['one participant', '/whep/stage/ada'],
+  ]) {
+    test(`who watches ${whom} sees the first frame within a second, and every packet arrives`, async () => {
+      const ada = await publisher('/whip/stage/ada');
+      await until('frames of q, h and f are sent', () => allLayersAreSent(ada), 20_000);
+
+      const bob = await viewer(path);
+      assert.ok(
+        bob.firstFrameMs !== null && bob.firstFrameMs < FIRST_FRAME_MS,
+        `waited ${bob.firstFrameMs} ms`,
+      );
+
+      const first = await receivedBy(bob);
+      await until('a hundred more frames are decoded', async () => {
+        const { video } = await receivedBy(bob);
+        return video.framesDecoded > first.video.framesDecoded + 100;
+      });
+      await until('sound is heard', async () => (await receivedBy(bob)).audio?.totalAudioEnergy > 0);
+      const { video, audio } = await receivedBy(bob);
+      assert.equal(video.packetsLost, 0, 'video packets lost');
+      assert.equal(audio.packetsLost, 0, 'audio packets lost');
+      assert.equal(video.freezeCount, 0, 'freezes');
+    });
+  }
+
+  test(`each of ${LATE_VIEWERS} who come when the publisher has been live for a while sees a picture within a second`, async () => {
+    await publisher('/whip/late/ada');
+    await sleep(LIVE_FOR_MS);
+    const bob = await someone();
+    const waits = [];
+    for (let n = 0; n < LATE_VIEWERS; n += 1) {
+      const viewing = await watching(bob, n % 2 ? '/whep/late' : '/whep/late/ada');
+      waits.push(viewing.firstFrameMs);
+      assert.equal(await bob.page.evaluate(id => lab.stop(id), viewing.session), 200);
+    }
+    const slow = waits.filter(wait => wait === null || wait >= FIRST_FRAME_MS);
+    assert.deepEqual(slow, [], `waits in ms: ${waits.map(wait => wait && Math.round(wait))}`);
+  });
+
+  test('who comes before the publisher sees the picture when there is one', async () => {
+    const bob = await someone();
+    const waiting = watching(bob, '/whep/early/ada');
+    await until(
+      'the viewer is connected',
+      async () => (await server.metrics()).sum(/^plenum_sessions_connected$/) > 0,
+    );
+    await publisher('/whip/early/ada');
+    assert.notEqual((await waiting).firstFrameMs, null);
+  });
+
+  for (const codec of ['VP8', 'VP9', 'H264', 'AV1']) {
+    test(`${codec} is passed on`, async () => {
+      await publisher(`/whip/codec-${codec}/ada`, { codec, simulcast: false });
+      const bob = await viewer(`/whep/codec-${codec}`);
+      assert.notEqual(bob.firstFrameMs, null, 'no frame was decoded');
+      const codecs = await bob.person.page.evaluate(() => media.codecs('video'));
+      assert.deepEqual(codecs, [`video/${codec}`]);
+    });
+  }
+
+  test("the web client's publisher and player work from another origin", async () => {
+    const [ada, bob] = await Promise.all([chromium.person(), chromium.person()]);
+    people.push(ada, bob);
+    for (const person of people) {
+      await person.open(`${pages.url}/modules.html`);
+      await person.page.waitForFunction(() => globalThis.modules);
+    }
+    await ada.page.evaluate(url => modules.publish(url), `${server.url}/whip/modules/ada`);
+    await bob.page.evaluate(url => modules.play(url), `${server.url}/whep/modules/ada`);
+
+    await until('the picture moves', async () => (await bob.growing('video', 'framesDecoded', [], 50)) === 1);
+    await until(
+      'sound is heard',
+      async () => (await bob.growing('audio', 'totalAudioEnergy', [], 1e-6)) === 1,
+    );
+    await bob.page.evaluate(() => modules.player.stop());
+    await ada.page.evaluate(() => modules.publisher.stop());
+    const participants = async () => (await server.metrics()).sum(/^plenum_sessions$/);
+    await until('both sessions are over', async () => (await participants()) === 0);
+  });
+});

