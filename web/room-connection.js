@@ -2,7 +2,8 @@
 // the moment it is lost. It is never revived; `Room` makes a new one.
 
 import { Backoff } from './backoff.js';
-import { markSlides } from './sdp.js';
+import { offerCommonCodecs } from './codecs.js';
+import { markSlides, slimSlots } from './sdp.js';
 import { HttpError, Session } from './session.js';
 import { CAMERA_ENCODINGS, SCREEN_ENCODINGS } from './simulcast.js';
 
@@ -159,12 +160,19 @@ export class RoomConnection extends EventTarget {
   }
 
   /**
-   * Adds video slots.
+   * Adds video slots. If the server does not take them, they are taken back, or the next offer
+   * would fail as well.
    *
    * @param {number} count
    */
   async grow(count) {
-    await this.#negotiate(() => this.#addSlots('video', count));
+    try {
+      await this.#negotiate(() => this.#addSlots('video', count));
+    } catch (error) {
+      for (const slot of this.#slots) if (slot.currentDirection === null) slot.stop();
+      this.#slots = this.#slots.filter(slot => slot.currentDirection !== null);
+      throw error;
+    }
   }
 
   /** Finds a new path: the network changed. */
@@ -188,8 +196,9 @@ export class RoomConnection extends EventTarget {
     clearTimeout(this.#timer);
     this.#backoff.hurry();
     this.#events?.close();
-    this.pc.close();
-    if (tellServer) this.session?.end();
+    // The server is told first: an end of the connection alone might as well be an accident.
+    const told = tellServer && this.session ? this.session.end() : Promise.resolve();
+    told.finally(() => this.pc.close());
   }
 
   /** @param {LocalTrack} local */
@@ -210,6 +219,7 @@ export class RoomConnection extends EventTarget {
       streams,
       ...(encodings && { sendEncodings: encodings }),
     });
+    offerCommonCodecs(transceiver, kindOf(source));
     this.#senders.set(source, transceiver);
   }
 
@@ -219,7 +229,9 @@ export class RoomConnection extends EventTarget {
    */
   #addSlots(kind, count) {
     for (let i = 0; i < count; i += 1) {
-      this.#slots.push(this.pc.addTransceiver(kind, { direction: 'recvonly' }));
+      const slot = this.pc.addTransceiver(kind, { direction: 'recvonly' });
+      offerCommonCodecs(slot, kind);
+      this.#slots.push(slot);
     }
   }
 
@@ -227,7 +239,7 @@ export class RoomConnection extends EventTarget {
   #offer() {
     const screens = [...this.#senders].filter(([source]) => isScreen(source));
     const mids = new Set(screens.map(([, { mid }]) => mid ?? ''));
-    return markSlides(this.pc.localDescription?.sdp ?? '', mids);
+    return markSlides(slimSlots(this.pc.localDescription?.sdp ?? ''), mids);
   }
 
   /**

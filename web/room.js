@@ -66,6 +66,7 @@ export class Room extends EventTarget {
   #wishTimer = 0;
   #sentWish = '';
   #isGrowing = false;
+  #mostSlots = MOST_VIDEO_SLOTS;
   #onNetwork = () => this.#networkChanged();
 
   /** @param {RoomOptions} options */
@@ -285,7 +286,8 @@ export class Room extends EventTarget {
       await connection.grow(count);
       await this.#sendWishes();
     } catch {
-      // The server takes no more; the page goes on with the slots it has.
+      // The server takes no more: the page goes on with the slots it has.
+      this.#mostSlots = connection.mids('video').length;
     }
     this.#isGrowing = false;
   }
@@ -297,7 +299,7 @@ export class Room extends EventTarget {
    */
   #slotsFor(wishes) {
     if (wishes <= FIRST_SLOTS.video) return FIRST_SLOTS.video;
-    return wishes <= 16 ? 16 : MOST_VIDEO_SLOTS;
+    return Math.min(wishes <= 16 ? 16 : MOST_VIDEO_SLOTS, this.#mostSlots);
   }
 
   /** @param {string | null} reason */

@@ -6,8 +6,9 @@ import { test } from 'node:test';
 import { focusLayout, gridLayout } from '../../web/app/layout.js';
 import { initialsOf, roomName, roomOfPath, suggestRoom } from '../../web/app/names.js';
 import { SeatOrder } from '../../web/app/seats.js';
+import { isOffered } from '../../web/codecs.js';
 import { Roster } from '../../web/roster.js';
-import { iceFragment, markSlides, withIce } from '../../web/sdp.js';
+import { iceFragment, markSlides, slimSlots, withIce } from '../../web/sdp.js';
 import { parseLinks } from '../../web/session.js';
 import { gradeInbound } from '../../web/stats.js';
 import { assignSlots, wishDocument } from '../../web/wishes.js';
@@ -183,4 +184,30 @@ test('a standing picture is a bad connection, whatever the packets say', () => {
   assert.equal(gradeInbound(inbound), 'good');
   assert.equal(gradeInbound({ ...inbound, lost: 0.05 }), 'fair');
   assert.equal(gradeInbound({ ...inbound, frozenSeconds: 1.5 }), 'poor');
+});
+
+test('of each codec the profiles in use are offered, and nothing that is not forwarded', () => {
+  const offered = (mimeType, sdpFmtpLine) => isOffered({ mimeType, sdpFmtpLine });
+  assert.ok(offered('video/VP8') && offered('video/rtx') && offered('audio/opus', 'minptime=10'));
+  assert.ok(offered('video/VP9', 'profile-id=0') && !offered('video/VP9', 'profile-id=2'));
+  assert.ok(offered('video/H264', 'packetization-mode=1;profile-level-id=42e01f'));
+  assert.ok(!offered('video/H264', 'packetization-mode=0;profile-level-id=42e01f'));
+  assert.ok(!offered('audio/red') && !offered('video/ulpfec') && !offered('audio/PCMU'));
+});
+
+test('the text of a slot loses what it has no use for, and what we send loses nothing', () => {
+  const lines = [
+    'a=extmap:1 urn:ietf:params:rtp-hdrext:toffset',
+    'a=rtcp-fb:96 goog-remb',
+    'a=rtcp-fb:96 nack',
+  ];
+  const section = direction =>
+    ['m=video 9 UDP/TLS/RTP/SAVPF 96', ...lines, `a=${direction}`, ''].join('\r\n');
+  assert.equal(slimSlots(section('sendonly')), section('sendonly'));
+  assert.equal(
+    slimSlots(section('recvonly'))
+      .match(/^a=.*$/gm)
+      ?.join(),
+    'a=rtcp-fb:96 nack,a=recvonly',
+  );
 });
