@@ -31,6 +31,13 @@ const EVENT_NAMES = [
 /** How long ICE may be `disconnected` before it is restarted: a lost check or two is nothing. */
 const DISCONNECTED_MS = 2000;
 
+/**
+ * Whether the server will not take it however often it is asked.
+ *
+ * @param {unknown} error
+ */
+export const isRefusal = error => error instanceof HttpError && !error.isTemporary;
+
 /** @param {Source} source */
 const isScreen = source => source === 'screen' || source === 'screen-audio';
 /** @param {Source} source */
@@ -160,19 +167,16 @@ export class RoomConnection extends EventTarget {
   }
 
   /**
-   * Adds video slots. If the server does not take them, they are taken back, or the next offer
-   * would fail as well.
+   * Adds video slots.
    *
    * @param {number} count
    */
   async grow(count) {
-    try {
-      await this.#negotiate(() => this.#addSlots('video', count));
-    } catch (error) {
-      for (const slot of this.#slots) if (slot.currentDirection === null) slot.stop();
-      this.#slots = this.#slots.filter(slot => slot.currentDirection !== null);
-      throw error;
-    }
+    await this.#negotiate(() => {
+      // Those of an attempt that did not get through are still there.
+      const waiting = this.#slots.filter(slot => slot.currentDirection === null).length;
+      this.#addSlots('video', count - waiting);
+    });
   }
 
   /** Finds a new path: the network changed. */
@@ -244,7 +248,7 @@ export class RoomConnection extends EventTarget {
 
   /**
    * Changes something that needs an offer. One offer at a time, and what comes while one is under
-   * way shares the next; a failed one leaves nothing behind for the next.
+   * way shares the next.
    *
    * @param {() => void} change
    * @returns {Promise<void>}
@@ -267,6 +271,9 @@ export class RoomConnection extends EventTarget {
       const sdp = await this.session.reoffer(this.#offer());
       await this.pc.setRemoteDescription({ type: 'answer', sdp });
     } catch (error) {
+      // What was refused stays in all later offers (nothing takes a transceiver back reliably), so a
+      // connection that was refused something is at its end.
+      if (isRefusal(error)) this.#lose('refused');
       if (this.pc.signalingState === 'have-local-offer') {
         await this.pc.setLocalDescription({ type: 'rollback' });
       }
@@ -318,6 +325,7 @@ export class RoomConnection extends EventTarget {
         await this.session.mute({});
         if (this.#events?.readyState === EventSource.CLOSED) this.#listen(this.session);
         if (this.pc.connectionState === 'connected') this.#health(true);
+        else if (this.pc.iceConnectionState === 'disconnected') this.restartIce();
         break;
       } catch (error) {
         this.#health(false);
@@ -345,6 +353,7 @@ export class RoomConnection extends EventTarget {
    * @param {unknown} error
    */
   #judge(error) {
+    if (this.isOver) return;
     if (error instanceof HttpError && error.status === 404) this.#lose(null);
     else if (!(error instanceof HttpError) || error.isTemporary) this.#probe();
     else console.warn('plenum:', error.message);
