@@ -273,11 +273,12 @@ export class RoomConnection extends EventTarget {
     } catch (error) {
       // What was refused stays in all later offers (nothing takes a transceiver back reliably), so a
       // connection that was refused something is at its end.
-      if (isRefusal(error)) this.#lose('refused');
-      if (this.pc.signalingState === 'have-local-offer') {
+      if (isRefusal(error)) {
+        this.#lose('refused');
+      } else if (this.pc.signalingState === 'have-local-offer') {
         await this.pc.setLocalDescription({ type: 'rollback' });
+        this.#judge(error);
       }
-      this.#judge(error);
       throw error;
     }
   }
