@@ -195,6 +195,7 @@ export class Room extends EventTarget {
     this.#connection = connection;
     this.#assigned = null;
     this.#sentWish = '';
+    this.#isGrowing = false;
     connection.addEventListener('message', event => {
       if (connection === this.#connection) this.#handle(/** @type {CustomEvent} */ (event).detail);
     });
