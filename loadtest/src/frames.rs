@@ -139,10 +139,12 @@ impl Frames {
                 .next_sequence
                 .map_or(front.starts, |next| next == front.first);
             let age = now.saturating_duration_since(front.since);
-            let fresh_start = front.starts
-                && front.seen.keyframe
-                && (self.next_sequence.is_none() || age > SKIP_TO_KEYFRAME);
-            if front.is_whole() && (in_order || fresh_start) {
+            if front.is_whole() && in_order {
+                self.resolve(now);
+            } else if let Some(place) = self.keyframe_to_skip_to(age) {
+                for _ in 0..place {
+                    self.give_up(now);
+                }
                 self.resolve(now);
             } else if age > GIVE_UP || self.waiting.len() > MAX_WAITING {
                 self.give_up(now);
@@ -150,6 +152,16 @@ impl Frames {
                 return;
             }
         }
+    }
+
+    /// The place of a whole keyframe, when there is no use in waiting for what is before it.
+    fn keyframe_to_skip_to(&self, waited: Duration) -> Option<usize> {
+        if self.first_keyframe_at.is_some() && waited <= SKIP_TO_KEYFRAME {
+            return None;
+        }
+        self.waiting
+            .iter()
+            .position(|frame| frame.is_whole() && frame.starts && frame.seen.keyframe)
     }
 
     fn resolve(&mut self, now: Instant) {
@@ -313,6 +325,16 @@ mod tests {
             (0, 0)
         );
         assert_eq!(frames.first_keyframe_at, Some(start + FRAME * 3));
+    }
+
+    #[test]
+    fn who_joins_in_the_middle_of_a_frame_waits_for_the_keyframe_only() {
+        let (mut frames, start) = (Frames::default(), Instant::now());
+        packet(&mut frames, start, 7, 1, 6);
+        whole(&mut frames, start, 8, 8);
+        assert_eq!(frames.first_keyframe_at, Some(start + FRAME * 8));
+        whole(&mut frames, start, 9, 8);
+        assert_eq!((frames.counts.decoded, frames.counts.undecodable), (2, 0));
     }
 
     #[test]

@@ -20,8 +20,8 @@ use crate::{
 /// Receiver reports and sender reports are a second apart, as libwebrtc sends them for video.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// While packets are missing, it is looked so often whether one is to be asked for.
-const NACK_TICK: Duration = Duration::from_millis(10);
+/// While packets or a first keyframe are missing, it is looked so often whether to ask for them.
+const URGENT_TICK: Duration = Duration::from_millis(10);
 
 /// Without decryption, one packet in so many is still opened: enough to notice wrong keys and to see delays.
 const SAMPLE: u64 = 32;
@@ -91,7 +91,7 @@ pub(crate) struct Peer {
     pub(crate) counts: PeerCounts,
     next_report: Instant,
     next_feedback: Instant,
-    next_nack: Option<Instant>,
+    next_urgent: Option<Instant>,
     /// Where the session lives, for leaving.
     pub(crate) session_url: Option<String>,
     /// When the worker will look at it again; later entries of its timer are stale.
@@ -105,6 +105,43 @@ struct Route {
     retransmission: bool,
     /// Of the retransmission stream, which has numbers of its own.
     highest: Option<u64>,
+}
+
+impl Route {
+    /// The full number of a packet, as SRTP counts it.
+    fn index_of(&mut self, sequence: u16, inbound: &Inbound) -> u64 {
+        if !self.retransmission {
+            return inbound.index_of(sequence);
+        }
+        let index = self.highest.map_or(u64::from(sequence), |highest| {
+            rtp::extend(sequence, highest)
+        });
+        self.highest = self.highest.max(Some(index));
+        index
+    }
+}
+
+impl PeerCounts {
+    /// Takes in what was sent again (RFC 4588 §4): two bytes of its first number, then what was lost.
+    fn note_retransmission(&mut self, inbound: &mut Inbound, mut arrived: Arrived, body: &[u8]) {
+        let Some((original, body)) = body.split_first_chunk() else {
+            self.padding += 1;
+            return;
+        };
+        arrived.index = inbound.index_of(u16::from_be_bytes(*original));
+        arrived.recovered = true;
+        arrived.seen = payload::inspect(inbound.codec, body);
+        // One that was not needed is no duplicate on the wire.
+        let duplicates = inbound.counts.duplicates;
+        self.useless_retransmissions += u64::from(!inbound.insert(&arrived));
+        inbound.counts.duplicates = duplicates;
+    }
+}
+
+/// The payload without its padding, whose last byte counts it (RFC 3550 §5.1).
+fn without_padding(payload: &[u8], padded: bool) -> &[u8] {
+    let padding = payload.last().filter(|_| padded).copied().unwrap_or(0);
+    &payload[..payload.len().saturating_sub(usize::from(padding))]
 }
 
 impl Peer {
@@ -146,7 +183,7 @@ impl Peer {
             counts: PeerCounts::default(),
             next_report: now,
             next_feedback: now,
-            next_nack: None,
+            next_urgent: None,
             session_url: None,
             wake_at: None,
         }
@@ -220,91 +257,60 @@ impl Peer {
         taken
     }
 
+    /// Takes in an RTP packet; gives its one-way delay, when it was opened and is ours.
     fn handle_rtp(&mut self, data: &mut [u8], arrival_ns: u64, now: Instant) -> Option<Duration> {
         let header = rtp::Header::parse(data)?;
-        let (len, timestamp, marker, padded) =
-            (header.len, header.timestamp, header.marker, header.padded);
-        let sequence = header.sequence;
         self.counts.packets += 1;
         self.counts.bytes += data.len() as u64;
-        let Some(route) = self.find_route(&header) else {
+        let Some(place) = self.find_route(&header) else {
             self.counts.unknown += 1;
             return None;
         };
-        let media = &self.answer.media[self.inbounds[self.routes[route].inbound].media];
-        let transport_number = header.extension(media.extensions.transport_cc);
-        if let Some(&[high, low]) = transport_number {
+        let route = &mut self.routes[place];
+        let inbound = &mut self.inbounds[route.inbound];
+        let ids = self.answer.media[inbound.media].extensions;
+        if let Some(&[high, low]) = header.extension(ids.transport_cc) {
             self.arrivals.record(u16::from_be_bytes([high, low]), now);
         }
         self.stages.first_packet.get_or_insert(now - self.started);
-        let route = &mut self.routes[route];
-        let inbound = &mut self.inbounds[route.inbound];
-        let index = if route.retransmission {
-            let index = route.highest.map_or(u64::from(sequence), |highest| {
-                rtp::extend(sequence, highest)
-            });
-            route.highest = Some(route.highest.map_or(index, |highest| highest.max(index)));
-            index
-        } else {
-            inbound.index_of(sequence)
-        };
-        let seen_keyframe = inbound
-            .frames
-            .as_ref()
-            .is_none_or(|frames| frames.first_keyframe_at.is_some());
-        let sampled = self.behaviour.decrypt_all || self.counts.packets.is_multiple_of(SAMPLE);
-        let srtp = self.transport.srtp.as_ref()?;
+        let (len, padded, timestamp) = (header.len, header.padded, header.timestamp);
         let mut arrived = Arrived {
-            index,
+            index: route.index_of(header.sequence, inbound),
             timestamp,
-            marker,
+            marker: header.marker,
             bytes: data.len(),
             recovered: false,
             seen: None,
             at: now,
         };
-        if !(sampled || !seen_keyframe || route.retransmission) {
-            inbound.insert(&arrived);
-            return None;
-        }
-        let Some(opened) = srtp.open_rtp(data, len, index) else {
-            self.counts.unauthentic += 1;
-            return None;
-        };
-        let mut body = &data[len..len + opened];
-        if padded {
-            let padding = usize::from(body.last().copied().unwrap_or(0));
-            body = body
-                .get(..body.len().saturating_sub(padding))
-                .unwrap_or_default();
-        }
-        if route.retransmission {
-            let Some((original, rest)) = body.split_first_chunk() else {
-                self.counts.padding += 1;
+        let sampled = self.behaviour.decrypt_all || self.counts.packets.is_multiple_of(SAMPLE);
+        let fresh = if sampled || route.retransmission || inbound.awaits_first_keyframe() {
+            let opened = self
+                .transport
+                .srtp
+                .as_ref()?
+                .open_rtp(data, len, arrived.index);
+            let Some(opened) = opened else {
+                self.counts.unauthentic += 1;
                 return None;
             };
-            body = rest;
-            arrived.index = inbound.index_of(u16::from_be_bytes(*original));
-            arrived.recovered = true;
-        }
-        if body.is_empty() {
-            // Padding alone: it has a number, but nothing for a depacketizer.
-            inbound.insert(&arrived);
-            return None;
-        }
-        arrived.seen = payload::inspect(inbound.codec, body);
-        inbound.counts.malformed += u64::from(arrived.seen.is_none());
-        let duplicates = inbound.counts.duplicates;
-        let fresh = inbound.insert(&arrived);
-        if arrived.recovered {
-            // A retransmission that was not needed is no duplicate on the wire.
-            self.counts.useless_retransmissions += u64::from(!fresh);
-            inbound.counts.duplicates = duplicates;
-            return None;
-        }
+            let body = without_padding(&data[len..len + opened], padded);
+            if route.retransmission {
+                self.counts.note_retransmission(inbound, arrived, body);
+                return None;
+            }
+            // Padding alone has a number, but nothing for a depacketizer.
+            if !body.is_empty() {
+                arrived.seen = payload::inspect(inbound.codec, body);
+                inbound.counts.malformed += u64::from(arrived.seen.is_none());
+            }
+            inbound.insert(&arrived)
+        } else {
+            inbound.insert(&arrived)
+        };
         inbound.note_transit(timestamp, arrival_ns);
-        if inbound.wants_nack() {
-            self.next_nack.get_or_insert(now + NACK_TICK);
+        if inbound.is_urgent() {
+            self.next_urgent.get_or_insert(now + URGENT_TICK);
         }
         let stamp = arrived.seen.and_then(|seen| seen.stamp).filter(|_| fresh)?;
         let delay = Duration::from_nanos(arrival_ns.saturating_sub(stamp.sent_ns));
@@ -391,7 +397,7 @@ impl Peer {
                 let _ = self
                     .outbounds
                     .iter_mut()
-                    .any(|out| out.handle_keyframe_request(ssrc));
+                    .any(|out| out.handle_keyframe_request(ssrc, now));
             }
             Incoming::Bye { .. } => self.counts.byes += 1,
             Incoming::TransportFeedback => {}
@@ -407,7 +413,7 @@ impl Peer {
     ) -> Option<Duration> {
         let source = self.source;
         let progress = self.transport.poll(now, |to, data| {
-            batch.push(to, source, |out| out.extend_from_slice(data))
+            batch.push(to, source, |out| out.extend_from_slice(data));
         });
         self.note(progress.as_ref(), now);
         if !self.connected || self.failed.is_some() {
@@ -422,8 +428,8 @@ impl Peer {
             self.next_report = now + REPORT_INTERVAL;
             self.send_reports(now, batch);
         }
-        if self.next_nack.is_some_and(|at| at <= now) {
-            self.send_nacks(now, batch);
+        if self.next_urgent.is_some_and(|at| at <= now) {
+            self.send_urgent(now, batch);
         }
         if now >= self.next_feedback {
             self.next_feedback = now + self.behaviour.feedback_interval;
@@ -473,7 +479,7 @@ impl Peer {
         self.send_rtcp(&compound, batch);
     }
 
-    fn send_nacks(&mut self, now: Instant, batch: &mut SendBatch) {
+    fn send_urgent(&mut self, now: Instant, batch: &mut SendBatch) {
         let own = self.own_ssrc();
         let mut compound = Vec::new();
         let mut due = Vec::new();
@@ -482,12 +488,15 @@ impl Peer {
             if !due.is_empty() {
                 rtcp::write_nack(&mut compound, own, inbound.ssrc, &due);
             }
+            if inbound.due_keyframe_request(now) {
+                rtcp::write_pli(&mut compound, own, inbound.ssrc);
+            }
         }
-        self.next_nack = self
+        self.next_urgent = self
             .inbounds
             .iter()
-            .any(Inbound::wants_nack)
-            .then(|| now + NACK_TICK);
+            .any(Inbound::is_urgent)
+            .then(|| now + URGENT_TICK);
         self.send_rtcp(&compound, batch);
     }
 
@@ -585,7 +594,7 @@ impl Peer {
             transport,
             publish,
             Some(self.next_report),
-            self.next_nack,
+            self.next_urgent,
             receives.then_some(self.next_feedback),
         ]
         .into_iter()
@@ -593,9 +602,9 @@ impl Peer {
         .min()
     }
 
-    /// When it will ask for missing packets, if any are missing.
-    pub(crate) fn nack_at(&self) -> Option<Instant> {
-        self.next_nack
+    /// When it will ask for what is missing, if anything is.
+    pub(crate) fn urgent_at(&self) -> Option<Instant> {
+        self.next_urgent
     }
 
     /// Whether it has reached the server, and is there still.

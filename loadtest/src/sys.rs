@@ -451,17 +451,6 @@ impl Poller {
     }
 }
 
-/// CPU time that the calling thread has used so far.
-pub(crate) fn thread_cpu_time() -> Duration {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: the structure outlives the call.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 {
         Err(io::Error::last_os_error())
@@ -486,7 +475,7 @@ mod tests {
         let mut batch = SendBatch::default();
         for (byte, len) in [(1, 1000), (2, 1000), (3, 400), (4, 1000)] {
             batch.push(to, Some(from), |buffer| {
-                buffer.resize(buffer.len() + len, byte)
+                buffer.resize(buffer.len() + len, byte);
             });
         }
         assert_eq!(batch.messages.len(), 2, "the short one ends the first run");

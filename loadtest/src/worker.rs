@@ -20,6 +20,7 @@ use tokio::sync::mpsc as async_mpsc;
 use crate::{
     clock,
     delay::Delays,
+    meter::thread_cpu_time,
     peer::{Behaviour, Peer},
     report::PeerReport,
     scenario::Visit,
@@ -310,7 +311,7 @@ impl Worker {
                 Ok((answer, url)) => {
                     client
                         .peer
-                        .handle_answer(answer, url, &self.run.identity, now)
+                        .handle_answer(answer, url, &self.run.identity, now);
                 }
                 Err(error) => client.peer.failed = Some(error),
             }
@@ -323,7 +324,7 @@ impl Worker {
             && at <= now
         {
             self.leaves.pop();
-            self.leave(index, now);
+            self.leave(index);
         }
         while let Some(&Reverse((at, index))) = self.timers.peek()
             && at <= now
@@ -360,7 +361,7 @@ impl Worker {
             return;
         };
         if client.peer.failed.is_some() {
-            self.leave(index, now);
+            self.leave(index);
             return;
         }
         if let Some(at) = client.peer.poll_timeout(may_publish) {
@@ -462,11 +463,11 @@ impl Worker {
         }
         self.run.live.packets.fetch_add(packets, Relaxed);
         self.run.live.bytes.fetch_add(bytes, Relaxed);
-        let nack = client
+        let urgent = client
             .peer
-            .nack_at()
+            .urgent_at()
             .filter(|at| client.peer.wake_at.is_none_or(|wake| *at < wake));
-        if let Some(at) = nack {
+        if let Some(at) = urgent {
             client.peer.wake_at = Some(at);
             self.timers.push(Reverse((at, index)));
         }
@@ -475,7 +476,7 @@ impl Worker {
         }
     }
 
-    fn leave(&mut self, index: usize, now: Instant) {
+    fn leave(&mut self, index: usize) {
         let Some(client) = self.clients[index].take() else {
             return;
         };
@@ -488,7 +489,7 @@ impl Worker {
             live.failed.fetch_add(1, Relaxed);
         }
         self.report.own.dropped += u64::from(client.dropped);
-        self.report.peers.push(PeerReport::of(&client.peer, now));
+        self.report.peers.push(PeerReport::of(&client.peer));
         if let Some(url) = client.peer.session_url.filter(|url| !url.is_empty()) {
             let _ = self.jobs.send(Job::Leave {
                 url,
@@ -499,7 +500,7 @@ impl Worker {
 
     fn finish(mut self, now: Instant) -> WorkerReport {
         for index in 0..self.clients.len() {
-            self.leave(index, now);
+            self.leave(index);
         }
         self.report.own.dropped += u64::from(self.shared_dropped);
         self.report.own.busiest = self.cpu.busiest;
@@ -547,7 +548,7 @@ impl CpuMeter {
         Self {
             from,
             at_from: None,
-            last: (Instant::now(), sys::thread_cpu_time()),
+            last: (Instant::now(), thread_cpu_time()),
             busiest: 0.0,
         }
     }
@@ -557,7 +558,7 @@ impl CpuMeter {
         if wall < Duration::from_secs(1) {
             return;
         }
-        let used = sys::thread_cpu_time();
+        let used = thread_cpu_time();
         if now >= self.from {
             let share = (used.saturating_sub(self.last.1)).as_secs_f64() / wall.as_secs_f64();
             if self.at_from.is_some() {
@@ -570,7 +571,7 @@ impl CpuMeter {
 
     fn average(&self, now: Instant) -> f64 {
         let wall = now.saturating_duration_since(self.from).as_secs_f64();
-        let used = sys::thread_cpu_time().saturating_sub(self.at_from.unwrap_or_default());
+        let used = thread_cpu_time().saturating_sub(self.at_from.unwrap_or_default());
         if self.at_from.is_none() || wall <= 0.0 {
             0.0
         } else {

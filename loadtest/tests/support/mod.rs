@@ -45,6 +45,8 @@ struct Session {
     mids: Vec<(Mid, MediaKind, Direction)>,
     /// The source that each slot shows: session and MID, and what to add to its sequence numbers.
     bindings: HashMap<Mid, (usize, Mid)>,
+    /// When it wants to be woken.
+    wake_at: Instant,
 }
 
 impl Server {
@@ -164,6 +166,9 @@ fn forward(fault: Fault, inbox: &Receiver<Join>) {
             }
         }
         for index in 0..sessions.len() {
+            if sessions[index].wake_at > now {
+                continue;
+            }
             let _ = sessions[index].rtc.handle_input(Input::Timeout(now));
             drain(&mut sessions, index, &socket, fault, &mut forwarded, now);
         }
@@ -188,6 +193,7 @@ fn accept(join: &Join, local: SocketAddr) -> Result<(Session, String), String> {
             rtc,
             mids: Vec::new(),
             bindings: HashMap::new(),
+            wake_at: Instant::now(),
         },
         answer,
     ))
@@ -295,7 +301,14 @@ fn drain(
                 }
             }
             Ok(Output::Event(_)) => {}
-            Ok(Output::Timeout(_)) | Err(_) => return,
+            Ok(Output::Timeout(at)) => {
+                sessions[index].wake_at = at;
+                return;
+            }
+            Err(_) => {
+                sessions[index].wake_at = now + Duration::from_secs(1);
+                return;
+            }
         }
     }
 }
