@@ -1,12 +1,12 @@
 //! The settings: each module's own, composed, and the rules between them.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
+use clap::Parser;
 use clap::builder::BoolishValueParser;
-use clap::{Args, Parser};
 use thiserror::Error;
 
-use crate::{logging, net, shard};
+use crate::{http, logging, net, shard};
 
 /// A conferencing media server: rooms, WHIP and WHEP in one binary.
 ///
@@ -14,9 +14,9 @@ use crate::{logging, net, shard};
 #[derive(Parser, Clone, Debug)]
 #[command(version)]
 pub struct Config {
-    /// Where HTTP listens.
+    /// HTTP.
     #[command(flatten)]
-    pub http: Listeners,
+    pub http: http::Settings,
     /// Media.
     #[command(flatten)]
     pub net: net::Settings,
@@ -30,18 +30,6 @@ pub struct Config {
     /// Listen on addresses that other machines reach, although everybody may join every room.
     #[arg(long, env = "PLENUM_INSECURE", value_parser = BoolishValueParser::new())]
     pub insecure: bool,
-}
-
-/// The addresses of the two HTTP listeners.
-#[derive(Args, Clone, Debug)]
-pub struct Listeners {
-    /// Address and port of the HTTP interface and the page.
-    #[arg(long = "http", env = "PLENUM_HTTP", value_name = "ADDRESS:PORT", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)))]
-    pub http_listen: SocketAddr,
-
-    /// Address and port of the operator's listener (metrics and probes).
-    #[arg(long = "operator", env = "PLENUM_OPERATOR", value_name = "ADDRESS:PORT", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, 9080)))]
-    pub operator_listen: SocketAddr,
 }
 
 /// Settings that do not go together.

@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use clap::Parser;
 use plenum::config::{Config, ConfigError};
-use plenum::engine::event::SessionEvent;
 use plenum::engine::{Certificate, Limits};
+use plenum::http::{Hub, Server, StartError};
 use plenum::logging;
+use plenum::metrics::{Metrics, Reading};
 use plenum::net::{MediaSocket, interfaces};
 use plenum::shard::{EventSink, Shards, ShardsConfig};
 use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_blocking;
 
 /// How long the end of every session may take to be told.
 ///
@@ -38,6 +40,8 @@ enum Failure {
         "no network interface is up that clients could send to; name an address with --public-ip"
     )]
     NoAddress,
+    #[error("cannot listen: {0}")]
+    Http(#[from] StartError),
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
 }
@@ -56,12 +60,28 @@ fn main() -> ExitCode {
 
 fn run(config: &Config) -> Result<(), Failure> {
     config.check()?;
-    let events: Arc<dyn EventSink> = Arc::new(EventLog);
+    let hub = Arc::<Hub>::default();
+    let events: Arc<dyn EventSink> = hub.clone();
     let shards = start_shards(config, &events)?;
-    Runtime::new()?.block_on(until_told_to_stop())?;
-    tracing::info!("stopping");
-    shards.shutdown(SHUTDOWN_PATIENCE);
+    Runtime::new()?.block_on(serve(config, &shards, hub))?;
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// Serves HTTP until told to stop, then ends every session, and HTTP once they all know.
+async fn serve(config: &Config, shards: &Shards, hub: Arc<Hub>) -> Result<(), Failure> {
+    let metrics = Arc::new(Metrics::new());
+    let read = shards.clone();
+    metrics.set_source(Box::new(move || Reading::of(&read)));
+    let server = Server::start(config.http.clone(), Arc::new(shards.clone()), hub, metrics).await?;
+    until_told_to_stop().await?;
+    tracing::info!("stopping");
+    server.drain();
+    let shards = shards.clone();
+    spawn_blocking(move || shards.shutdown(SHUTDOWN_PATIENCE))
+        .await
+        .map_err(io::Error::other)?;
+    server.shutdown().await;
     Ok(())
 }
 
@@ -106,13 +126,4 @@ async fn until_told_to_stop() -> io::Result<()> {
         _ = terminate.recv() => {}
     }
     Ok(())
-}
-
-/// Writes what rooms tell their sessions to the log.
-struct EventLog;
-
-impl EventSink for EventLog {
-    fn publish(&self, event: SessionEvent) {
-        tracing::debug!(session = ?event.session, version = event.version, change = ?event.change);
-    }
 }

@@ -11,7 +11,7 @@ mod family;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prometheus::process_collector::ProcessCollector;
@@ -22,7 +22,9 @@ use prometheus::{
 
 use crate::engine::counters::{Counters, DropReason, Histogram, PerKind};
 use crate::engine::event::CloseReason;
-use family::{counters, gauge, gauges, histograms};
+use crate::net::{self, NetCounters, SendError};
+use crate::shard::{Load, ShardHandle, Shards};
+use family::{counter, counters, gauge, gauges, histogram, histograms};
 
 /// The content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = TEXT_FORMAT;
@@ -31,25 +33,43 @@ pub const CONTENT_TYPE: &str = TEXT_FORMAT;
 /// nothing takes longer than the 10 s in which a body must arrive.
 const HTTP_SECONDS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0];
 
-/// What the UDP socket has counted.
+/// What threads and socket have counted, at the time of a scrape.
 #[derive(Clone, Debug, Default)]
-pub struct SocketCounters {
-    /// Datagrams received.
-    pub datagrams_in: u64,
-    /// Their payload, in bytes.
-    pub bytes_in: u64,
-    /// Datagrams that the kernel took for sending.
-    pub datagrams_out: u64,
-    /// Their payload, in bytes.
-    pub bytes_out: u64,
-    /// Datagrams lost between the kernel and the engines, by reason.
-    pub drops: Vec<(&'static str, u64)>,
-    /// Sends that the kernel refused.
-    pub send_errors: u64,
+pub struct Reading {
+    /// The shards' threads, in the order of their numbers.
+    pub threads: Vec<Thread>,
+    /// The UDP socket.
+    pub net: Arc<NetCounters>,
 }
 
-/// Reads the socket's counters at the time of a scrape.
-pub type SocketSource = Box<dyn Fn() -> SocketCounters + Send + Sync>;
+/// One shard's thread.
+#[derive(Clone, Debug, Default)]
+pub struct Thread {
+    /// What its loop has counted.
+    pub load: Load,
+    /// Commands that wait (gauge).
+    pub queued_commands: usize,
+    /// Batches of datagrams that wait (gauge).
+    pub queued_batches: usize,
+}
+
+impl Reading {
+    /// Reads the shards and their socket.
+    pub fn of(shards: &Shards) -> Self {
+        let thread = |shard: &ShardHandle| Thread {
+            load: shard.load(),
+            queued_commands: shard.queued_commands(),
+            queued_batches: shard.queued_batches(),
+        };
+        Self {
+            threads: shards.all().iter().map(thread).collect(),
+            net: shards.socket().counters().clone(),
+        }
+    }
+}
+
+/// Takes a reading.
+pub type Source = Box<dyn Fn() -> Reading + Send + Sync>;
 
 /// The registry of everything exported, and the counters of HTTP itself.
 pub struct Metrics {
@@ -60,7 +80,7 @@ pub struct Metrics {
     http_connections: IntGauge,
     event_streams: IntGauge,
     join_http: Mutex<Histogram>,
-    socket: OnceLock<SocketSource>,
+    source: OnceLock<Source>,
 }
 
 impl Metrics {
@@ -98,7 +118,7 @@ impl Metrics {
             event_streams: IntGauge::new("plenum_event_streams", "Open event streams.")
                 .expect(VALID),
             join_http: Mutex::default(),
-            socket: OnceLock::new(),
+            source: OnceLock::new(),
             registry,
         };
         for limit in ["rate", "sessions", "draining"] {
@@ -130,9 +150,9 @@ impl Metrics {
             .expect(VALID);
     }
 
-    /// Says where the UDP socket's counters are read. The first call counts.
-    pub fn set_socket_source(&self, source: SocketSource) {
-        let _ = self.socket.set(source);
+    /// Says where threads and socket are read. The first call counts.
+    pub fn set_source(&self, source: Source) {
+        let _ = self.source.set(source);
     }
 
     /// Counts an answered request. `method` and `route` are of a fixed set.
@@ -180,9 +200,11 @@ impl Metrics {
         families.extend(state_families(shards, unanswered));
         families.extend(traffic_families(shards));
         families.extend(duration_families(shards, join_http));
-        families.extend(socket_families(
-            &self.socket.get().map(|read| read()).unwrap_or_default(),
-        ));
+        let reading = self.source.get().map(|read| read()).unwrap_or_default();
+        families.extend(thread_families(&reading.threads));
+        families.extend(socket_families(&reading.net));
+        // What has no samples yet has no place in the format.
+        families.retain(|family| !family.get_metric().is_empty());
         families.sort_by(|a, b| a.name().cmp(b.name()));
         let mut text = String::new();
         TextEncoder::new()
@@ -203,32 +225,32 @@ const VALID: &str = "metric names are valid and registered once";
 
 /// What there is at this moment, and what came and went.
 fn state_families(shards: &[Counters], unanswered: usize) -> Vec<MetricFamily> {
-    let sum = |read: fn(&Counters) -> u64| shards.iter().map(read).sum::<u64>();
+    let sum = |read: fn(&Counters) -> u64| shards.iter().map(read).sum::<u64>() as f64;
     let kinds = |read: fn(&Counters) -> PerKind| {
         per_kind(shards, read).map(|(kind, n)| ([("kind", kind)], n))
     };
     let closed = CLOSE_REASONS.map(|reason| {
-        let n = shards
+        let n: u64 = shards
             .iter()
             .filter_map(|c| c.sessions_closed.get(&reason))
             .sum();
-        ([("reason", close_label(reason))], n)
+        ([("reason", close_label(reason))], n as f64)
     });
     vec![
         gauges(
             "plenum_build_info",
             "Always 1; the labels say what is running.",
-            [([("version", env!("CARGO_PKG_VERSION"))], 1)],
+            [([("version", env!("CARGO_PKG_VERSION"))], 1.0)],
         ),
         gauge(
             "plenum_shards",
             "Threads with an engine.",
-            shards.len() as u64,
+            shards.len() as f64,
         ),
         gauge(
             "plenum_shards_unanswered",
             "Engines that did not answer this scrape: their numbers are older.",
-            unanswered as u64,
+            unanswered as f64,
         ),
         gauge(
             "plenum_rooms",
@@ -247,27 +269,27 @@ fn state_families(shards: &[Counters], unanswered: usize) -> Vec<MetricFamily> {
             "Slots that show a track.",
             kinds(|c| c.subscriptions),
         ),
-        counters(
+        counter(
             "plenum_sessions_opened_total",
             "Sessions opened.",
-            [([], sum(|c| c.sessions_opened))],
+            sum(|c| c.sessions_opened),
         ),
         counters(
             "plenum_sessions_closed_total",
             "Sessions ended, by reason.",
             closed,
         ),
-        counters(
+        counter(
             "plenum_panics_total",
             "Sessions ended because the engine panicked in them.",
-            [([], sum(|c| c.panics))],
+            sum(|c| c.panics),
         ),
     ]
 }
 
 /// What passed through the engines, and what did not.
 fn traffic_families(shards: &[Counters]) -> Vec<MetricFamily> {
-    let sum = |read: fn(&Counters) -> u64| shards.iter().map(read).sum::<u64>();
+    let sum = |read: fn(&Counters) -> u64| shards.iter().map(read).sum::<u64>() as f64;
     let both = |incoming: fn(&Counters) -> PerKind, outgoing: fn(&Counters) -> PerKind| {
         let labelled = |direction, read| {
             per_kind(shards, read).map(|(kind, n)| ([("direction", direction), ("kind", kind)], n))
@@ -277,8 +299,8 @@ fn traffic_families(shards: &[Counters]) -> Vec<MetricFamily> {
             .chain(labelled("out", outgoing))
     };
     let drops = DropReason::ALL.map(|reason| {
-        let n = shards.iter().filter_map(|c| c.drops.get(&reason)).sum();
-        ([("reason", reason.label())], n)
+        let n: u64 = shards.iter().filter_map(|c| c.drops.get(&reason)).sum();
+        ([("reason", reason.label())], n as f64)
     });
     vec![
         counters(
@@ -291,10 +313,10 @@ fn traffic_families(shards: &[Counters]) -> Vec<MetricFamily> {
             "RTP payload accepted from publishers (in) and sent to subscribers (out).",
             both(|c| c.bytes_in, |c| c.bytes_out),
         ),
-        counters(
+        counter(
             "plenum_datagrams_queued_total",
             "Datagrams of all kinds that engines handed over for sending.",
-            [([], sum(|c| c.datagrams_out))],
+            sum(|c| c.datagrams_out),
         ),
         counters(
             "plenum_drops_total",
@@ -309,15 +331,15 @@ fn traffic_families(shards: &[Counters]) -> Vec<MetricFamily> {
                 ([("direction", "out")], sum(|c| c.keyframe_requests_out)),
             ],
         ),
-        counters(
+        counter(
             "plenum_nacked_packets_total",
             "Packets that subscribers asked for again.",
-            [([], sum(|c| c.nacked_packets_in))],
+            sum(|c| c.nacked_packets_in),
         ),
-        counters(
+        counter(
             "plenum_rtx_packets_total",
             "Retransmissions sent to subscribers.",
-            [([], sum(|c| c.rtx_packets_out))],
+            sum(|c| c.rtx_packets_out),
         ),
     ]
 }
@@ -342,62 +364,114 @@ fn duration_families(shards: &[Counters], join_http: Histogram) -> Vec<MetricFam
                 ([("stage", "media")], merged(|c| &c.join_media)),
             ],
         ),
-        histograms(
+        histogram(
             "plenum_forward_delay_seconds",
             "Time from a packet's reception by the kernel to the hand-over of its copies.",
-            [([], merged(|c| &c.forward_delay))],
+            merged(|c| &c.forward_delay),
         ),
-        histograms(
+        histogram(
             "plenum_keyframe_wait_seconds",
             "Time from a slot's binding to the first keyframe in it.",
-            [([], merged(|c| &c.keyframe_wait))],
+            merged(|c| &c.keyframe_wait),
+        ),
+    ]
+}
+
+/// The shards' threads.
+fn thread_families(threads: &[Thread]) -> Vec<MetricFamily> {
+    let each = |read: fn(&Thread) -> f64| {
+        let numbered = threads.iter().enumerate();
+        numbered.map(move |(shard, thread)| ([("shard", shard.to_string())], read(thread)))
+    };
+    let merged = |read: fn(&Load) -> &Histogram| {
+        let mut all = Histogram::default();
+        threads
+            .iter()
+            .for_each(|thread| all.merge(read(&thread.load)));
+        all
+    };
+    vec![
+        counters(
+            "plenum_shard_busy_seconds_total",
+            "Time that a shard's thread was awake.",
+            each(|thread| thread.load.busy.as_secs_f64()),
+        ),
+        counters(
+            "plenum_shard_wake_ups_total",
+            "Times that a shard's thread woke up.",
+            each(|thread| thread.load.wake_ups as f64),
+        ),
+        gauges(
+            "plenum_shard_queued_commands",
+            "Commands that wait for a shard.",
+            each(|thread| thread.queued_commands as f64),
+        ),
+        gauges(
+            "plenum_shard_queued_batches",
+            "Batches of datagrams that wait for a shard.",
+            each(|thread| thread.queued_batches as f64),
+        ),
+        histogram(
+            "plenum_shard_timer_lag_seconds",
+            "How late shards served their timers.",
+            merged(|load| &load.timer_lag),
+        ),
+        histogram(
+            "plenum_shard_turnaround_seconds",
+            "Time from a datagram's reception by the kernel until all that it caused was sent.",
+            merged(|load| &load.turnaround),
         ),
     ]
 }
 
 /// The UDP socket.
-fn socket_families(socket: &SocketCounters) -> Vec<MetricFamily> {
-    let both = |incoming, outgoing| {
+fn socket_families(net: &NetCounters) -> Vec<MetricFamily> {
+    let both = |incoming: u64, outgoing: u64| {
         [
-            ([("direction", "in")], incoming),
-            ([("direction", "out")], outgoing),
+            ([("direction", "in")], incoming as f64),
+            ([("direction", "out")], outgoing as f64),
         ]
     };
-    let mut families = vec![
+    vec![
         counters(
             "plenum_udp_datagrams_total",
             "UDP datagrams received and sent.",
-            both(socket.datagrams_in, socket.datagrams_out),
+            both(net.datagrams_in(), net.datagrams_out()),
         ),
         counters(
             "plenum_udp_bytes_total",
             "UDP payload received and sent.",
-            both(socket.bytes_in, socket.bytes_out),
+            both(net.bytes_in(), net.bytes_out()),
+        ),
+        counters(
+            "plenum_udp_calls_total",
+            "System calls that received or sent datagrams.",
+            both(net.receive_calls(), net.send_calls()),
+        ),
+        counters(
+            "plenum_udp_drops_total",
+            "Datagrams thrown away before any session saw them, by reason.",
+            net::DropReason::ALL
+                .map(|reason| ([("reason", reason.label())], net.drops(reason) as f64)),
         ),
         counters(
             "plenum_udp_send_errors_total",
-            "Sends that the kernel refused.",
-            [([], socket.send_errors)],
+            "Datagrams that were not sent, by kind of failure.",
+            SendError::ALL.map(|kind| ([("reason", kind.label())], net.send_errors(kind) as f64)),
         ),
-    ];
-    if !socket.drops.is_empty() {
-        families.push(counters(
-            "plenum_udp_drops_total",
-            "Datagrams lost between the kernel and the engines, by reason.",
-            socket
-                .drops
-                .iter()
-                .map(|&(reason, n)| ([("reason", reason)], n)),
-        ));
-    }
-    families
+        counter(
+            "plenum_udp_receive_errors_total",
+            "System calls that should have received and failed.",
+            net.receive_errors() as f64,
+        ),
+    ]
 }
 
 /// A number of all shards together, for audio and for video.
-fn per_kind(shards: &[Counters], read: fn(&Counters) -> PerKind) -> [(&'static str, u64); 2] {
-    let audio = shards.iter().map(|shard| read(shard).audio).sum();
-    let video = shards.iter().map(|shard| read(shard).video).sum();
-    [("audio", audio), ("video", video)]
+fn per_kind(shards: &[Counters], read: fn(&Counters) -> PerKind) -> [(&'static str, f64); 2] {
+    let audio: u64 = shards.iter().map(|shard| read(shard).audio).sum();
+    let video: u64 = shards.iter().map(|shard| read(shard).video).sum();
+    [("audio", audio as f64), ("video", video as f64)]
 }
 
 const CLOSE_REASONS: [CloseReason; 7] = [

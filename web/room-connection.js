@@ -52,6 +52,12 @@ export class RoomConnection extends EventTarget {
   #events = null;
   /** Offers and answers come one after the other. */
   #chain = Promise.resolve();
+  /** @type {Promise<void> | null} the next turn, while it can still take changes in */
+  #turn = null;
+  /** @type {(() => void)[]} what the next turn does */
+  #changes = [];
+  /** What the server was last told; before that, that nothing is muted. */
+  #sentMuted = '{}';
   #backoff = new Backoff();
   #isProbing = false;
   #timer = 0;
@@ -123,8 +129,8 @@ export class RoomConnection extends EventTarget {
   async stop(source) {
     const sender = this.#senders.get(source);
     if (!sender) return;
-    await sender.sender.replaceTrack(null);
     await this.#negotiate(() => {
+      sender.sender.replaceTrack(null);
       sender.direction = 'inactive';
     });
   }
@@ -141,7 +147,10 @@ export class RoomConnection extends EventTarget {
       const sender = this.#senders.get(source);
       if (sender?.mid && sender.direction === 'sendonly') muted[sender.mid] = isMuted || track === null;
     }
-    if (Object.keys(muted).length > 0) await this.#try(session => session.mute(muted));
+    const text = JSON.stringify(muted);
+    if (text === this.#sentMuted) return;
+    this.#sentMuted = text;
+    await this.#try(session => session.mute(muted));
   }
 
   /** @param {object} wish */
@@ -222,30 +231,36 @@ export class RoomConnection extends EventTarget {
   }
 
   /**
-   * Changes something that needs an offer. One at a time; a failed one leaves nothing behind
-   * for the next.
+   * Changes something that needs an offer. One offer at a time, and what comes while one is under
+   * way shares the next; a failed one leaves nothing behind for the next.
    *
    * @param {() => void} change
    * @returns {Promise<void>}
    */
   #negotiate(change) {
-    const turn = this.#chain.then(async () => {
-      if (this.isOver || !this.session) return;
-      change();
-      await this.pc.setLocalDescription();
-      try {
-        const sdp = await this.session.reoffer(this.#offer());
-        await this.pc.setRemoteDescription({ type: 'answer', sdp });
-      } catch (error) {
-        if (this.pc.signalingState === 'have-local-offer') {
-          await this.pc.setLocalDescription({ type: 'rollback' });
-        }
-        this.#judge(error);
-        throw error;
+    this.#changes.push(change);
+    this.#turn ??= this.#chain.then(() => this.#takeTurn());
+    this.#chain = this.#turn.catch(() => {});
+    return this.#turn;
+  }
+
+  async #takeTurn() {
+    const changes = this.#changes;
+    this.#changes = [];
+    this.#turn = null;
+    if (this.isOver || !this.session) return;
+    for (const change of changes) change();
+    await this.pc.setLocalDescription();
+    try {
+      const sdp = await this.session.reoffer(this.#offer());
+      await this.pc.setRemoteDescription({ type: 'answer', sdp });
+    } catch (error) {
+      if (this.pc.signalingState === 'have-local-offer') {
+        await this.pc.setLocalDescription({ type: 'rollback' });
       }
-    });
-    this.#chain = turn.catch(() => {});
-    return turn;
+      this.#judge(error);
+      throw error;
+    }
   }
 
   /** @param {Session} session */
@@ -304,6 +319,8 @@ export class RoomConnection extends EventTarget {
     try {
       await request(this.session);
     } catch (error) {
+      // Whatever was not told is told with the next change.
+      this.#sentMuted = '';
       this.#judge(error);
     }
   }

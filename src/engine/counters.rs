@@ -117,8 +117,10 @@ pub enum DropReason {
     NotConnected,
     /// A retransmission over the limit, or of a packet that history no longer holds.
     RtxLimit,
-    /// A packet that its slot has forwarded already.
+    /// A packet that its slot has sent already.
     Duplicate,
+    /// A packet for a session that has more queued than one wake-up can bring.
+    EgressQueueFull,
 }
 
 impl DropReason {
@@ -140,11 +142,12 @@ impl DropReason {
             DropReason::NotConnected => "not_connected",
             DropReason::RtxLimit => "rtx_limit",
             DropReason::Duplicate => "duplicate",
+            DropReason::EgressQueueFull => "egress_queue_full",
         }
     }
 
     /// Every reason there is, so that each is exported from the start.
-    pub const ALL: [DropReason; 15] = [
+    pub const ALL: [DropReason; 16] = [
         DropReason::UnknownSession,
         DropReason::UnvalidatedSource,
         DropReason::StunIntegrity,
@@ -160,6 +163,7 @@ impl DropReason {
         DropReason::NotConnected,
         DropReason::RtxLimit,
         DropReason::Duplicate,
+        DropReason::EgressQueueFull,
     ];
 }
 

@@ -126,6 +126,16 @@ pub enum Kind {
     Video,
 }
 
+impl Kind {
+    /// The rate of its RTP clock: Opus' (RFC 7587 §4.1), and every video codec's.
+    pub fn clock_rate_hz(self) -> u32 {
+        match self {
+            Kind::Audio => 48_000,
+            Kind::Video => 90_000,
+        }
+    }
+}
+
 /// Where a track comes from, by the offer's `a=content` (RFC 4796) and kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -129,7 +129,10 @@ impl FromStr for SessionId {
         }
         let mut value: u128 = 0;
         for c in text.bytes() {
-            let digit = BASE32.iter().position(|&b| b == c).ok_or(NameError::Character)?;
+            let digit = BASE32
+                .iter()
+                .position(|&b| b == c)
+                .ok_or(NameError::Character)?;
             // 26 * 5 = 130 bits: the first character carries three only.
             value = value.checked_mul(32).ok_or(NameError::Character)? + digit as u128;
         }
@@ -164,7 +167,10 @@ impl FromStr for TrackId {
         }
         let mut value: u64 = 0;
         for c in text.bytes() {
-            let digit = BASE32.iter().position(|&b| b == c).ok_or(NameError::Character)?;
+            let digit = BASE32
+                .iter()
+                .position(|&b| b == c)
+                .ok_or(NameError::Character)?;
             value = value << 5 | digit as u64;
         }
         Ok(Self(value))
@@ -201,7 +207,17 @@ mod tests {
 
     #[test]
     fn names_that_a_url_could_twist_are_refused() {
-        for bad in ["", "..", ".", "a/b", "a b", "a?b", "a%2f", "a\0", &"x".repeat(65)] {
+        for bad in [
+            "",
+            "..",
+            ".",
+            "a/b",
+            "a b",
+            "a?b",
+            "a%2f",
+            "a\0",
+            &"x".repeat(65),
+        ] {
             assert!(bad.parse::<RoomId>().is_err(), "{bad:?}");
         }
         for good in ["lobby", "Büro-3", "a.b_c~d", "会議"] {
@@ -218,6 +234,9 @@ mod tests {
             let track = TrackId::random(&mut rng);
             assert_eq!(track.to_string().parse(), Ok(track));
         }
-        assert!("7".repeat(26).parse::<SessionId>().is_err(), "more than 128 bits");
+        assert!(
+            "7".repeat(26).parse::<SessionId>().is_err(),
+            "more than 128 bits"
+        );
     }
 }

@@ -8,6 +8,9 @@
 //! * `handle_*` take something in: a datagram, a command, the passing of time;
 //! * [`Engine::flush`] seals everything that is queued for subscribers into datagrams;
 //! * `poll_*` give something out, and are called until they return `None`.
+//!
+//! A [`room`] decides who sees what and never touches a connection; a [`session`] carries one
+//! connection and has never heard of rooms. The engine holds both, and introduces them.
 
 pub mod codec;
 pub mod command;
@@ -15,12 +18,51 @@ pub mod counters;
 pub mod dtls;
 pub mod event;
 pub mod ids;
+pub mod rtcp;
 pub mod sdp;
+pub mod speaker;
 pub mod srtp;
+pub mod timeline;
 pub mod ufrag;
 
+mod commands;
+mod egress;
+mod feedback;
+mod forward;
+mod header;
+mod join;
+mod keyframes;
+mod outbox;
+mod path;
+mod room;
+mod rtx;
+mod session;
+mod slot;
+mod timers;
+mod track;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use slab::Slab;
+use tracing::{error, info};
+
+use command::{Command, CommandError, Reply};
+use counters::{Counters, DropReason};
+pub use dtls::Certificate;
+use event::{Change, CloseReason, Kind, SessionEvent};
+use feedback::Wanted;
+use ids::{ParticipantId, RoomId, SessionId, TrackId};
+use outbox::Outbox;
+use room::{Decision, Room};
+use session::{Session, SessionOutput};
+use timers::{Timer, Timers};
+use track::{Layer, Track};
 
 /// Which session on which shard a datagram is for, as its address or user fragment told.
 ///
@@ -64,8 +106,455 @@ pub struct Transmit<'a> {
 /// An address that a session has, or no longer has, for the demultiplexer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressChange {
-    /// An authenticated ICE check of this session came from this address.
+    /// An authenticated ICE check of this session came from this address; said of every check,
+    /// as the table of addresses forgets.
     Learned(SessionKey, SocketAddr),
     /// The session is gone.
     Forgotten(SessionKey),
+}
+
+/// What an engine is told at its start.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Which shard it is.
+    pub shard: u16,
+    /// The addresses that every answer names as candidates.
+    pub advertised: Vec<SocketAddr>,
+    /// How much it takes on.
+    pub limits: Limits,
+    /// The wall clock when the engine starts, since the Unix epoch. From then on it runs with
+    /// the monotonic clock: reports must not jump when somebody sets the time.
+    pub wall_clock: Duration,
+}
+
+/// How much an engine takes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Sessions on this shard.
+    pub sessions: usize,
+    /// Participants in one room.
+    pub participants_per_room: usize,
+}
+
+impl Default for Limits {
+    /// What one core carries in ordinary conferences, with room to spare.
+    fn default() -> Self {
+        Self {
+            sessions: 10_000,
+            participants_per_room: 5_000,
+        }
+    }
+}
+
+/// How long a session may take to connect before its place is given back.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long after its end a session can be continued by another (`X-Resume`).
+const RESUME_WINDOW: Duration = Duration::from_secs(30);
+
+/// How many ended sessions are remembered for that.
+const MAX_RESUMABLE: usize = 1_024;
+
+/// A shard's rooms and sessions.
+pub struct Engine {
+    config: EngineConfig,
+    advertised: Arc<[SocketAddr]>,
+    certificate: Certificate,
+    rng: StdRng,
+    started_at: Option<Instant>,
+    sessions: Slab<Session>,
+    session_ids: BTreeMap<SessionId, usize>,
+    rooms: Slab<Room>,
+    room_ids: BTreeMap<RoomId, usize>,
+    tracks: Slab<Track>,
+    track_ids: BTreeMap<TrackId, usize>,
+    layers: Slab<Layer>,
+    /// Sessions that ended lately: whoever continues one keeps its participant id.
+    resumable: VecDeque<Resumable>,
+    timers: Timers,
+    outbox: Outbox,
+    /// Sessions with something queued.
+    dirty: Vec<usize>,
+    events: VecDeque<SessionEvent>,
+    addresses: VecDeque<AddressChange>,
+    /// Kept for its capacity.
+    wanted: Vec<Wanted>,
+    counters: Counters,
+    generation: u32,
+    next_serial: u32,
+    is_shutting_down: bool,
+}
+
+#[derive(Debug)]
+struct Resumable {
+    session: SessionId,
+    room: RoomId,
+    participant: ParticipantId,
+    until: Instant,
+}
+
+impl Engine {
+    /// An engine without rooms. `seed` is the source of all its randomness, secrets included:
+    /// outside of tests it comes from the operating system.
+    pub fn new(config: EngineConfig, certificate: Certificate, seed: [u8; 32]) -> Self {
+        Self {
+            advertised: config.advertised.clone().into(),
+            config,
+            certificate,
+            rng: StdRng::from_seed(seed),
+            started_at: None,
+            sessions: Slab::new(),
+            session_ids: BTreeMap::new(),
+            rooms: Slab::new(),
+            room_ids: BTreeMap::new(),
+            tracks: Slab::new(),
+            track_ids: BTreeMap::new(),
+            layers: Slab::new(),
+            resumable: VecDeque::new(),
+            timers: Timers::default(),
+            outbox: Outbox::default(),
+            dirty: Vec::new(),
+            events: VecDeque::new(),
+            addresses: VecDeque::new(),
+            wanted: Vec::new(),
+            counters: Counters::default(),
+            generation: 0,
+            next_serial: 0,
+            is_shutting_down: false,
+        }
+    }
+
+    /// Takes in a datagram that the socket received at `now`.
+    pub fn handle_datagram(&mut self, datagram: Datagram<'_>, now: Instant) {
+        let Some(place) = self.place_of(datagram.session) else {
+            self.counters.drop(DropReason::UnknownSession);
+            return;
+        };
+        self.guarded(place, now, |engine| engine.datagram(place, &datagram, now));
+    }
+
+    /// Carries out what HTTP asks for.
+    ///
+    /// # Errors
+    /// Says whose move it is: see [`CommandError`]. Nothing is changed then.
+    pub fn handle_command(
+        &mut self,
+        command: Command,
+        now: Instant,
+    ) -> Result<Reply, CommandError> {
+        self.command(command, now)
+    }
+
+    /// Time has passed: does what is due by `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(timer) = self.timers.poll(now) {
+            match timer {
+                Timer::Session(place) => {
+                    if let Some(session) = self.sessions.get_mut(place) {
+                        session.armed = None;
+                        self.guarded(place, now, |engine| engine.session_timeout(place, now));
+                    }
+                }
+                Timer::Layer(place) => self.layer_timeout(place, now),
+                Timer::Track(place) => self.track_timeout(place, now),
+                Timer::Room(place) => self.room_timeout(place, now),
+            }
+        }
+    }
+
+    /// Seals everything that is queued into datagrams: once a wake-up, before [`Self::poll_transmit`].
+    pub fn flush(&mut self, now: Instant) {
+        for place in std::mem::take(&mut self.dirty) {
+            let Some(session) = self.sessions.get_mut(place) else {
+                continue;
+            };
+            session.is_dirty = false;
+            let path = session.path();
+            session
+                .egress
+                .flush(path, now, &mut self.outbox, &mut self.counters);
+            let at = session.deadline();
+            self.timers
+                .set(Timer::Session(place), &mut session.armed, at);
+        }
+    }
+
+    /// The next datagrams to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit<'_>> {
+        self.outbox.poll()
+    }
+
+    /// The next thing that a session is to hear of.
+    pub fn poll_event(&mut self) -> Option<SessionEvent> {
+        self.events.pop_front()
+    }
+
+    /// The next address that was learned or forgotten.
+    pub fn poll_address(&mut self) -> Option<AddressChange> {
+        self.addresses.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// After [`Command::Shutdown`]: whether every goodbye has been polled out.
+    pub fn is_drained(&self) -> bool {
+        self.is_shutting_down && self.sessions.is_empty() && self.outbox.is_empty()
+    }
+
+    /// Runs what concerns one session; if it panics, that session ends and no other.
+    fn guarded(&mut self, place: usize, now: Instant, work: impl FnOnce(&mut Self)) {
+        let room = self.sessions[place].room;
+        if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
+            self.counters.panics += 1;
+            error!("a session failed and was ended");
+            self.abandon(place, now);
+        }
+        self.rearm_room(room);
+    }
+
+    fn place_of(&self, key: SessionKey) -> Option<usize> {
+        let place = key.index as usize;
+        self.sessions
+            .get(place)
+            .filter(|session| session.key == key)
+            .map(|_| place)
+    }
+
+    fn datagram(&mut self, place: usize, datagram: &Datagram<'_>, now: Instant) {
+        let wall_clock = self.wall_clock(now);
+        let mut wanted = std::mem::take(&mut self.wanted);
+        let session = &mut self.sessions[place];
+        let is_proven =
+            session.handle_datagram(datagram, now, wall_clock, &mut wanted, &mut self.counters);
+        if is_proven {
+            let change = AddressChange::Learned(session.key, datagram.source);
+            self.addresses.push_back(change);
+        }
+        for wish in wanted.drain(..) {
+            self.wanted_by(place, wish, now);
+        }
+        self.wanted = wanted;
+        self.run(place, now);
+    }
+
+    fn session_timeout(&mut self, place: usize, now: Instant) {
+        let session = &mut self.sessions[place];
+        if !session.connected && now >= session.joined_at + CONNECT_PATIENCE {
+            self.end_session(place, CloseReason::NeverConnected, now);
+            return;
+        }
+        session.handle_timeout(now);
+        self.send_reports(place, now);
+        self.run(place, now);
+    }
+
+    /// Acts on everything that a session gives out, then sets its timer.
+    fn run(&mut self, place: usize, now: Instant) {
+        while let Some(session) = self.sessions.get_mut(place) {
+            match session.poll(&mut self.outbox, &mut self.counters) {
+                Some(output) => self.output(place, output, now),
+                None => break,
+            }
+        }
+        if let Some(session) = self.sessions.get_mut(place) {
+            let patience = session.joined_at + CONNECT_PATIENCE;
+            let mut at = session.deadline();
+            if !session.connected {
+                at = Some(at.map_or(patience, |at| at.min(patience)));
+            }
+            self.timers
+                .set(Timer::Session(place), &mut session.armed, at);
+        }
+    }
+
+    fn output(&mut self, place: usize, output: SessionOutput, now: Instant) {
+        match output {
+            SessionOutput::Media(packet) => self.media(place, *packet, now),
+            SessionOutput::SenderReport(report) => self.sender_report(place, &report, now),
+            SessionOutput::IceConnected => {
+                let took = now.saturating_duration_since(self.sessions[place].joined_at);
+                if !self.sessions[place].connected {
+                    self.counters.join_ice.observe(took, 1);
+                }
+            }
+            SessionOutput::Connected => self.connected(place, now),
+            SessionOutput::Closed(reason) => self.end_session(place, reason, now),
+        }
+    }
+
+    fn connected(&mut self, place: usize, now: Instant) {
+        let session = &self.sessions[place];
+        let took = now.saturating_duration_since(session.joined_at);
+        self.counters.join_dtls.observe(took, 1);
+        info!(session = ?session.id, room = %self.rooms[session.room].id(), ?took, "connected");
+        let room = session.room;
+        self.rooms[room].connected(place);
+        self.publish_tracks(place, now);
+        self.carry_out(room, now);
+        self.want_keyframes_for(place, now);
+    }
+
+    /// Ends a session: tells it and the others, and frees what it held.
+    fn end_session(&mut self, place: usize, reason: CloseReason, now: Instant) {
+        let Some(session) = self.sessions.get_mut(place) else {
+            return;
+        };
+        session.close(reason);
+        // The goodbye: whatever else comes out is too late to matter.
+        while session
+            .poll(&mut self.outbox, &mut self.counters)
+            .is_some_and(|output| !matches!(output, SessionOutput::Closed(_)))
+        {}
+        self.remove(place, reason, now);
+    }
+
+    /// Ends a session whose connection must not be touched any more.
+    fn abandon(&mut self, place: usize, now: Instant) {
+        self.remove(place, CloseReason::Failed, now);
+    }
+
+    fn remove(&mut self, place: usize, reason: CloseReason, now: Instant) {
+        let Some(session) = self.sessions.get(place) else {
+            return;
+        };
+        let (room, id, key) = (session.room, session.id, session.key);
+        let lasted = now.saturating_duration_since(session.joined_at);
+        info!(session = ?id, room = %self.rooms[room].id(), ?reason, ?lasted, "closed");
+
+        self.remember(place, now);
+        self.unsubscribe_all(place);
+        for line in std::mem::take(&mut self.sessions[place].lines) {
+            if let Some(track) = line.track {
+                self.drop_track(track);
+            }
+        }
+        self.rooms[room].leave(place, reason == CloseReason::Resumed, now);
+        self.carry_out(room, now);
+        self.tell(place, Change::Closed { reason });
+
+        let mut session = self.sessions.remove(place);
+        self.timers
+            .set(Timer::Session(place), &mut session.armed, None);
+        self.session_ids.remove(&id);
+        self.addresses.push_back(AddressChange::Forgotten(key));
+        *self.counters.sessions_closed.entry(reason).or_default() += 1;
+        if self.rooms[room].is_empty() {
+            self.remove_room(room);
+        }
+    }
+
+    fn remember(&mut self, place: usize, now: Instant) {
+        let session = &self.sessions[place];
+        let room = &self.rooms[session.room];
+        let Some(snapshot) = room.snapshot(place, 0) else {
+            return;
+        };
+        if self.resumable.len() == MAX_RESUMABLE {
+            self.resumable.pop_front();
+        }
+        self.resumable.push_back(Resumable {
+            session: session.id,
+            room: room.id().clone(),
+            participant: snapshot.me,
+            until: now + RESUME_WINDOW,
+        });
+    }
+
+    fn remove_room(&mut self, place: usize) {
+        let mut room = self.rooms.remove(place);
+        self.room_ids.remove(room.id());
+        self.timers.set(Timer::Room(place), &mut room.armed, None);
+    }
+
+    /// Does what a room decided.
+    fn carry_out(&mut self, room: usize, now: Instant) {
+        while let Some(decision) = self.rooms.get_mut(room).and_then(Room::poll_decision) {
+            match decision {
+                Decision::Bind {
+                    session,
+                    slot,
+                    track,
+                } => self.bind(session, slot, track, now),
+                Decision::Tell { session, change } => self.tell(session, change),
+            }
+        }
+    }
+
+    fn tell(&mut self, place: usize, change: Change) {
+        let Some(session) = self.sessions.get_mut(place) else {
+            return;
+        };
+        session.version += 1;
+        let event = SessionEvent {
+            session: session.id,
+            version: session.version,
+            change,
+        };
+        self.events.push_back(event);
+    }
+
+    fn room_timeout(&mut self, place: usize, now: Instant) {
+        if let Some(room) = self.rooms.get_mut(place) {
+            room.armed = None;
+            room.handle_timeout(now);
+            self.carry_out(place, now);
+        }
+        self.rearm_room(place);
+    }
+
+    fn rearm_room(&mut self, place: usize) {
+        if let Some(room) = self.rooms.get_mut(place) {
+            let at = room.deadline();
+            self.timers.set(Timer::Room(place), &mut room.armed, at);
+        }
+    }
+
+    /// The wall clock, since the Unix epoch.
+    fn wall_clock(&mut self, now: Instant) -> Duration {
+        let started_at = *self.started_at.get_or_insert(now);
+        self.config.wall_clock + now.saturating_duration_since(started_at)
+    }
+
+    fn gauges(&mut self) -> Counters {
+        let mut counters = self.counters.clone();
+        counters.sessions = self.sessions.len() as u64;
+        counters.rooms = self.rooms.len() as u64;
+        counters.datagrams_out = self.outbox.datagrams;
+        for (_, session) in &self.sessions {
+            counters.connected_sessions += u64::from(session.connected);
+            for slot in &session.egress.slots {
+                counters
+                    .subscriptions
+                    .add(slot.kind, u64::from(slot.subscription.is_some()));
+            }
+        }
+        for (_, track) in &self.tracks {
+            counters.tracks.add(track.kind, 1);
+        }
+        counters
+    }
+}
+
+/// The kind of an m-line, as str0m calls it.
+impl From<str0m::media::MediaKind> for Kind {
+    fn from(kind: str0m::media::MediaKind) -> Self {
+        match kind {
+            str0m::media::MediaKind::Audio => Kind::Audio,
+            str0m::media::MediaKind::Video => Kind::Video,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    /// A moment for tests to count from.
+    #[expect(clippy::disallowed_methods, reason = "tests have to start somewhere")]
+    pub(super) fn some_moment() -> Instant {
+        Instant::now()
+    }
 }

@@ -14,8 +14,12 @@ const UFRAG_CHARS: usize = 20;
 
 /// A new user fragment for a session.
 pub fn ufrag_of_session(key: SessionKey, rng: &mut impl Rng) -> String {
-    let named = u128::from(key.shard) << 64 | u128::from(key.index) << 32 | u128::from(key.generation);
-    base32(named << 20 | u128::from(rng.random::<u32>() >> 12), UFRAG_CHARS as u32)
+    let named =
+        u128::from(key.shard) << 64 | u128::from(key.index) << 32 | u128::from(key.generation);
+    base32(
+        named << 20 | u128::from(rng.random::<u32>() >> 12),
+        UFRAG_CHARS as u32,
+    )
 }
 
 /// The session that a user fragment of ours names; `None` if it is not one of ours.
@@ -58,13 +62,23 @@ mod tests {
             };
             let ufrag = ufrag_of_session(key, &mut rng);
             assert_eq!(session_of_ufrag(&ufrag), Some(key));
-            assert_ne!(ufrag, ufrag_of_session(key, &mut rng), "a restart must change it");
+            assert_ne!(
+                ufrag,
+                ufrag_of_session(key, &mut rng),
+                "a restart must change it"
+            );
         }
     }
 
     #[test]
     fn foreign_user_fragments_name_nobody() {
-        for ufrag in ["", "abcd", "ABCDEFGHIJKLMNOPQRST", "abcdefghijklmnopqrs1", "é234567890123456789"] {
+        for ufrag in [
+            "",
+            "abcd",
+            "ABCDEFGHIJKLMNOPQRST",
+            "abcdefghijklmnopqrs1",
+            "é234567890123456789",
+        ] {
             assert_eq!(session_of_ufrag(ufrag), None, "{ufrag}");
         }
     }

@@ -16,7 +16,7 @@ use super::engines::Refusal;
 use super::limits::Client;
 use super::problem::{ACCEPT_PATCH, ACCEPT_POST, Problem, unexpected_reply};
 use super::session::PATCHABLE;
-use super::{App, observe};
+use super::{App, clock, observe};
 use crate::engine::command::{Command, Door, Join, Joined, MAX_DISPLAY_NAME_CHARS, Reply};
 use crate::engine::ids::{NameError, ParticipantId, RoomId, SessionId};
 
@@ -120,7 +120,7 @@ impl FromRequest<Arc<App>> for Offer {
                 .map(|Query(query)| query),
             headers: parts.headers,
             body,
-            arrived: Instant::now(),
+            arrived: clock::now(),
         })
     }
 }

@@ -5,8 +5,11 @@ use std::pin::Pin;
 
 use thiserror::Error;
 
+use super::hub::Hub;
 use crate::engine::command::{Command, CommandError, Reply};
+use crate::engine::event::SessionEvent;
 use crate::engine::ids::RoomId;
+use crate::shard::{EventSink, ShardError, Shards};
 
 /// A reply on its way.
 pub type CommandFuture<'a> = Pin<Box<dyn Future<Output = Result<Reply, Refusal>> + Send + 'a>>;
@@ -35,4 +38,37 @@ pub trait Engines: Send + Sync + 'static {
 
     /// Hands a command to one engine. Must not block.
     fn command(&self, shard: usize, command: Command) -> CommandFuture<'_>;
+}
+
+impl Engines for Shards {
+    fn count(&self) -> usize {
+        self.all().len()
+    }
+
+    fn home(&self, room: &RoomId) -> usize {
+        usize::from(Shards::home(self, room).index())
+    }
+
+    fn command(&self, shard: usize, command: Command) -> CommandFuture<'_> {
+        Box::pin(async move {
+            let shard = self.all().get(shard).ok_or(Refusal::Gone)?;
+            Ok(shard.command(command).await?)
+        })
+    }
+}
+
+impl From<ShardError> for Refusal {
+    fn from(error: ShardError) -> Self {
+        match error {
+            ShardError::Refused(error) => Self::Command(error),
+            ShardError::Overloaded => Self::Busy,
+            ShardError::Stopped => Self::Gone,
+        }
+    }
+}
+
+impl EventSink for Hub {
+    fn publish(&self, event: SessionEvent) {
+        Hub::publish(self, event);
+    }
 }

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 use tokio::sync::Notify;
 
+use super::clock;
 use super::limits::AddressSlot;
-use crate::engine::event::{Change, SessionEvent};
+use crate::engine::event::{Change, CloseReason, SessionEvent};
 use crate::engine::ids::SessionId;
 
 /// Changes that a session's log keeps: a reader may be away for this many.
@@ -49,7 +50,7 @@ impl Hub {
         // An engine may speak of a session before HTTP has learned of it from the reply.
         let log = Arc::clone(&self.logs.entry(event.session).or_default());
         if matches!(event.change, Change::Closed { .. }) {
-            let until = Instant::now() + CLOSED_LOG_KEPT;
+            let until = clock::now() + CLOSED_LOG_KEPT;
             lock(&self.closed).push_back((until, event.session));
         }
         log.push(Entry {
@@ -77,6 +78,20 @@ impl Hub {
         } else {
             log.shard.get().copied()
         }
+    }
+
+    /// Whether a session was closed by its client's connection, and was not deleted before:
+    /// a `DELETE` that follows belongs to that, once.
+    pub(super) fn take_leave(&self, id: &str) -> bool {
+        let log = id.parse().ok().and_then(|session| self.log(session));
+        log.is_some_and(|log| {
+            let mut state = lock(&log.state);
+            let by_peer = state.closed.as_ref().is_some_and(|closed| {
+                let reason = CloseReason::ClosedByPeer;
+                matches!(&*closed.change, Change::Closed { reason: why } if *why == reason)
+            });
+            by_peer && !std::mem::replace(&mut state.deleted, true)
+        })
     }
 
     /// The log of a session, also for a while after its end.
@@ -138,6 +153,8 @@ struct State {
     latest: u64,
     /// The session's last change.
     closed: Option<Entry>,
+    /// The client took its leave by HTTP, too.
+    deleted: bool,
     /// Who reads, oldest first, at most [`READERS_PER_SESSION`].
     readers: VecDeque<u64>,
     next_reader: u64,
@@ -271,7 +288,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::event::CloseReason;
 
     fn session(n: u8) -> SessionId {
         format!("{}{}", "a".repeat(25), char::from(b'a' + n))
@@ -353,7 +369,7 @@ mod tests {
         assert_eq!(versions(log.after(reader, None)), [1]);
         assert!(matches!(log.after(reader, Some(1)), Next::End));
 
-        let now = Instant::now();
+        let now = clock::now();
         hub.reap(now);
         assert_eq!(hub.len(), 1);
         hub.reap(now + CLOSED_LOG_KEPT);
@@ -365,7 +381,7 @@ mod tests {
         let hub = Hub::default();
         hub.publish(closed(1));
         hub.open(session(0), 0, None);
-        hub.reap(Instant::now() + CLOSED_LOG_KEPT);
+        hub.reap(clock::now() + CLOSED_LOG_KEPT);
         assert_eq!(hub.len(), 0);
     }
 }

@@ -7,6 +7,7 @@
 
 mod assets;
 mod body;
+mod clock;
 mod doors;
 mod engines;
 mod events;

@@ -1,20 +1,19 @@
 //! What is noted of every request: counters, durations, and a line in the log.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::App;
+use super::{App, clock};
 use crate::engine::command::Joined;
 
 /// Middleware: counts a request by method, route and status. The route is the pattern,
 /// never the path: that has a session's capability in it.
 pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let arrived = Instant::now();
+    let arrived = clock::now();
     let method = method_label(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let response = next.run(request).await;

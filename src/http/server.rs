@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
@@ -24,7 +24,7 @@ use tower::ServiceExt;
 use super::engines::Engines;
 use super::hub::Hub;
 use super::settings::Settings;
-use super::{App, operator, router};
+use super::{App, clock, operator, router};
 use crate::metrics::Metrics;
 
 /// Largest request head, in bytes: 431 beyond it. A token of 4 KiB fits well.
@@ -77,14 +77,10 @@ impl Server {
         hub: Arc<Hub>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
-        let listener = bind("--http-listen", settings.http_listen).await?;
-        let operator_listener = bind("--operator-listen", settings.operator_listen).await?;
-        let local_addr = address_of("--http-listen", &listener, settings.http_listen)?;
-        let operator_addr = address_of(
-            "--operator-listen",
-            &operator_listener,
-            settings.operator_listen,
-        )?;
+        let listener = bind("--http", settings.http_listen).await?;
+        let operator_listener = bind("--operator", settings.operator_listen).await?;
+        let local_addr = address_of("--http", &listener, settings.http_listen)?;
+        let operator_addr = address_of("--operator", &operator_listener, settings.operator_listen)?;
 
         let (stop, stopped) = watch::channel(false);
         let app = Arc::new(App::new(settings, engines, hub, metrics));
@@ -176,7 +172,7 @@ async fn reap(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
         .await
         .is_err()
     {
-        app.hub.reap(Instant::now());
+        app.hub.reap(clock::now());
         app.limits.forget_idle();
     }
 }

@@ -131,9 +131,16 @@ pub(super) async fn leave(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    let (session, shard) = app.find(&id)?;
-    app.command(shard, Command::Leave { session }).await?;
-    Ok(StatusCode::OK)
+    let (session, shard) = match app.find(&id) {
+        Ok(found) => found,
+        // Browsers close the connection first and delete then: that is one farewell, not two.
+        Err(_) if app.hub.take_leave(&id) => return Ok(StatusCode::OK),
+        Err(problem) => return Err(problem),
+    };
+    match app.command(shard, Command::Leave { session }).await {
+        Err(_) if app.hub.take_leave(&id) => Ok(StatusCode::OK),
+        result => result.map(|_| StatusCode::OK),
+    }
 }
 
 /// What `PUT subscriptions` answers.

@@ -5,17 +5,19 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use thiserror::Error;
 
 /// The HTTP interface: where it listens and how much it takes.
 #[derive(Args, Clone, Debug)]
+#[group(id = "http")]
 pub struct Settings {
     /// Address and port of the HTTP interface.
-    #[arg(long, env = "PLENUM_HTTP_LISTEN", value_name = "ADDRESS:PORT", default_value_t = Self::default().http_listen)]
+    #[arg(long = "http", env = "PLENUM_HTTP", value_name = "ADDRESS:PORT", default_value_t = Self::default().http_listen)]
     pub http_listen: SocketAddr,
 
     /// Address and port of the operator's listener (metrics and probes).
-    #[arg(long, env = "PLENUM_OPERATOR_LISTEN", value_name = "ADDRESS:PORT", default_value_t = Self::default().operator_listen)]
+    #[arg(long = "operator", env = "PLENUM_OPERATOR", value_name = "ADDRESS:PORT", default_value_t = Self::default().operator_listen)]
     pub operator_listen: SocketAddr,
 
     /// URL under which clients reach this server; sessions' URLs are relative where it is not set.
@@ -23,7 +25,7 @@ pub struct Settings {
     pub public_url: Option<PublicUrl>,
 
     /// Refuse trickle fragments without If-Match (428), as RFC 9725 asks; old clients send none.
-    #[arg(long, env = "PLENUM_STRICT_IF_MATCH")]
+    #[arg(long, env = "PLENUM_STRICT_IF_MATCH", value_parser = BoolishValueParser::new())]
     pub strict_if_match: bool,
 
     /// POST, PUT and PATCH requests per second and client address; 0 sets no limit.

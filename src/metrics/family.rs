@@ -9,23 +9,26 @@ use crate::engine::counters::{self, BUCKETS_US};
 /// Microseconds of a second.
 const US_PER_SECOND: f64 = 1e6;
 
-/// One sample's labels.
-type Labels<const N: usize> = [(&'static str, &'static str); N];
+/// One sample's labels: names, and values of type `V`.
+type Labels<V, const N: usize> = [(&'static str, V); N];
+
+/// A sample without labels.
+const UNLABELLED: Labels<&str, 0> = [];
 
 /// A number that goes up and down.
-pub(super) fn gauge(name: &str, help: &str, value: u64) -> MetricFamily {
-    gauges(name, help, [([], value)])
+pub(super) fn gauge(name: &str, help: &str, value: f64) -> MetricFamily {
+    gauges(name, help, [(UNLABELLED, value)])
 }
 
 /// Numbers that go up and down, told apart by labels.
-pub(super) fn gauges<const N: usize>(
+pub(super) fn gauges<V: Into<String>, const N: usize>(
     name: &str,
     help: &str,
-    samples: impl IntoIterator<Item = (Labels<N>, u64)>,
+    samples: impl IntoIterator<Item = (Labels<V, N>, f64)>,
 ) -> MetricFamily {
     let metrics = samples.into_iter().map(|(labels, value)| {
         let mut gauge = Gauge::default();
-        gauge.set_value(value as f64);
+        gauge.set_value(value);
         let mut metric = labelled(labels);
         metric.set_gauge(gauge);
         metric
@@ -33,15 +36,20 @@ pub(super) fn gauges<const N: usize>(
     family(name, help, MetricType::GAUGE, metrics.collect())
 }
 
-/// Numbers that only grow.
-pub(super) fn counters<const N: usize>(
+/// A number that only grows.
+pub(super) fn counter(name: &str, help: &str, value: f64) -> MetricFamily {
+    counters(name, help, [(UNLABELLED, value)])
+}
+
+/// Numbers that only grow, told apart by labels.
+pub(super) fn counters<V: Into<String>, const N: usize>(
     name: &str,
     help: &str,
-    samples: impl IntoIterator<Item = (Labels<N>, u64)>,
+    samples: impl IntoIterator<Item = (Labels<V, N>, f64)>,
 ) -> MetricFamily {
     let metrics = samples.into_iter().map(|(labels, value)| {
         let mut counter = Counter::default();
-        counter.set_value(value as f64);
+        counter.set_value(value);
         let mut metric = labelled(labels);
         metric.set_counter(counter);
         metric
@@ -50,10 +58,15 @@ pub(super) fn counters<const N: usize>(
 }
 
 /// Durations, in seconds.
-pub(super) fn histograms<const N: usize>(
+pub(super) fn histogram(name: &str, help: &str, counted: counters::Histogram) -> MetricFamily {
+    histograms(name, help, [(UNLABELLED, counted)])
+}
+
+/// Durations, in seconds, told apart by labels.
+pub(super) fn histograms<V: Into<String>, const N: usize>(
     name: &str,
     help: &str,
-    samples: impl IntoIterator<Item = (Labels<N>, counters::Histogram)>,
+    samples: impl IntoIterator<Item = (Labels<V, N>, counters::Histogram)>,
 ) -> MetricFamily {
     let metrics = samples.into_iter().map(|(labels, counted)| {
         let mut metric = labelled(labels);
@@ -83,11 +96,11 @@ fn cumulative(counted: &counters::Histogram) -> Histogram {
     histogram
 }
 
-fn labelled<const N: usize>(labels: Labels<N>) -> Metric {
+fn labelled<V: Into<String>, const N: usize>(labels: Labels<V, N>) -> Metric {
     let pairs = labels.map(|(name, value)| {
         let mut pair = LabelPair::default();
         pair.set_name(name.to_owned());
-        pair.set_value(value.to_owned());
+        pair.set_value(value.into());
         pair
     });
     Metric::from_label(pairs.to_vec())

@@ -6,10 +6,22 @@ use crate::engine::event::Kind;
 /// Metrics of two shards that have seen some of everything.
 fn busy() -> String {
     let metrics = Metrics::new();
-    metrics.set_socket_source(Box::new(|| SocketCounters {
-        datagrams_in: 7,
-        drops: vec![("unknown_address", 3)],
-        ..SocketCounters::default()
+    let net = Arc::new(NetCounters::default());
+    net.add_drops(net::DropReason::UnknownUfrag, 3);
+    metrics.set_source(Box::new(move || {
+        let load = Load {
+            busy: Duration::from_millis(1500),
+            ..Load::default()
+        };
+        let thread = Thread {
+            load,
+            queued_commands: 5,
+            queued_batches: 0,
+        };
+        Reading {
+            threads: vec![Thread::default(), thread],
+            net: Arc::clone(&net),
+        }
     }));
     metrics.count_request("GET", "/whip/{room}", 204, Duration::from_millis(3));
     metrics.count_join(Duration::from_millis(1));
@@ -36,8 +48,10 @@ fn shards_are_added_up() {
         "plenum_drops_total{reason=\"duplicate\"} 2",
         "plenum_drops_total{reason=\"oversized\"} 0",
         "plenum_sessions_closed_total{reason=\"left\"} 8",
-        "plenum_udp_datagrams_total{direction=\"in\"} 7",
-        "plenum_udp_drops_total{reason=\"unknown_address\"} 3",
+        "plenum_udp_datagrams_total{direction=\"in\"} 0",
+        "plenum_udp_drops_total{reason=\"unknown_ufrag\"} 3",
+        "plenum_shard_busy_seconds_total{shard=\"1\"} 1.5",
+        "plenum_shard_queued_commands{shard=\"1\"} 5",
         "plenum_http_requests_total{method=\"GET\",route=\"/whip/{room}\",status=\"204\"} 1",
     ] {
         assert!(

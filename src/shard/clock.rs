@@ -11,6 +11,17 @@ pub(super) fn now() -> Instant {
     Instant::now()
 }
 
+/// The wall clock, since the Unix epoch; a clock before that counts as the epoch itself.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the shards' loops read the clock for all behind them"
+)]
+pub(super) fn wall() -> Duration {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
 /// The two clocks at one moment: the kernel tells receive times by the wall clock, and all else
 /// here goes by the steady one.
 #[derive(Clone, Copy, Debug)]

@@ -274,7 +274,8 @@ fn engine(config: &ShardsConfig, shard: u16, certificate: &Certificate) -> io::R
     let config = EngineConfig {
         shard,
         advertised: config.advertised.clone(),
-        limits: config.limits.clone(),
+        limits: config.limits,
+        wall_clock: clock::wall(),
     };
     Ok(Engine::new(config, certificate.clone(), seed))
 }

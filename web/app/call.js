@@ -17,6 +17,7 @@ import { Shortcuts } from './shortcuts.js';
 import { Stage } from './stage.js';
 import { menu, menuItem, Toolbar } from './toolbar.js';
 import { Voices } from './voices.js';
+import { WakeLock } from './wake.js';
 
 /**
  * @import { LocalMedia } from '../media.js'
@@ -27,6 +28,9 @@ import { Voices } from './voices.js';
 
 /** A tab that stays hidden this long gets no pictures; looking away for a moment costs nothing. */
 const HIDDEN_MS = 5000;
+
+/** In rooms with more people than this, nobody wants to be told of each who comes and goes. */
+const CROWD = 20;
 
 /** Events of the room after which something on the page is different. */
 const CHANGES = [
@@ -54,6 +58,7 @@ export class Call {
   #shortcuts;
   #voices = new Voices();
   #pip = new PictureInPicture();
+  #wakeLock = new WakeLock();
   #receivesVideo = prefs.mode !== 'audio';
   #isHidden = false;
   #hiddenTimer = 0;
@@ -117,6 +122,7 @@ export class Call {
     this.#own.close();
     this.#voices.close();
     this.#pip.close();
+    this.#wakeLock.close();
     this.#quality.close();
     this.#shortcuts.close();
     this.#stage.close();
@@ -132,8 +138,8 @@ export class Call {
       room.addEventListener(name, event => listener(/** @type {CustomEvent} */ (event).detail), { signal });
     on('state', state => this.#stateChanged(state));
     on('health', isWell => this.#healthChanged(isWell));
-    on('arrived', person => note(strings.notice.joined(person.name || person.id)));
-    on('departed', person => note(strings.notice.left(person.name || person.id)));
+    on('arrived', person => this.#noteMovement(strings.notice.joined(person.name || person.id)));
+    on('departed', person => this.#noteMovement(strings.notice.left(person.name || person.id)));
     this.#voices.addEventListener('blocked', () => this.#askForSound(), { signal });
     this.#media.addEventListener('change', () => this.#changed(), { signal });
     document.addEventListener('visibilitychange', () => this.#visibilityChanged(), { signal });
@@ -278,6 +284,11 @@ export class Call {
   #healthChanged(isWell) {
     if (this.#room.state !== 'joined') return;
     showBanner(isWell ? null : { text: strings.notice.unstable, busy: true });
+  }
+
+  /** @param {string} sentence */
+  #noteMovement(sentence) {
+    if (this.#room.roster.participants.size <= CROWD) note(sentence);
   }
 
   #askForSound() {

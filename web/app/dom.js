@@ -28,18 +28,31 @@ export function h(tag, properties = {}, ...children) {
 const SVG = 'http://www.w3.org/2000/svg';
 
 /**
- * An icon of the sprite; decoration, so a label has to stand beside it.
+ * A picture made of parts of SVG files; decoration, so a label has to stand beside it.
+ *
+ * @param {string} name its class
+ * @param {string | null} viewBox
+ * @param {string[]} parts their addresses
+ */
+export function svgOf(name, viewBox, parts) {
+  const svg = document.createElementNS(SVG, 'svg');
+  svg.setAttribute('class', name);
+  svg.setAttribute('aria-hidden', 'true');
+  if (viewBox) svg.setAttribute('viewBox', viewBox);
+  for (const part of parts) {
+    const use = document.createElementNS(SVG, 'use');
+    use.setAttribute('href', part);
+    svg.append(use);
+  }
+  return svg;
+}
+
+/**
+ * An icon of the sprite.
  *
  * @param {string} name
  */
-export function icon(name) {
-  const svg = document.createElementNS(SVG, 'svg');
-  svg.setAttribute('class', 'icon');
-  svg.setAttribute('aria-hidden', 'true');
-  svg.append(document.createElementNS(SVG, 'use'));
-  setIcon(svg, name);
-  return svg;
-}
+export const icon = name => svgOf('icon', null, [`/icons.svg#${name}`]);
 
 /**
  * @param {Element} svg

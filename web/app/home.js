@@ -1,7 +1,7 @@
 // The front page: a name for a room.
 
 import { strings } from '../strings.js';
-import { h, icon, iconButton, newId } from './dom.js';
+import { h, icon, iconButton, newId, svgOf } from './dom.js';
 import { roomName, suggestRoom } from './names.js';
 import { prefs } from './prefs.js';
 
@@ -52,7 +52,7 @@ export function homeView({ open }) {
     h(
       'div',
       { class: 'home-body' },
-      h('img', { class: 'hemicycle', src: '/hemicycle.svg', alt: '' }),
+      hemicycle(),
       h('h1', {}, text.heading),
       h('p', { class: 'lead' }, text.lead),
       h(
@@ -67,6 +67,14 @@ export function homeView({ open }) {
     ),
   );
 }
+
+/** A chamber of seats, some of them taken, and a few who speak. */
+const hemicycle = () =>
+  svgOf('hemicycle', '0 0 900 470', [
+    '/hemicycle.svg#empty',
+    '/hemicycle.svg#taken',
+    '/hemicycle.svg#speaking',
+  ]);
 
 const openButton = () => h('button', { type: 'submit', class: 'primary' }, text.enter);
 

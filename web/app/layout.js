@@ -48,17 +48,17 @@ export function gridLayout(width, height, count) {
  * @param {number} width
  * @param {number} height
  * @param {number} count including the large one
- * @param {boolean} isScreen a screen takes what shape it needs, so its box has none
+ * @param {number | null} aspect of the large one, width by height, if all of it has to be seen
  * @returns {Arrangement}
  */
-export function focusLayout(width, height, count, isScreen) {
+export function focusLayout(width, height, count, aspect) {
   const strip = count - 1;
-  if (strip === 0) return { boxes: [whole(width, height, isScreen)], perPage: 0 };
+  if (strip === 0) return { boxes: [whole(width, height, aspect)], perPage: 0 };
   if (width > height * 1.1) {
     const side = Math.max(120, Math.min(220, width * 0.18));
     const low = side / WIDEST;
     const perPage = Math.max(1, Math.min(strip, Math.floor((height + GAP) / (low + GAP))));
-    const main = whole(width - side - GAP, height, isScreen);
+    const main = whole(width - side - GAP, height, aspect);
     const used = perPage * low + (perPage - 1) * GAP;
     const top = (height - used) / 2;
     const boxes = Array.from({ length: perPage }, (_, i) => {
@@ -69,7 +69,7 @@ export function focusLayout(width, height, count, isScreen) {
   const low = Math.max(84, Math.min(130, height * 0.18));
   const narrow = low * 1.2;
   const perPage = Math.max(1, Math.min(strip, Math.floor((width + GAP) / (narrow + GAP))));
-  const main = whole(width, height - low - GAP, isScreen);
+  const main = whole(width, height - low - GAP, aspect);
   const left = (width - (perPage * narrow + (perPage - 1) * GAP)) / 2;
   const boxes = Array.from({ length: perPage }, (_, i) => {
     return { x: left + i * (narrow + GAP), y: height - low, width: narrow, height: low };
@@ -140,11 +140,12 @@ function place(width, height, count, grid) {
 /**
  * @param {number} width
  * @param {number} height
- * @param {boolean} isScreen
+ * @param {number | null} aspect
  * @returns {Box}
  */
-function whole(width, height, isScreen) {
-  if (isScreen) return { x: 0, y: 0, width, height };
-  const size = cell(width, height, 1, 1, 1);
+function whole(width, height, aspect) {
+  const size = aspect
+    ? { width: Math.min(width, height * aspect), height: Math.min(height, width / aspect) }
+    : cell(width, height, 1, 1, 1);
   return { x: (width - size.width) / 2, y: (height - size.height) / 2, ...size };
 }

@@ -122,18 +122,18 @@ export class Own {
     if (!video) return;
     // The browser's own button for it ends the track.
     video.addEventListener('ended', () => this.#stopScreen());
-    await this.#send('screen', video);
-    if (audio) await this.#send('screen-audio', audio);
+    await Promise.all([this.#send('screen', video), audio && this.#send('screen-audio', audio)]);
     note(text.shareOn);
   }
 
   async #stopScreen() {
     if (!this.sharing) return;
     const sources = /** @type {const} */ (['screen', 'screen-audio']);
-    for (const source of sources) {
+    const ending = sources.map(source => {
       this.#room.local.get(source)?.track?.stop();
-      await this.#room.unpublish(source).catch(() => {});
-    }
+      return this.#room.unpublish(source).catch(() => {});
+    });
+    await Promise.all(ending);
     note(text.shareOff);
   }
 

@@ -225,7 +225,8 @@ export class Stage {
    * @returns {Map<string, Box>}
    */
   #drawFocus(width, height, main) {
-    const { boxes, perPage } = focusLayout(width, height, this.#seats.length, main.isScreen);
+    const aspect = main.isScreen ? (this.#tiles.get(main.key)?.aspect ?? 16 / 9) : null;
+    const { boxes, perPage } = focusLayout(width, height, this.#seats.length, aspect);
     const others = withSelf(
       this.#seats.filter(seat => seat !== main),
       perPage,
@@ -262,7 +263,10 @@ export class Stage {
   #drawTile(seat, box, isMain, isCorner) {
     let tile = this.#tiles.get(seat.key);
     if (!tile) {
-      tile = new Tile(() => this.#togglePin(seat.key));
+      tile = new Tile({
+        togglePin: () => this.#togglePin(seat.key),
+        onShape: () => seat.isScreen && this.draw(),
+      });
       this.#tiles.set(seat.key, tile);
       tile.place(box);
       this.#area.append(tile.element);

@@ -24,11 +24,15 @@ export class Tile {
   #badge = h('span', { class: 'tile-badge', role: 'img', hidden: true }, icon('signal'));
   #numbers = h('p', { class: 'tile-numbers', hidden: true });
   #pin;
+  #onShape;
   /** @type {MediaStreamTrack | null} */
   #track = null;
 
-  /** @param {() => void} togglePin */
-  constructor(togglePin) {
+  /**
+   * @param {{togglePin: () => void, onShape: () => void}} options
+   */
+  constructor({ togglePin, onShape }) {
+    this.#onShape = onShape;
     this.#pin = iconButton({ icon: 'pin', label: '', class: 'tile-pin', onclick: togglePin });
     this.element = h(
       'article',
@@ -43,6 +47,12 @@ export class Tile {
     // The picture shows once there is one; until then, and while there is none, the initials do.
     this.#video.addEventListener('resize', () => this.#pictureChanged());
     this.#video.addEventListener('playing', () => this.#pictureChanged());
+  }
+
+  /** Width by height of the picture; a common screen's as long as it has not come. */
+  get aspect() {
+    const { videoWidth, videoHeight } = this.#video;
+    return videoWidth > 0 ? videoWidth / videoHeight : 16 / 9;
   }
 
   /**
@@ -112,5 +122,6 @@ export class Tile {
     const { videoWidth, videoHeight } = this.#video;
     this.element.classList.toggle('has-picture', this.#track !== null && videoWidth > 0);
     this.element.classList.toggle('is-upright', videoHeight > videoWidth);
+    this.#onShape();
   }
 }

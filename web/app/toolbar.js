@@ -68,7 +68,7 @@ export class Toolbar {
     const view = h('div', { class: 'bar-group' }, this.#layout, this.#people, more, menus.more);
     this.element = h(
       'div',
-      { class: 'bar', role: 'toolbar', 'aria-label': text.label },
+      { class: 'bar', role: 'group', 'aria-label': text.label },
       this.#own,
       view,
       leave,
@@ -91,7 +91,7 @@ export class Toolbar {
     const isGrid = layout === 'grid';
     drawSwitch(this.#layout, isGrid, ['focus', 'grid'], [text.focus, text.grid], 'L');
     this.#layout.classList.toggle('is-off', false);
-    setLabel(this.#people, `${text.people} (${people})`, 'P');
+    setLabel(this.#people, strings.people.count(people), 'P');
     this.#count.textContent = String(people);
   }
 }

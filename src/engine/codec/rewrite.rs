@@ -365,6 +365,17 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_that_was_begun_to_be_left_out_gets_a_number_of_its_own() {
+        let mut rewriter = CodecRewriter::default();
+        rewriter.pass(&vp8(&[0x80, 10], 0));
+        rewriter.skip(&vp8(&[0x80, 11], 2));
+        let offset = rewriter.pass(&vp8(&[0x80, 11], 2)).picture_id;
+        assert_eq!((11 + offset) & PICTURE_ID_MASK, 11);
+        let offset = rewriter.pass(&vp8(&[0x80, 12], 0)).picture_id;
+        assert_eq!((12 + offset) & PICTURE_ID_MASK, 12);
+    }
+
+    #[test]
     fn numbers_that_grow_wider_go_on() {
         let mut rewriter = CodecRewriter::default();
         rewriter.pass(&vp8(&[0x80, 126], 0));

@@ -1,5 +1,6 @@
 //! Whole handshakes, between two connections and between two sessions.
 
+use crate::engine::tests::some_moment;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -280,7 +281,7 @@ fn assert_understands(receiver: &SrtpKeys, sender: &SrtpKeys) {
 }
 
 fn pair(client: impl FnOnce(Instant) -> End, mtu: usize) -> Pair {
-    let started = Instant::now();
+    let started = some_moment();
     let server = End::new(&Certificate::generate().to_dtls_cert(), false, mtu, started);
     Pair {
         client: client(started),
@@ -502,7 +503,7 @@ struct Call {
 
 impl Call {
     fn connect(browser_is_dtls_server: bool) -> (Self, Mid) {
-        let now = Instant::now();
+        let now = some_moment();
         let config = || {
             Rtc::builder()
                 .set_rtp_mode(true)
@@ -675,7 +676,7 @@ fn is_goodbye(event: &Event) -> bool {
 
 #[test]
 fn a_session_without_a_tap_is_no_concern_of_the_next_one() {
-    let now = Instant::now();
+    let now = some_moment();
     let certificate = Certificate::generate();
     let config = || RtcConfig::default().set_dtls_cert(certificate.to_dtls_cert());
     let (_first, mut first_keys) = build(config(), now);

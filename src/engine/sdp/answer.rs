@@ -60,7 +60,7 @@ pub fn rewrite_answer(
     for (index, section) in sections.enumerate() {
         let wish = lines.iter().find(|line| line.index == index);
         let offered = offer.lines.get(index);
-        write_media(&mut out, section, offered, wish, ice);
+        MediaWriter::new(section, offered, wish, ice).write(&mut out);
     }
     out
 }
@@ -142,73 +142,92 @@ fn write_credential(out: &mut String, text: &str, ice: Option<&IceCredentials>) 
     }
 }
 
-fn write_media(
-    out: &mut String,
-    section: &str,
-    offered: Option<&OfferLine>,
-    wish: Option<&AnswerLine<'_>>,
-    ice: Option<&IceCredentials>,
-) {
-    let refused = is_refused(section);
-    let has_line = |wanted: &str| section.lines().any(|text| text == wanted);
-    let last_candidate = section
-        .lines()
-        .filter(|text| text.starts_with("a=candidate:"))
-        .count();
-    let written = section
-        .lines()
-        .find_map(|text| direction(text.strip_prefix("a=")?));
-    let direction_now = wish.and_then(|wish| wish.direction).or(written);
-    let sends = !refused && direction_now.is_some_and(|direction| direction.is_sending());
-    let source = wish.and_then(|wish| wish.send).filter(|_| sends);
-    let is_rtp = offered.is_some_and(|line| matches!(line.kind, LineKind::Audio | LineKind::Video));
-    let mut candidates = 0;
-    for text in section.lines() {
-        let names_source = text.starts_with("a=ssrc") || text.starts_with("a=msid:");
-        if names_source && (source.is_some() || !sends) {
-            continue;
-        }
-        match (text.strip_prefix("a=").and_then(direction), direction_now) {
-            (Some(_), Some(now)) => {
-                put(out, &format!("a={}", direction_name(now)));
-                if let Some(source) = source {
-                    put(out, &format!("a=msid:{} {}", source.stream, source.track));
-                }
-                continue;
-            }
-            _ => write_named(out, text, offered, ice),
-        }
-        candidates += usize::from(text.starts_with("a=candidate:"));
-        if text.starts_with("a=candidate:")
-            && candidates == last_candidate
-            && !has_line("a=end-of-candidates")
-        {
-            put(out, "a=end-of-candidates");
-        }
-        if text == "a=rtcp-mux" && is_rtp && !refused {
-            if !has_line("a=rtcp-mux-only") {
-                put(out, "a=rtcp-mux-only");
-            }
-            if !has_line("a=rtcp-rsize") && offered.is_some_and(|line| line.rtcp_rsize) {
-                put(out, "a=rtcp-rsize");
-            }
-        }
-    }
-    if let Some(source) = source {
-        write_source(out, &source);
-    }
+/// One m-line on its way out.
+struct MediaWriter<'a> {
+    section: &'a str,
+    offered: Option<&'a OfferLine>,
+    ice: Option<&'a IceCredentials>,
+    direction: Option<Direction>,
+    /// What we name as ours; `None` if that stays as it is, or if nothing is sent.
+    source: Option<SendSource<'a>>,
+    sends: bool,
 }
 
-/// Writes a line, with the client's own name for the m-line if it is about that.
-fn write_named(
-    out: &mut String,
-    text: &str,
-    offered: Option<&OfferLine>,
-    ice: Option<&IceCredentials>,
-) {
-    match offered {
-        Some(line) if text.starts_with("a=mid:") => put(out, &format!("a=mid:{}", line.mid)),
-        _ => write_credential(out, text, ice),
+impl<'a> MediaWriter<'a> {
+    fn new(
+        section: &'a str,
+        offered: Option<&'a OfferLine>,
+        wish: Option<&AnswerLine<'a>>,
+        ice: Option<&'a IceCredentials>,
+    ) -> Self {
+        let mut written = section.lines().filter_map(|text| text.strip_prefix("a="));
+        let written = written.find_map(direction);
+        let direction = wish.and_then(|wish| wish.direction).or(written);
+        let sends = !is_refused(section) && direction.is_some_and(|now| now.is_sending());
+        Self {
+            section,
+            offered,
+            ice,
+            direction,
+            source: wish.and_then(|wish| wish.send).filter(|_| sends),
+            sends,
+        }
+    }
+
+    fn write(&self, out: &mut String) {
+        let mut lines = self.section.lines().peekable();
+        while let Some(text) = lines.next() {
+            self.write_line(out, text);
+            let is_candidate = |text: &str| text.starts_with("a=candidate:");
+            if is_candidate(text) && !lines.peek().is_some_and(|next| is_candidate(next)) {
+                self.add(out, "a=end-of-candidates");
+            }
+            if text == "a=rtcp-mux" {
+                self.add_rtcp(out);
+            }
+        }
+        if let Some(source) = &self.source {
+            write_source(out, source);
+        }
+    }
+
+    fn write_line(&self, out: &mut String, text: &str) {
+        let names_source = text.starts_with("a=ssrc") || text.starts_with("a=msid:");
+        if names_source && (self.source.is_some() || !self.sends) {
+            return;
+        }
+        let is_direction = text.strip_prefix("a=").and_then(direction).is_some();
+        match (self.direction, self.offered) {
+            (Some(now), _) if is_direction => {
+                put(out, &format!("a={}", direction_name(now)));
+                if let Some(source) = &self.source {
+                    put(out, &format!("a=msid:{} {}", source.stream, source.track));
+                }
+            }
+            // The client's own name for the m-line.
+            (_, Some(line)) if text.starts_with("a=mid:") => {
+                put(out, &format!("a=mid:{}", line.mid));
+            }
+            _ => write_credential(out, text, self.ice),
+        }
+    }
+
+    fn add_rtcp(&self, out: &mut String) {
+        let accepted = self.offered.filter(|_| !is_refused(self.section));
+        let Some(line) = accepted.filter(|line| line.kind != LineKind::Application) else {
+            return;
+        };
+        self.add(out, "a=rtcp-mux-only");
+        if line.rtcp_rsize {
+            self.add(out, "a=rtcp-rsize");
+        }
+    }
+
+    /// Writes a line that the m-line does not have already.
+    fn add(&self, out: &mut String, line: &str) {
+        if self.section.lines().all(|text| text != line) {
+            put(out, line);
+        }
     }
 }
 

@@ -18,9 +18,14 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Cuts a body into lines. `\n` alone ends one too, as RFC 8866 §5 asks of parsers.
+/// Cuts a body into lines. `\n` alone ends one too, as RFC 8866 §5 asks of parsers, and empty
+/// lines, which some clients put at the end, are passed over.
 pub(super) fn lines(body: &str) -> impl Iterator<Item = Result<Line<'_>, SdpError>> {
-    body.lines().enumerate().map(|(index, text)| {
+    let written = body
+        .lines()
+        .enumerate()
+        .filter(|(_, text)| !text.is_empty());
+    written.map(|(index, text)| {
         if text.len() > MAX_LINE_BYTES {
             return malformed(format!("line {} is too long", index + 1));
         }

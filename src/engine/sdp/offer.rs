@@ -85,7 +85,7 @@ impl OfferSummary {
         let bundle = bundle_line(&self.lines);
         let mut bundle = Some(bundle);
         for text in offer.lines() {
-            if text.starts_with("a=group:") {
+            if text.starts_with("a=group:") || text.is_empty() {
                 continue;
             }
             if text.starts_with("a=") || text.starts_with("m=") {

@@ -360,6 +360,12 @@ fn normal_form_has_one_bundle_in_the_order_of_the_m_lines() {
         assert!(normal.contains("\r\na=group:BUNDLE video audio\r\n"));
         assert_eq!(OfferSummary::parse(&normal).as_ref(), Ok(&offer));
     }
+    // An empty line at the end is no harm.
+    let spaced = format!("{LIBDATACHANNEL}\r\n");
+    assert_eq!(
+        parse(&spaced).normalize(&spaced),
+        offer.normalize(LIBDATACHANNEL)
+    );
     // One m-line needs no group on the wire.
     let alone =
         &FFMPEG[..FFMPEG.find("m=video").expect("an m-line")].replace("a=group:BUNDLE 0 1\r\n", "");

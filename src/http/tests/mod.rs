@@ -273,6 +273,12 @@ fn name<T: std::str::FromStr<Err = crate::engine::ids::NameError>>(text: &str) -
     text.parse().expect("a name")
 }
 
+/// The clock of a test that stops and starts it.
+#[expect(clippy::disallowed_methods, reason = "it is not the real one")]
+fn virtual_now() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
 fn participant(text: &str) -> ParticipantId {
     name(text)
 }

@@ -173,7 +173,7 @@ async fn a_port_that_is_taken_is_named_with_its_setting() {
         .err();
     let text = error.expect("the port is taken").to_string();
     assert!(
-        text.starts_with(&format!("--http-listen {}", server.local_addr())),
+        text.starts_with(&format!("--http {}", server.local_addr())),
         "{text}"
     );
     server.shutdown().await;

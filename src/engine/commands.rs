@@ -1,0 +1,239 @@
+//! What HTTP asks for: sessions changed and ended. (How they are made is in `join`.)
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::Engine;
+use super::command::{Command, CommandError, Reply, SlotWish, Wish};
+use super::event::{Change, CloseReason};
+use super::ids::SessionId;
+use super::sdp::{self, Fragment, IceCredentials, OfferSummary, RestartAnswer};
+
+impl Engine {
+    pub(super) fn command(
+        &mut self,
+        command: Command,
+        now: Instant,
+    ) -> Result<Reply, CommandError> {
+        match command {
+            Command::Join(join) => self.join(*join, now),
+            Command::Trickle {
+                session,
+                if_match,
+                fragment,
+            } => self.trickle(session, if_match.as_deref(), &fragment, now),
+            Command::Reoffer {
+                session,
+                if_match,
+                offer,
+            } => self.reoffer(session, if_match.as_deref(), &offer, now),
+            Command::Subscribe {
+                session,
+                if_match,
+                wish,
+            } => self.subscribe_to(session, if_match.as_deref(), wish, now),
+            Command::Mute { session, muted } => self.mute(session, &muted, now),
+            Command::Snapshot { session } => self.snapshot(session),
+            Command::Leave { session } => {
+                let place = self.session_place(session)?;
+                self.end_session(place, CloseReason::Left, now);
+                Ok(Reply::Done)
+            }
+            Command::Shutdown => {
+                self.shut_down(now);
+                Ok(Reply::Done)
+            }
+            Command::Counters => Ok(Reply::Counters(Box::new(self.gauges()))),
+        }
+    }
+
+    fn session_place(&self, session: SessionId) -> Result<usize, CommandError> {
+        self.session_ids
+            .get(&session)
+            .copied()
+            .ok_or(CommandError::NoSuchSession)
+    }
+
+    /// Candidates of the client's, or new credentials: an ICE restart (RFC 9725 §4.3).
+    ///
+    /// A lite agent never sends a check, so candidates are read for their form and left at that.
+    fn trickle(
+        &mut self,
+        session: SessionId,
+        if_match: Option<&str>,
+        fragment: &str,
+        now: Instant,
+    ) -> Result<Reply, CommandError> {
+        let place = self.session_place(session)?;
+        let session = &self.sessions[place];
+        check_tag(if_match, &session.tags.ice_tag())?;
+        let fragment = Fragment::parse(fragment)?;
+        let summary = OfferSummary::parse(&session.offer)?;
+        let known = |mid: &String| summary.lines.iter().any(|line| line.mid == *mid);
+        if let Some(mid) = fragment.mids.iter().find(|mid| !known(mid)) {
+            return Err(CommandError::Malformed(format!(
+                "no m-line has the mid {mid:?}"
+            )));
+        }
+        match fragment.ice {
+            Some(ice) if ice != summary.ice => {
+                let offer = with_credentials(&session.offer, &ice);
+                self.renegotiate(place, &offer, now)?;
+                let session = &self.sessions[place];
+                let ours = IceCredentials {
+                    ufrag: session.credentials.ufrag.clone(),
+                    pwd: session.credentials.pass.clone(),
+                };
+                let lines: Vec<_> = summary
+                    .lines
+                    .iter()
+                    .map(|line| (line.mid.as_str(), line.kind))
+                    .collect();
+                let answer = RestartAnswer {
+                    lines: &lines,
+                    ice: &ours,
+                    candidates: &self.config.advertised,
+                };
+                Ok(Reply::IceRestarted {
+                    fragment: answer.write(),
+                    ice_tag: session.tags.ice_tag(),
+                })
+            }
+            _ => Ok(Reply::Done),
+        }
+    }
+
+    /// A new offer of the client's: more slots, another track, one stopped, an ICE restart.
+    fn reoffer(
+        &mut self,
+        session: SessionId,
+        if_match: Option<&str>,
+        offer: &str,
+        now: Instant,
+    ) -> Result<Reply, CommandError> {
+        let place = self.session_place(session)?;
+        check_tag(if_match, &self.sessions[place].tags.sdp_tag())?;
+        let former = OfferSummary::parse(&self.sessions[place].offer)?;
+        sdp::check_reoffer(&former, &OfferSummary::parse(offer)?)?;
+        let answer = self.renegotiate(place, offer, now)?;
+        let tags = &mut self.sessions[place].tags;
+        tags.sdp += 1;
+        Ok(Reply::Reoffered {
+            answer,
+            ice_tag: tags.ice_tag(),
+            sdp_tag: tags.sdp_tag(),
+        })
+    }
+
+    fn subscribe_to(
+        &mut self,
+        session: SessionId,
+        if_match: Option<&str>,
+        wish: Wish,
+        now: Instant,
+    ) -> Result<Reply, CommandError> {
+        let place = self.session_place(session)?;
+        check_tag(if_match, &self.sessions[place].tags.subscriptions_tag())?;
+        let room = self.sessions[place].room;
+        if let Some(mid) = wish
+            .slots
+            .keys()
+            .find(|mid| !self.rooms[room].has_slot(place, mid))
+        {
+            return Err(CommandError::Unsupported(format!(
+                "no slot has the mid {mid:?}"
+            )));
+        }
+        let paused = |wish: &SlotWish| matches!(wish, SlotWish::Track { paused: true, .. });
+        let paused: Vec<String> = wish
+            .slots
+            .iter()
+            .filter(|(_, wish)| paused(wish))
+            .map(|(mid, _)| mid.clone())
+            .collect();
+        self.rooms[room].wish(place, wish, now);
+        self.carry_out(room, now);
+        self.review_slots(place, &paused, now);
+        self.run(place, now);
+
+        let session = &mut self.sessions[place];
+        session.tags.subscriptions += 1;
+        Ok(Reply::Subscribed {
+            bindings: self.rooms[room].bindings(place),
+            version: session.version,
+            subscriptions_tag: session.tags.subscriptions_tag(),
+        })
+    }
+
+    /// Which of its own tracks a client has muted; for the others to see, media decides nothing.
+    fn mute(
+        &mut self,
+        session: SessionId,
+        muted: &BTreeMap<String, bool>,
+        now: Instant,
+    ) -> Result<Reply, CommandError> {
+        let place = self.session_place(session)?;
+        let session = &mut self.sessions[place];
+        let known = |mid: &String| session.lines.iter().any(|line| line.mid == *mid);
+        if let Some(mid) = muted.keys().find(|mid| !known(mid)) {
+            return Err(CommandError::Unsupported(format!(
+                "no track of yours has the mid {mid:?}"
+            )));
+        }
+        for line in &mut session.lines {
+            if let Some(muted) = muted.get(&line.mid) {
+                line.muted = *muted;
+            }
+        }
+        let room = session.room;
+        self.show_mutes(place, now);
+        self.carry_out(room, now);
+        Ok(Reply::Done)
+    }
+
+    fn snapshot(&self, session: SessionId) -> Result<Reply, CommandError> {
+        let place = self.session_place(session)?;
+        let session = &self.sessions[place];
+        let snapshot = self.rooms[session.room].snapshot(place, session.version);
+        let snapshot = snapshot.ok_or(CommandError::NoSuchSession)?;
+        Ok(Reply::Snapshot(Box::new(snapshot)))
+    }
+
+    fn shut_down(&mut self, now: Instant) {
+        self.is_shutting_down = true;
+        let places: Vec<usize> = self.sessions.iter().map(|(place, _)| place).collect();
+        for place in &places {
+            self.tell(*place, Change::Reconnect { url: None });
+        }
+        for place in places {
+            self.end_session(place, CloseReason::Shutdown, now);
+        }
+    }
+}
+
+/// An `If-Match` precondition (RFC 9110 §13.1.1); `*` matches whatever there is.
+fn check_tag(if_match: Option<&str>, current: &str) -> Result<(), CommandError> {
+    match if_match {
+        None | Some("*") => Ok(()),
+        Some(tag) if tag == current => Ok(()),
+        Some(_) => Err(CommandError::Stale),
+    }
+}
+
+/// An earlier offer with the client's new credentials.
+fn with_credentials(offer: &str, ice: &IceCredentials) -> String {
+    let mut renewed = String::with_capacity(offer.len() + 64);
+    for line in offer.lines() {
+        if line.starts_with("a=ice-ufrag:") {
+            renewed.push_str("a=ice-ufrag:");
+            renewed.push_str(&ice.ufrag);
+        } else if line.starts_with("a=ice-pwd:") {
+            renewed.push_str("a=ice-pwd:");
+            renewed.push_str(&ice.pwd);
+        } else {
+            renewed.push_str(line);
+        }
+        renewed.push_str("\r\n");
+    }
+    renewed
+}

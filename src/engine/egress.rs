@@ -1,0 +1,273 @@
+//! Outbound media of one session, by our own hands.
+//!
+//! str0m takes in; what goes out is the multiplied side and goes past its queues. The boundary
+//! is two operations: a packet is *queued* for a slot, and everything queued is *flushed* into
+//! datagrams at the end of a wake-up, all packets of one session side by side, so that they
+//! leave as one group.
+//!
+//! Who writes what: RTP and sender reports on our slots' SSRCs are ours alone; str0m sends RTCP
+//! on an SSRC of its own and no RTP at all. With AES-GCM a nonce is made of key, SSRC and index,
+//! so none is ever used twice: every SSRC has one writer and its index only grows.
+
+use std::time::{Duration, Instant};
+
+use super::codec::patch;
+use super::counters::Counters;
+use super::header::Fields;
+use super::outbox::Outbox;
+use super::path::Path;
+use super::rtcp::{self, ReportBlock, SenderInfo};
+use super::slot::{Queued, Slot};
+use super::srtp::{RtcpSealer, RtpSealer, SrtpKeys};
+use super::track::{LayerRef, SenderClock};
+
+/// Most packets that wait for a session's flush.
+///
+/// A wake-up brings a frame or two; a hundred keyframes at once would still fit. More means that
+/// the shard is far behind, and then the newest packets are better lost than late.
+const MAX_QUEUED: usize = 4096;
+
+/// Time between two sender reports of a slot: what browsers do for video.
+const REPORT_INTERVAL: Duration = Duration::from_millis(1_000);
+
+/// Seconds from 1900 (NTP) to 1970 (Unix).
+const NTP_UNIX_OFFSET_SECS: u64 = 2_208_988_800;
+
+/// The sending side of a session.
+#[derive(Debug, Default)]
+pub(crate) struct Egress {
+    sealers: Option<Sealers>,
+    pub(crate) slots: Vec<Slot>,
+    queue: Vec<Queued>,
+    /// The transport-wide sequence number of the next packet that carries one.
+    twcc_seq: u16,
+    /// The newest round trip that a report block told.
+    pub(crate) rtt: Option<Duration>,
+    /// In source descriptions of all slots (RFC 3550 §6.5.1).
+    cname: String,
+}
+
+#[derive(Debug)]
+struct Sealers {
+    rtp: RtpSealer,
+    rtcp: RtcpSealer,
+}
+
+impl Egress {
+    pub(crate) fn new(cname: String) -> Self {
+        Self {
+            cname,
+            ..Self::default()
+        }
+    }
+
+    /// The canonical name of this session's slots.
+    pub(crate) fn cname(&self) -> &str {
+        &self.cname
+    }
+
+    /// The transport is up: packets can be sealed from now on.
+    pub(crate) fn connected(&mut self, keys: &SrtpKeys) {
+        self.sealers = Some(Sealers {
+            rtp: keys.rtp_sealer(),
+            rtcp: keys.rtcp_sealer(),
+        });
+    }
+
+    /// Whether packets can be sealed.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.sealers.is_some()
+    }
+
+    /// Whether this SSRC is one of ours, on which nobody else may send.
+    pub(crate) fn owns(&self, ssrc: u32) -> bool {
+        self.slots
+            .iter()
+            .any(|slot| slot.ssrc == ssrc || slot.rtx_ssrc == ssrc)
+    }
+
+    /// The slot that sends on an SSRC.
+    pub(crate) fn slot_of(&self, ssrc: u32) -> Option<usize> {
+        self.slots
+            .iter()
+            .position(|slot| slot.ssrc == ssrc || slot.rtx_ssrc == ssrc)
+    }
+
+    /// Queues a packet for the next flush; `false` if too many wait already.
+    pub(crate) fn queue(&mut self, queued: Queued) -> bool {
+        if self.queue.len() >= MAX_QUEUED {
+            return false;
+        }
+        self.queue.push(queued);
+        true
+    }
+
+    /// Seals everything that is queued into datagrams.
+    pub(crate) fn flush(
+        &mut self,
+        path: Option<Path>,
+        now: Instant,
+        out: &mut Outbox,
+        counters: &mut Counters,
+    ) {
+        let (Some(path), Some(sealers)) = (path, self.sealers.as_ref()) else {
+            self.queue.clear();
+            return;
+        };
+        for queued in self.queue.drain(..) {
+            let slot = &mut self.slots[usize::from(queued.slot)];
+            let twcc = self.twcc_seq;
+            if slot.header.has_twcc() {
+                self.twcc_seq = self.twcc_seq.wrapping_add(1);
+            }
+            write_packet(slot, &queued, twcc, &sealers.rtp, path, out);
+            account(slot, &queued, now, counters);
+        }
+    }
+
+    /// When the next sender report is due.
+    pub(crate) fn report_at(&self) -> Option<Instant> {
+        self.sealers.as_ref()?;
+        self.slots.iter().filter_map(|slot| slot.report_at).min()
+    }
+
+    /// Sends the report of every slot whose time has come (RFC 3550 §6.4.1).
+    ///
+    /// `clock` gives the newest pair of wall clock and RTP timestamp of a layer, already moved
+    /// to our wall clock.
+    pub(crate) fn report(
+        &mut self,
+        path: Option<Path>,
+        now: Instant,
+        wall_clock: Duration,
+        out: &mut Outbox,
+        clock: impl Fn(LayerRef) -> Option<(SenderClock, u32)>,
+    ) {
+        let (Some(path), Some(sealers)) = (path, self.sealers.as_mut()) else {
+            return;
+        };
+        for slot in &mut self.slots {
+            if slot.report_at.is_none_or(|at| at > now) {
+                continue;
+            }
+            slot.report_at = Some(now + REPORT_INTERVAL);
+            let Some((layer, offset)) = slot.timestamp_offset() else {
+                continue;
+            };
+            let Some((sender, clock_rate_hz)) = clock(layer) else {
+                continue;
+            };
+            let rtp = extrapolate(sender, wall_clock, clock_rate_hz).wrapping_add(offset);
+            let info = SenderInfo {
+                ntp_time: ntp(wall_clock),
+                rtp_timestamp: rtp,
+                sent_packets: slot.sent_packets,
+                sent_payload_bytes: slot.sent_octets,
+            };
+            let start = out.begin();
+            rtcp::write_sender_report(out.buffer(), slot.ssrc.into(), &info, &[]);
+            rtcp::write_sdes(out.buffer(), slot.ssrc.into(), &self.cname);
+            // After 2^31 reports the key is used up: the session goes on without them.
+            if sealers.rtcp.seal(out.buffer(), start).is_ok() {
+                out.end(path, start);
+            } else {
+                out.buffer().truncate(start);
+            }
+        }
+    }
+
+    /// A receiver reported how one of our streams arrives.
+    pub(crate) fn reported(&mut self, report: &ReportBlock, wall_clock: Duration) {
+        if let Some(rtt) = report.round_trip_time(ntp(wall_clock)) {
+            // An eighth of each new one, as TCP does (RFC 6298 §2).
+            self.rtt = Some(self.rtt.map_or(rtt, |old| (old * 7 + rtt) / 8));
+        }
+    }
+}
+
+fn write_packet(
+    slot: &Slot,
+    queued: &Queued,
+    twcc: u16,
+    sealer: &RtpSealer,
+    path: Path,
+    out: &mut Outbox,
+) {
+    let packet = &*queued.packet;
+    let (ssrc, index) = match queued.rtx_seq {
+        Some(rtx_seq) => (slot.rtx_ssrc, rtx_seq),
+        None => (slot.ssrc, queued.seq),
+    };
+    let fields = Fields {
+        pt: queued.pt,
+        seq: index as u16,
+        timestamp: queued.timestamp,
+        ssrc,
+        twcc,
+    };
+    let start = out.begin();
+    let buffer = out.buffer();
+    slot.header.write(buffer, &fields, packet);
+    if queued.rtx_seq.is_some() {
+        // The original sequence number (RFC 4588 §4).
+        buffer.extend_from_slice(&(queued.seq as u16).to_be_bytes());
+    }
+    let payload = buffer.len();
+    buffer.extend_from_slice(&packet.payload);
+    patch(&mut buffer[payload..], &packet.info, queued.offsets);
+    sealer.seal(buffer, start, slot.header.len(), index);
+    out.end(path, start);
+}
+
+fn account(slot: &mut Slot, queued: &Queued, now: Instant, counters: &mut Counters) {
+    let bytes = queued.packet.payload.len();
+    if queued.rtx_seq.is_some() {
+        counters.rtx_packets_out += 1;
+        return;
+    }
+    slot.sent_packets = slot.sent_packets.wrapping_add(1);
+    slot.sent_octets = slot.sent_octets.wrapping_add(bytes as u32);
+    slot.rtx.sent(bytes);
+    if slot.report_at.is_none() {
+        slot.report_at = Some(now);
+    }
+    counters.packets_out.add(slot.kind, 1);
+    counters.bytes_out.add(slot.kind, bytes as u64);
+    let delay = now.saturating_duration_since(queued.packet.received_at);
+    counters.forward_delay.observe(delay, 1);
+}
+
+/// The RTP timestamp that a source has at a later (or slightly earlier) moment.
+fn extrapolate(sender: SenderClock, at: Duration, clock_rate_hz: u32) -> u32 {
+    let rate = f64::from(clock_rate_hz);
+    let seconds = at.as_secs_f64() - sender.ntp.as_secs_f64();
+    sender
+        .rtp
+        .wrapping_add((seconds * rate).round() as i64 as u32)
+}
+
+/// A time since the Unix epoch as an NTP timestamp (RFC 5905 §6).
+fn ntp(since_unix: Duration) -> u64 {
+    let seconds = since_unix.as_secs() + NTP_UNIX_OFFSET_SECS;
+    let fraction = (u64::from(since_unix.subsec_nanos()) << 32) / 1_000_000_000;
+    seconds << 32 | fraction
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_extrapolated_in_its_own_clock() {
+        let sender = SenderClock {
+            ntp: Duration::from_secs(1_000),
+            rtp: u32::MAX - 44_999,
+        };
+        let at = Duration::from_secs(1_001);
+        assert_eq!(extrapolate(sender, at, 90_000), 45_000);
+        assert_eq!(
+            extrapolate(sender, Duration::from_millis(999_500), 90_000),
+            u32::MAX - 89_999
+        );
+    }
+}

@@ -1,0 +1,542 @@
+//! The way of a packet: from the session that sent it, through its track, into the slots of
+//! those who want it. Also what follows from packets: keyframe requests, retransmissions,
+//! sender reports, and which layer a slot should show.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use str0m::media::{KeyframeRequestKind, SenderFeedback};
+use str0m::rtp::RtpPacket;
+
+use super::Engine;
+use super::codec::{Codec, PayloadInfo};
+use super::command::SlotWish;
+use super::counters::DropReason;
+use super::event::Kind;
+use super::feedback::Wanted;
+use super::ids::TrackId;
+use super::session::ClockOffset;
+use super::slot::Forwarded;
+use super::timers::Timer;
+use super::track::{Layer, LayerRef, MAX_LAYERS, MediaPacket, SenderClock, Subscriber};
+
+/// Most codecs that one track may change between.
+const MAX_CODECS: usize = 8;
+
+/// How often a track with several layers looks whether each receiver has the right one.
+///
+/// Half of [`super::track::LAYER_SILENCE`], so that a receiver of a layer that fell silent is
+/// moved within a second and a half at the latest.
+const LAYER_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A tile of at most this height is well served by the lowest of three layers.
+const SMALL_HEIGHT: u32 = 200;
+
+/// A tile of at most this height is well served by the middle one of three layers.
+const MEDIUM_HEIGHT: u32 = 400;
+
+/// How much of an early estimate of a clock offset is forgotten with every sender report, in
+/// microseconds: clocks drift apart by some 50 µs a second at worst.
+const CLOCK_DRIFT_US: i64 = 100;
+
+impl Engine {
+    /// A publisher sent a packet.
+    pub(super) fn media(&mut self, publisher: usize, packet: RtpPacket, now: Instant) {
+        let Some(layer) = self.layer_of(publisher, &packet, now) else {
+            return;
+        };
+        let track = self.layers[layer].track;
+        let Some(codec) = self.codec_of(publisher, track, &packet) else {
+            self.counters.drop(DropReason::CodecMismatch);
+            return;
+        };
+        if packet.payload.is_empty() {
+            self.skip(track, layer, *packet.seq_no);
+            return;
+        }
+        let packet = Arc::new(self.media_packet(track, codec, packet));
+        let kind = self.tracks[track].kind;
+        self.counters.packets_in.add(kind, 1);
+        self.counters
+            .bytes_in
+            .add(kind, packet.payload.len() as u64);
+        self.note_media(publisher, now);
+
+        self.layers[layer].received(&packet, now);
+        if kind == Kind::Video && packet.info.keyframe_start {
+            self.layers[layer].keyframes.arrived();
+            self.rearm_layer(layer);
+        }
+        if let Some((level, _)) = packet.audio_level {
+            let room = self.sessions[publisher].room;
+            self.rooms[room].heard(publisher, level, now);
+        }
+        self.forward(track, layer, &packet, now);
+    }
+
+    /// Hands a packet to every slot that is bound to its track.
+    fn forward(&mut self, track: usize, layer: usize, packet: &Arc<MediaPacket>, now: Instant) {
+        let track = &self.tracks[track];
+        let layer_ref = LayerRef {
+            place: layer,
+            serial: self.layers[layer].serial,
+        };
+        for subscriber in &track.subscribers {
+            let session = &mut self.sessions[subscriber.session];
+            if !session.egress.is_connected() {
+                self.counters.drop(DropReason::NotConnected);
+                continue;
+            }
+            let slot = &mut session.egress.slots[subscriber.slot];
+            let queued = match slot.forward(subscriber.slot as u16, layer_ref, track, packet, now) {
+                Forwarded::Queue(queued) => queued,
+                Forwarded::Started(queued, waited) => {
+                    if track.kind == Kind::Video {
+                        self.counters.keyframe_wait.observe(waited, 1);
+                    }
+                    if !session.media_seen {
+                        session.media_seen = true;
+                        let took = now.saturating_duration_since(session.joined_at);
+                        self.counters.join_media.observe(took, 1);
+                    }
+                    queued
+                }
+                Forwarded::Elsewhere => continue,
+                Forwarded::Drop(reason) => {
+                    self.counters.drop(reason);
+                    continue;
+                }
+            };
+            if !session.egress.queue(queued) {
+                self.counters.drop(DropReason::EgressQueueFull);
+            }
+            if !session.is_dirty {
+                session.is_dirty = true;
+                self.dirty.push(subscriber.session);
+            }
+        }
+    }
+
+    /// A packet without payload is padding: receivers must not see a gap where it was.
+    fn skip(&mut self, track: usize, layer: usize, seq: u64) {
+        let layer = LayerRef {
+            place: layer,
+            serial: self.layers[layer].serial,
+        };
+        for subscriber in &self.tracks[track].subscribers {
+            let session = &mut self.sessions[subscriber.session];
+            session.egress.slots[subscriber.slot].skip(layer, seq);
+        }
+    }
+
+    fn note_media(&mut self, publisher: usize, now: Instant) {
+        let session = &mut self.sessions[publisher];
+        if !session.media_seen {
+            session.media_seen = true;
+            let took = now.saturating_duration_since(session.joined_at);
+            self.counters.join_media.observe(took, 1);
+        }
+    }
+
+    /// The layer that a packet belongs to; a new SSRC is looked up, and may be a new layer.
+    fn layer_of(&mut self, publisher: usize, packet: &RtpPacket, now: Instant) -> Option<usize> {
+        let session = &mut self.sessions[publisher];
+        let ssrc = *packet.header.ssrc;
+        if let Some((_, layer)) = session.layers.iter().find(|(known, _)| *known == ssrc) {
+            return Some(*layer);
+        }
+        let (mid, rid) = session.encoding_of(ssrc)?;
+        let track = session.lines.iter().find(|line| line.media == mid)?.track?;
+        let known = &self.tracks[track].layers;
+        // A publisher that restarts keeps its encodings and changes their SSRCs.
+        let layer = known
+            .iter()
+            .copied()
+            .find(|layer| self.layers[*layer].rid == rid);
+        let layer = match layer {
+            Some(layer) => {
+                session.layers.retain(|(_, known)| *known != layer);
+                self.layers[layer].ssrc = ssrc;
+                layer
+            }
+            None if known.len() < MAX_LAYERS => self.new_layer(track, rid, ssrc, now),
+            None => return None,
+        };
+        self.sessions[publisher].layers.push((ssrc, layer));
+        Some(layer)
+    }
+
+    fn new_layer(
+        &mut self,
+        track: usize,
+        rid: Option<str0m::media::Rid>,
+        ssrc: u32,
+        now: Instant,
+    ) -> usize {
+        let kind = self.tracks[track].kind;
+        self.next_serial = self.next_serial.wrapping_add(1);
+        let layer = Layer::new(self.next_serial, track, rid, ssrc, kind);
+        let layer = self.layers.insert(layer);
+        let is_first = self.tracks[track].layers.is_empty();
+        self.tracks[track].layers.push(layer);
+        if is_first {
+            for subscriber in self.tracks[track].subscribers.clone() {
+                self.subscribe(subscriber, track, now);
+            }
+        }
+        let at = Some(now + LAYER_INTERVAL);
+        self.timers
+            .set(Timer::Track(track), &mut self.tracks[track].armed, at);
+        layer
+    }
+
+    fn codec_of(&mut self, publisher: usize, track: usize, packet: &RtpPacket) -> Option<u8> {
+        let pt = packet.header.payload_type;
+        let track = &mut self.tracks[track];
+        if let Some(place) = track.codecs.iter().position(|params| params.pt() == pt) {
+            return Some(place as u8);
+        }
+        if track.codecs.len() == MAX_CODECS {
+            return None;
+        }
+        let params = *self.sessions[publisher]
+            .rtc
+            .codec_config()
+            .find(|params| params.pt() == pt)?;
+        track.codecs.push(params);
+        Some((track.codecs.len() - 1) as u8)
+    }
+
+    fn media_packet(&self, track: usize, codec: u8, packet: RtpPacket) -> MediaPacket {
+        let params = &self.tracks[track].codecs[usize::from(codec)];
+        let format = codec_of(params.spec().codec);
+        let info = PayloadInfo::parse(format, &packet.payload).unwrap_or(PayloadInfo::OPAQUE);
+        let extensions = &packet.header.ext_vals;
+        MediaPacket {
+            seq: *packet.seq_no,
+            timestamp: packet.header.timestamp,
+            marker: packet.header.marker,
+            codec,
+            info,
+            audio_level: extensions.audio_level.map(|level| {
+                (
+                    level.unsigned_abs(),
+                    extensions.voice_activity == Some(true),
+                )
+            }),
+            orientation: extensions
+                .video_orientation
+                .map(|orientation| orientation as u8),
+            received_at: packet.timestamp,
+            payload: packet.payload,
+        }
+    }
+
+    /// Binds a slot to a track, or to nothing.
+    pub(super) fn bind(&mut self, session: usize, slot: usize, id: Option<TrackId>, now: Instant) {
+        let subscriber = Subscriber { session, slot };
+        self.unsubscribe(subscriber);
+        let track = id.and_then(|id| self.track_ids.get(&id)).copied();
+        if let Some(track) = track {
+            self.tracks[track].subscribers.push(subscriber);
+            self.subscribe(subscriber, track, now);
+        }
+    }
+
+    fn subscribe(&mut self, subscriber: Subscriber, track: usize, now: Instant) {
+        let layer = self.best_layer(subscriber, track, now);
+        let Some(session) = self.sessions.get_mut(subscriber.session) else {
+            return;
+        };
+        let is_connected = session.connected;
+        let Some(slot) = session.egress.slots.get_mut(subscriber.slot) else {
+            return;
+        };
+        slot.bind(track, layer, now);
+        if is_connected {
+            self.want_keyframe(layer, now);
+        }
+    }
+
+    fn unsubscribe(&mut self, subscriber: Subscriber) {
+        let Some(session) = self.sessions.get_mut(subscriber.session) else {
+            return;
+        };
+        let Some(slot) = session.egress.slots.get_mut(subscriber.slot) else {
+            return;
+        };
+        let Some(old) = slot.subscription.take() else {
+            return;
+        };
+        if let Some(track) = self.tracks.get_mut(old.track) {
+            track.subscribers.retain(|other| *other != subscriber);
+        }
+    }
+
+    pub(super) fn unsubscribe_all(&mut self, session: usize) {
+        for slot in 0..self.sessions[session].egress.slots.len() {
+            self.unsubscribe(Subscriber { session, slot });
+        }
+    }
+
+    /// Forgets a track: nobody receives it any more.
+    pub(super) fn drop_track(&mut self, place: usize) {
+        let mut track = self.tracks.remove(place);
+        self.timers.set(Timer::Track(place), &mut track.armed, None);
+        self.track_ids.remove(&track.id);
+        for Subscriber { session, slot } in std::mem::take(&mut track.subscribers) {
+            if let Some(session) = self.sessions.get_mut(session)
+                && let Some(slot) = session.egress.slots.get_mut(slot)
+            {
+                slot.subscription = None;
+            }
+        }
+        for layer in track.layers {
+            let mut removed = self.layers.remove(layer);
+            self.timers
+                .set(Timer::Layer(layer), &mut removed.armed, None);
+        }
+    }
+
+    /// The layer that a slot should show; a place that no layer has while there is none yet.
+    ///
+    /// Layers are ranked by what they are measured to cost, not by name: browsers name and
+    /// order them as they like.
+    fn best_layer(&self, subscriber: Subscriber, track: usize, now: Instant) -> LayerRef {
+        let mut layers: Vec<usize> = self.tracks[track].layers.clone();
+        if layers
+            .iter()
+            .any(|layer| self.layers[*layer].is_active(now))
+        {
+            layers.retain(|layer| self.layers[*layer].is_active(now));
+        }
+        layers.sort_by_key(|layer| self.layers[*layer].bitrate_bps);
+        let top = layers.len().saturating_sub(1);
+        let rank = match self.wished_height(subscriber) {
+            Some(height) if height <= SMALL_HEIGHT => 0,
+            Some(height) if height <= MEDIUM_HEIGHT => top.min(1),
+            _ => top,
+        };
+        layers.get(rank).map_or(LayerRef::NONE, |place| LayerRef {
+            place: *place,
+            serial: self.layers[*place].serial,
+        })
+    }
+
+    fn wished_height(&self, subscriber: Subscriber) -> Option<u32> {
+        let room = self.sessions.get(subscriber.session)?.room;
+        match self.rooms[room].wish_of(subscriber.session, subscriber.slot)? {
+            SlotWish::Track { size, .. } => size.map(|(_, height)| height),
+            _ => None,
+        }
+    }
+
+    /// Moves every receiver of a track to the layer it should have.
+    pub(super) fn track_timeout(&mut self, place: usize, now: Instant) {
+        let Some(track) = self.tracks.get_mut(place) else {
+            return;
+        };
+        track.armed = None;
+        if track.layers.len() > 1 {
+            for subscriber in track.subscribers.clone() {
+                self.review_layer(subscriber, place, now);
+            }
+        }
+        let at = Some(now + LAYER_INTERVAL);
+        self.timers
+            .set(Timer::Track(place), &mut self.tracks[place].armed, at);
+    }
+
+    /// Takes note of what a session wishes of its slots: sizes, and which are paused.
+    pub(super) fn review_slots(&mut self, session: usize, paused: &[String], now: Instant) {
+        for slot in 0..self.sessions[session].egress.slots.len() {
+            let sender = &mut self.sessions[session].egress.slots[slot];
+            let is_paused = paused.contains(&sender.mid);
+            let resumed = sender.pause(is_paused);
+            let Some(track) = sender.subscription.as_ref().map(|sub| sub.track) else {
+                continue;
+            };
+            let subscriber = Subscriber { session, slot };
+            if resumed {
+                self.subscribe(subscriber, track, now);
+            } else if !is_paused {
+                self.review_layer(subscriber, track, now);
+            }
+        }
+    }
+
+    fn review_layer(&mut self, subscriber: Subscriber, track: usize, now: Instant) {
+        let best = self.best_layer(subscriber, track, now);
+        let slot = &mut self.sessions[subscriber.session].egress.slots[subscriber.slot];
+        let Some(subscription) = slot.subscription.as_mut() else {
+            return;
+        };
+        if subscription.wanted != best {
+            subscription.wanted = best;
+            if subscription.current != Some(best) {
+                self.want_keyframe(best, now);
+            }
+        }
+    }
+
+    /// What a receiver reported.
+    pub(super) fn wanted_by(&mut self, session: usize, wanted: Wanted, now: Instant) {
+        match wanted {
+            Wanted::Keyframe { slot } => {
+                let slot = &self.sessions[session].egress.slots[slot];
+                if let Some(subscription) = &slot.subscription {
+                    self.want_keyframe(subscription.wanted, now);
+                }
+            }
+            Wanted::Packet { slot, seq } => self.retransmit(session, slot, seq, now),
+        }
+    }
+
+    fn retransmit(&mut self, place: usize, slot: usize, seq: u16, now: Instant) {
+        let session = &mut self.sessions[place];
+        let rtt = session.egress.rtt;
+        let sender = &mut session.egress.slots[slot];
+        let queued = sender.origin_of(seq).and_then(|(seq, origin)| {
+            let layer = self.layers.get(origin.source.place)?;
+            let packet = layer.remembered(origin.seq)?;
+            let allowed = layer.serial == origin.source.serial
+                && sender.rtx.allow(seq, packet.payload.len(), rtt, now);
+            allowed
+                .then(|| sender.retransmit(slot as u16, seq, &origin, packet))
+                .flatten()
+        });
+        if !queued.is_some_and(|queued| session.egress.queue(queued)) {
+            self.counters.drop(DropReason::RtxLimit);
+        } else if !session.is_dirty {
+            session.is_dirty = true;
+            self.dirty.push(place);
+        }
+    }
+
+    /// A session's transport came up: its slots have waited for keyframes since.
+    pub(super) fn want_keyframes_for(&mut self, session: usize, now: Instant) {
+        let slots = &mut self.sessions[session].egress.slots;
+        let wanted: Vec<LayerRef> = slots
+            .iter_mut()
+            .filter_map(|slot| slot.subscription.as_mut())
+            .map(|subscription| {
+                subscription.waiting_since = now;
+                subscription.wanted
+            })
+            .collect();
+        for layer in wanted {
+            self.want_keyframe(layer, now);
+        }
+    }
+
+    fn want_keyframe(&mut self, layer: LayerRef, now: Instant) {
+        let wanted = self.layers.get_mut(layer.place);
+        let Some(wanted) = wanted.filter(|wanted| wanted.serial == layer.serial) else {
+            return;
+        };
+        if self.tracks[wanted.track].kind == Kind::Video {
+            wanted.keyframes.want(now);
+            self.ask_for_keyframe(layer.place, now);
+        }
+    }
+
+    pub(super) fn layer_timeout(&mut self, layer: usize, now: Instant) {
+        if let Some(due) = self.layers.get_mut(layer) {
+            due.armed = None;
+            self.ask_for_keyframe(layer, now);
+        }
+    }
+
+    fn ask_for_keyframe(&mut self, layer: usize, now: Instant) {
+        if self.layers[layer].keyframes.poll(now) {
+            let track = &self.tracks[self.layers[layer].track];
+            let (publisher, mid) = (track.publisher, track.mid);
+            let rid = self.layers[layer].rid;
+            if let Some(session) = self.sessions.get_mut(publisher) {
+                if let Some(stream) = session.rtc.direct_api().stream_rx_by_mid(mid, rid) {
+                    stream.request_keyframe(KeyframeRequestKind::Pli);
+                    self.counters.keyframe_requests_out += 1;
+                }
+                // The request leaves with the publisher's next turn, which is due at once.
+                self.timers
+                    .set(Timer::Session(publisher), &mut session.armed, Some(now));
+            }
+        }
+        self.rearm_layer(layer);
+    }
+
+    fn rearm_layer(&mut self, place: usize) {
+        let layer = &mut self.layers[place];
+        let at = layer.keyframes.deadline();
+        self.timers.set(Timer::Layer(place), &mut layer.armed, at);
+    }
+
+    /// A publisher's sender report: how its clock and its timestamps go together.
+    pub(super) fn sender_report(
+        &mut self,
+        publisher: usize,
+        report: &SenderFeedback,
+        now: Instant,
+    ) {
+        let ours = self.wall_clock(now);
+        let info = &report.sender_info;
+        let Ok(theirs) = info
+            .ntp_time
+            .duration_since(std::time::SystemTime::UNIX_EPOCH)
+        else {
+            return;
+        };
+        let session = &mut self.sessions[publisher];
+        let difference = ours.as_micros() as i64 - theirs.as_micros() as i64;
+        // The report that took the shortest way tells the difference best; both of a
+        // participant's tracks use the same one, so that they stay together.
+        let offset = match session.clock_offset {
+            Some(old) => difference.min(old.ours_minus_theirs_us + CLOCK_DRIFT_US),
+            None => difference,
+        };
+        session.clock_offset = Some(ClockOffset {
+            ours_minus_theirs_us: offset,
+        });
+        let ssrc = *info.ssrc;
+        if let Some((_, layer)) = session.layers.iter().find(|(known, _)| *known == ssrc) {
+            let rtp = info.rtp_time.numer() as u32;
+            self.layers[*layer].sender_clock = Some(SenderClock { ntp: theirs, rtp });
+        }
+    }
+
+    /// Sends the sender reports that a session is due.
+    pub(super) fn send_reports(&mut self, place: usize, now: Instant) {
+        let wall_clock = self.wall_clock(now);
+        let mut egress = std::mem::take(&mut self.sessions[place].egress);
+        let path = self.sessions[place].path();
+        let (layers, tracks, sessions) = (&self.layers, &self.tracks, &self.sessions);
+        egress.report(path, now, wall_clock, &mut self.outbox, |layer| {
+            let layer = layers.get(layer.place)?;
+            let track = &tracks[layer.track];
+            let clock = layer.sender_clock?;
+            let offset = sessions
+                .get(track.publisher)?
+                .clock_offset?
+                .ours_minus_theirs_us;
+            let ntp_us = clock.ntp.as_micros() as i64 + offset;
+            let moved = SenderClock {
+                ntp: Duration::from_micros(ntp_us.max(0) as u64),
+                ..clock
+            };
+            Some((moved, track.kind.clock_rate_hz()))
+        });
+        self.sessions[place].egress = egress;
+    }
+}
+
+fn codec_of(codec: str0m::format::Codec) -> Codec {
+    match codec {
+        str0m::format::Codec::Opus => Codec::Opus,
+        str0m::format::Codec::Vp8 => Codec::Vp8,
+        str0m::format::Codec::Vp9 => Codec::Vp9,
+        str0m::format::Codec::H264 => Codec::H264,
+        str0m::format::Codec::H265 => Codec::H265,
+        str0m::format::Codec::Av1 => Codec::Av1,
+        _ => Codec::Other,
+    }
+}

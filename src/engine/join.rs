@@ -1,0 +1,496 @@
+//! How a session is made, and how its description changes: offers answered.
+//!
+//! The client always offers (RFC 9725), so no two offers ever cross. str0m reads the offer and
+//! writes the answer; what it would send on, it must not: every m-line that we send on becomes a
+//! [`Slot`] of our own egress, and the answer names the slot's SSRCs in place of str0m's.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+use str0m::change::SdpOffer;
+use str0m::media::{Direction, Mid};
+use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
+use tracing::{info, warn};
+
+use super::command::{CommandError, Door, Join, Joined, Reply};
+use super::event::{CloseReason, Kind, ParticipantInfo};
+use super::header::HeaderTemplate;
+use super::ids::{ParticipantId, SessionId, TrackId, base32};
+use super::room::Room;
+use super::sdp::{self, AnswerLine, IceCredentials, LineKind, OfferLine, OfferSummary, SendSource};
+use super::session::{LocalLine, Session};
+use super::slot::{Slot, SlotCodec};
+use super::track::Track;
+use super::ufrag::ufrag_of_session;
+use super::{Engine, SessionKey, dtls};
+
+/// Characters of an ICE password: 120 random bits. RFC 8445 §5.3 asks for 22 characters at least
+/// and for 128 bits in password and user fragment together, which has 20 more.
+const PASSWORD_CHARS: u32 = 24;
+
+impl Engine {
+    pub(super) fn join(&mut self, join: Join, now: Instant) -> Result<Reply, CommandError> {
+        if self.is_shutting_down || self.sessions.len() >= self.config.limits.sessions {
+            return Err(CommandError::Overloaded);
+        }
+        let summary = OfferSummary::parse(&join.offer)?;
+        match join.door {
+            Door::Publish { .. } => sdp::check_whip(&summary)?,
+            Door::Watch { .. } => sdp::check_whep(&summary)?,
+            Door::Meet => sdp::check_meet(&summary)?,
+        }
+        let participant = self.participant_of(&join, now)?;
+        let former = self.former_session(&join, &participant);
+        let place = self.sessions.vacant_key();
+        let mut session = self.new_session(place, join.door.clone(), now)?;
+        let answer = negotiate(&mut session, &join.offer, &summary, &mut self.rng)?;
+
+        // From here on nothing can fail.
+        session.room = self.room_place(&join);
+        let (id, tags, room) = (session.id, session.tags, session.room);
+        self.sessions.insert(session);
+        self.session_ids.insert(id, place);
+        self.counters.sessions_opened += 1;
+        info!(session = ?id, room = %join.room, door = ?join.door, "joined");
+
+        let member = ParticipantInfo {
+            id: participant.clone(),
+            name: join.name,
+        };
+        self.rooms[room].join(place, member, join.door);
+        self.slots_changed(place, now);
+        if let Some(former) = former {
+            self.end_session(former, CloseReason::Resumed, now);
+        }
+        self.run(place, now);
+        Ok(Reply::Joined(Joined {
+            session: id,
+            participant,
+            answer,
+            ice_tag: tags.ice_tag(),
+            sdp_tag: tags.sdp_tag(),
+            subscriptions_tag: tags.subscriptions_tag(),
+        }))
+    }
+
+    /// Answers another offer of a session that exists.
+    pub(super) fn renegotiate(
+        &mut self,
+        place: usize,
+        offer: &str,
+        now: Instant,
+    ) -> Result<String, CommandError> {
+        let summary = OfferSummary::parse(offer)?;
+        let answer = negotiate(&mut self.sessions[place], offer, &summary, &mut self.rng)?;
+        self.slots_changed(place, now);
+        if self.sessions[place].connected {
+            self.publish_tracks(place, now);
+        }
+        let room = self.sessions[place].room;
+        self.carry_out(room, now);
+        self.run(place, now);
+        Ok(answer)
+    }
+
+    /// Who somebody is: who they were, who they ask to be, or somebody new.
+    fn participant_of(&mut self, join: &Join, now: Instant) -> Result<ParticipantId, CommandError> {
+        let room = self
+            .room_ids
+            .get(&join.room)
+            .map(|place| &self.rooms[*place]);
+        if let Some(room) = room
+            && room.len() >= self.config.limits.participants_per_room
+        {
+            let limit = self.config.limits.participants_per_room;
+            return Err(CommandError::RoomFull {
+                room: join.room.clone(),
+                limit,
+            });
+        }
+        if let Door::Publish {
+            participant: Some(asked),
+        } = &join.door
+        {
+            let present = room.and_then(|room| room.publisher_named(asked));
+            return match present.map(|place| &self.sessions[place]) {
+                Some(session) if !session.is_abandoned(now) => {
+                    Err(CommandError::ParticipantExists(asked.clone()))
+                }
+                _ => Ok(asked.clone()),
+            };
+        }
+        if let Some(former) = join.resume.and_then(|id| self.former(id, join, now)) {
+            return Ok(former);
+        }
+        Ok(ParticipantId::random(&mut self.rng))
+    }
+
+    /// The session whose place this one takes, if it is still there.
+    fn former_session(&self, join: &Join, participant: &ParticipantId) -> Option<usize> {
+        if let Door::Publish {
+            participant: Some(_),
+        } = join.door
+        {
+            let room = &self.rooms[*self.room_ids.get(&join.room)?];
+            return room.publisher_named(participant);
+        }
+        let place = *self.session_ids.get(&join.resume?)?;
+        let room = &self.rooms[self.sessions[place].room];
+        (*room.id() == join.room).then_some(place)
+    }
+
+    /// Who held a session that this one continues, if it was in the same room.
+    fn former(&mut self, id: SessionId, join: &Join, now: Instant) -> Option<ParticipantId> {
+        if let Some(place) = self.session_ids.get(&id) {
+            let room = &self.rooms[self.sessions[*place].room];
+            return (*room.id() == join.room)
+                .then(|| room.snapshot(*place, 0))
+                .flatten()
+                .map(|s| s.me);
+        }
+        self.resumable.retain(|resumable| resumable.until > now);
+        let place = self
+            .resumable
+            .iter()
+            .position(|resumable| resumable.session == id && resumable.room == join.room)?;
+        self.resumable
+            .remove(place)
+            .map(|resumable| resumable.participant)
+    }
+
+    fn room_place(&mut self, join: &Join) -> usize {
+        if let Some(place) = self.room_ids.get(&join.room) {
+            return *place;
+        }
+        let place = self.rooms.insert(Room::new(join.room.clone()));
+        self.room_ids.insert(join.room.clone(), place);
+        place
+    }
+
+    fn new_session(
+        &mut self,
+        place: usize,
+        door: Door,
+        now: Instant,
+    ) -> Result<Session, CommandError> {
+        self.generation = self.generation.wrapping_add(1);
+        let key = SessionKey {
+            shard: self.config.shard,
+            index: place as u32,
+            generation: self.generation,
+        };
+        let credentials = new_credentials(key, &mut self.rng);
+        let config = transport_config()
+            .set_dtls_cert(self.certificate.to_dtls_cert())
+            .set_local_ice_credentials(credentials.clone());
+        let (mut rtc, keys) = dtls::build(config, now);
+        for address in self.advertised.iter() {
+            match Candidate::host(*address, "udp") {
+                Ok(candidate) => {
+                    rtc.add_local_candidate(candidate);
+                }
+                Err(error) => warn!(%address, %error, "not a candidate"),
+            }
+        }
+        Ok(Session::new(
+            SessionId::random(&mut self.rng),
+            key,
+            door,
+            usize::MAX,
+            (rtc, keys),
+            credentials,
+            self.advertised.clone(),
+            self.rng.random(),
+            now,
+        ))
+    }
+
+    /// A session's slots are as its description says: the room fills them.
+    fn slots_changed(&mut self, place: usize, now: Instant) {
+        let session = &self.sessions[place];
+        let slots: Vec<(String, Kind)> = session
+            .egress
+            .slots
+            .iter()
+            .map(|slot| (slot.mid.clone(), slot.kind))
+            .collect();
+        let room = session.room;
+        self.rooms[room].set_slots(place, &slots, now);
+        self.carry_out(room, now);
+    }
+
+    /// Publishes the tracks that a client sends now, and ends those that it no longer does.
+    pub(super) fn publish_tracks(&mut self, place: usize, now: Instant) {
+        let room = self.sessions[place].room;
+        for i in 0..self.sessions[place].lines.len() {
+            let line = self.sessions[place].lines[i].clone();
+            match (line.sends, line.track) {
+                (true, None) => {
+                    let id = TrackId::random(&mut self.rng);
+                    let track = self.tracks.insert(Track {
+                        id,
+                        kind: line.kind,
+                        publisher: place,
+                        mid: line.media,
+                        codecs: Vec::new(),
+                        layers: Vec::new(),
+                        subscribers: Vec::new(),
+                        armed: None,
+                    });
+                    self.track_ids.insert(id, track);
+                    self.sessions[place].lines[i].track = Some(track);
+                    self.rooms[room].publish(place, id, line.kind, (line.slides, line.muted), now);
+                }
+                (false, Some(track)) => {
+                    let id = self.tracks[track].id;
+                    self.sessions[place].lines[i].track = None;
+                    let layers = &self.tracks[track].layers;
+                    self.sessions[place]
+                        .layers
+                        .retain(|(_, layer)| !layers.contains(layer));
+                    self.drop_track(track);
+                    self.rooms[room].unpublish(id, now);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Shows the others which of a client's tracks are muted.
+    pub(super) fn show_mutes(&mut self, place: usize, now: Instant) {
+        let session = &self.sessions[place];
+        for line in &session.lines {
+            if let Some(track) = line.track {
+                self.rooms[session.room].mute(self.tracks[track].id, line.muted, now);
+            }
+        }
+    }
+}
+
+/// Has str0m answer an offer, and makes the answer ours.
+fn negotiate(
+    session: &mut Session,
+    offer: &str,
+    summary: &OfferSummary,
+    rng: &mut StdRng,
+) -> Result<String, CommandError> {
+    let answer = accept(&mut session.rtc, &summary.normalize(offer))?;
+    check_codecs(session, summary)?;
+    if session.rtc.direct_api().local_ice_credentials() != session.credentials {
+        // The offer restarted ICE, and str0m drew credentials that route nowhere.
+        let credentials = new_credentials(session.key, rng);
+        session
+            .rtc
+            .direct_api()
+            .set_local_ice_credentials(credentials.clone());
+        session.restarted_ice(credentials);
+    }
+    session.offer = offer.into();
+    for line in &summary.lines {
+        let Some(kind) = kind_of(line) else { continue };
+        let media = Mid::from(line.mid.as_str());
+        silence(&mut session.rtc, media);
+        if is_slot(&session.door, line) {
+            update_slot(session, line, media, kind, rng);
+        } else {
+            update_local_line(session, line, media, kind);
+        }
+    }
+    Ok(write_answer(session, &answer, summary))
+}
+
+fn new_credentials(key: SessionKey, rng: &mut StdRng) -> IceCreds {
+    IceCreds {
+        ufrag: ufrag_of_session(key, rng),
+        pass: base32(rng.random(), PASSWORD_CHARS),
+    }
+}
+
+/// Makes a slot of an m-line; one that exists keeps its state and its SSRC.
+fn update_slot(session: &mut Session, line: &OfferLine, media: Mid, kind: Kind, rng: &mut StdRng) {
+    let known = session
+        .egress
+        .slots
+        .iter()
+        .position(|slot| slot.mid == line.mid);
+    let place = known.unwrap_or_else(|| {
+        let (ssrc, rtx_ssrc) = (new_ssrc(session, rng), new_ssrc(session, rng));
+        let slot = Slot::new(line.mid.clone(), kind, ssrc, rtx_ssrc, rng.random());
+        session.egress.slots.push(slot);
+        session.egress.slots.len() - 1
+    });
+    let Some(negotiated) = session.rtc.media(media) else {
+        return;
+    };
+    let params = session.rtc.codec_config().params();
+    let slot = &mut session.egress.slots[place];
+    slot.header = HeaderTemplate::new(kind, &line.mid, negotiated.remote_extmap());
+    slot.codecs = negotiated
+        .remote_pts()
+        .iter()
+        .filter_map(|pt| params.iter().find(|params| params.pt() == *pt))
+        .map(|params| SlotCodec {
+            params: *params,
+            pt: *params.pt(),
+            rtx_pt: params.resend().map(|pt| *pt),
+        })
+        .collect();
+}
+
+fn new_ssrc(session: &Session, rng: &mut StdRng) -> u32 {
+    loop {
+        let ssrc = rng.random();
+        // 0 stands for probes.
+        if ssrc != 0 && !session.egress.owns(ssrc) {
+            return ssrc;
+        }
+    }
+}
+
+/// What every connection has in common.
+fn transport_config() -> RtcConfig {
+    RtcConfig::new()
+        .set_rtp_mode(true)
+        .set_ice_lite(true)
+        .clear_codecs()
+        .enable_opus(true, false)
+        .enable_vp8(true)
+        .enable_h264(true)
+        .enable_vp9(true)
+        .enable_av1(true)
+}
+
+/// Feeds an offer to str0m. What it cannot read must not end more than this request, so a panic
+/// in it counts as unreadable, too.
+fn accept(rtc: &mut Rtc, offer: &str) -> Result<String, CommandError> {
+    let malformed = || CommandError::Malformed("the offer cannot be read".into());
+    let accepted = catch_unwind(AssertUnwindSafe(|| {
+        let offer = SdpOffer::from_sdp_string(offer).map_err(|_| malformed())?;
+        rtc.sdp_api()
+            .accept_offer(offer)
+            .map(|answer| answer.to_sdp_string())
+            .map_err(|error| CommandError::Unsupported(error.to_string()))
+    }));
+    accepted.unwrap_or_else(|_| Err(malformed()))
+}
+
+/// A door for one publisher or one player takes all of an offer or nothing (RFC 9725 §4.5).
+fn check_codecs(session: &Session, summary: &OfferSummary) -> Result<(), CommandError> {
+    if session.door == Door::Meet {
+        return Ok(());
+    }
+    for line in summary.lines.iter().filter(|line| kind_of(line).is_some()) {
+        let media = session.rtc.media(Mid::from(line.mid.as_str()));
+        if media.is_none_or(|media| media.disabled() || media.remote_pts().is_empty()) {
+            let why = format!("m-line {} offers no codec that is known here", line.index);
+            return Err(CommandError::Unsupported(why));
+        }
+    }
+    Ok(())
+}
+
+/// str0m must not send on this m-line: our egress does, and an SSRC has one writer.
+fn silence(rtc: &mut Rtc, media: Mid) {
+    let mut direct = rtc.direct_api();
+    while let Some(ssrc) = direct
+        .stream_tx_by_mid(media, None)
+        .map(|stream| stream.ssrc())
+    {
+        direct.remove_stream_tx(ssrc);
+    }
+}
+
+fn kind_of(line: &OfferLine) -> Option<Kind> {
+    match line.kind {
+        LineKind::Audio if !line.rejected => Some(Kind::Audio),
+        LineKind::Video if !line.rejected => Some(Kind::Video),
+        _ => None,
+    }
+}
+
+/// Whether an m-line is one that we send on.
+fn is_slot(door: &Door, line: &OfferLine) -> bool {
+    match door {
+        Door::Publish { .. } => false,
+        Door::Watch { .. } => true,
+        Door::Meet => line.direction == Direction::RecvOnly,
+    }
+}
+
+fn update_local_line(session: &mut Session, line: &OfferLine, media: Mid, kind: Kind) {
+    let sends = line.direction.is_sending();
+    if let Some(known) = session.lines.iter_mut().find(|known| known.mid == line.mid) {
+        known.sends = sends;
+        return;
+    }
+    session.lines.push(LocalLine {
+        mid: line.mid.clone(),
+        media,
+        kind,
+        slides: line.content_slides,
+        sends,
+        muted: false,
+        track: None,
+    });
+}
+
+fn write_answer(session: &Session, answer: &str, summary: &OfferSummary) -> String {
+    let cname = session.egress.cname();
+    let is_player = matches!(session.door, Door::Watch { .. });
+    let names: Vec<String> = summary
+        .lines
+        .iter()
+        // What one player shows is played in step; a slot of a room shows now this one, now that.
+        .map(|line| {
+            if is_player {
+                cname.to_owned()
+            } else {
+                format!("slot{}", line.index)
+            }
+        })
+        .collect();
+    let tracks: Vec<String> = summary
+        .lines
+        .iter()
+        .map(|line| format!("track{}", line.index))
+        .collect();
+    let lines: Vec<AnswerLine<'_>> = summary
+        .lines
+        .iter()
+        .filter(|line| kind_of(line).is_some())
+        .map(|line| {
+            let slot = session
+                .egress
+                .slots
+                .iter()
+                .find(|slot| slot.mid == line.mid);
+            let direction = match (&slot, line.direction.is_sending()) {
+                (Some(_), _) => Direction::SendOnly,
+                (None, true) => Direction::RecvOnly,
+                (None, false) => Direction::Inactive,
+            };
+            AnswerLine {
+                index: line.index,
+                direction: Some(direction),
+                send: slot.map(|slot| SendSource {
+                    stream: &names[line.index],
+                    track: &tracks[line.index],
+                    cname,
+                    ssrc: slot.ssrc,
+                    rtx_ssrc: slot
+                        .codecs
+                        .iter()
+                        .any(|codec| codec.rtx_pt.is_some())
+                        .then_some(slot.rtx_ssrc),
+                }),
+            }
+        })
+        .collect();
+    let ice = IceCredentials {
+        ufrag: session.credentials.ufrag.clone(),
+        pwd: session.credentials.pass.clone(),
+    };
+    sdp::rewrite_answer(answer, summary, Some(&ice), &lines)
+}

@@ -1,0 +1,495 @@
+//! One WebRTC connection: a `str0m::Rtc` for all that comes in, an [`Egress`] for media that
+//! goes out.
+//!
+//! A session carries and has never heard of rooms. It is handed datagrams, and gives out what
+//! they meant as [`SessionOutput`]s.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::hmac;
+use str0m::ice::StunMessage;
+use str0m::media::{Mid, Rid, SenderFeedback};
+use str0m::net::{DatagramSend, Protocol, Receive};
+use str0m::rtp::RtpPacket;
+use str0m::{Event, IceConnectionState, IceCreds, Input, Output, Rtc};
+use tracing::{debug, trace};
+
+use super::command::Door;
+use super::counters::{Counters, DropReason};
+use super::dtls::KeyTap;
+use super::egress::Egress;
+use super::event::{CloseReason, Kind};
+use super::feedback::{self, Wanted};
+use super::ids::SessionId;
+use super::outbox::Outbox;
+use super::path::{Path, Paths};
+use super::srtp::RtcpOpener;
+use super::{Datagram, SessionKey};
+
+/// Largest RTP datagram that is taken in: what still fits an Ethernet frame when it goes out
+/// again with a longer header. str0m, too, would not hold much more.
+const MAX_RTP_BYTES: usize = 1_472;
+
+/// Most RTP packets that a session may send in a second.
+///
+/// Three simulcast layers and a screen come to some 1500; ten times that is no conference.
+const MAX_INGRESS_PPS: u32 = 15_000;
+
+/// A publisher that sent nothing for this long may be replaced by one of the same name: an
+/// encoder that crashed and came back. Audio alone comes fifty times a second.
+const ABANDONED_AFTER: Duration = Duration::from_secs(2);
+
+/// After this many errors at one time the transport is not going to recover.
+const MAX_ERRORS: usize = 16;
+
+/// What a session gives out.
+#[derive(Debug)]
+pub(crate) enum SessionOutput {
+    /// ICE found a way.
+    IceConnected,
+    /// ICE and DTLS are up: media can flow.
+    Connected,
+    /// The client sent a media packet.
+    Media(Box<RtpPacket>),
+    /// The client's sender report arrived.
+    SenderReport(SenderFeedback),
+    /// The session is over.
+    Closed(CloseReason),
+}
+
+/// One WebRTC connection.
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    pub(crate) key: SessionKey,
+    pub(crate) door: Door,
+    /// Its room, by its place in the engine's table.
+    pub(crate) room: usize,
+    pub(crate) rtc: Box<Rtc>,
+    pub(crate) egress: Egress,
+    pub(crate) credentials: IceCreds,
+    /// The m-lines on which it sends to us.
+    pub(crate) lines: Vec<LocalLine>,
+    /// Which SSRC carries which layer: place in the engine's table of layers.
+    pub(crate) layers: Vec<(u32, usize)>,
+    /// The newest offer, which a restart by fragment takes up again.
+    pub(crate) offer: Box<str>,
+    pub(crate) tags: Tags,
+    /// The number of its newest event.
+    pub(crate) version: u64,
+    pub(crate) joined_at: Instant,
+    pub(crate) media_seen: bool,
+    /// The smallest difference seen between its clock and ours, with its sign.
+    pub(crate) clock_offset: Option<ClockOffset>,
+    /// The engine's timer for this session.
+    pub(crate) armed: Option<Instant>,
+    /// Whether it waits for a flush.
+    pub(crate) is_dirty: bool,
+    pub(crate) connected: bool,
+    keys: KeyTap,
+    opener: Option<RtcpOpener>,
+    paths: Paths,
+    advertised: Arc<[SocketAddr]>,
+    timeout: Option<Instant>,
+    ingress_second: Option<Instant>,
+    ingress_packets: u32,
+    closing: Option<CloseReason>,
+}
+
+/// An m-line on which a client sends.
+#[derive(Clone, Debug)]
+pub(crate) struct LocalLine {
+    /// Its MID as the client writes it.
+    pub(crate) mid: String,
+    /// Its MID as str0m writes it: letters and digits only.
+    pub(crate) media: Mid,
+    pub(crate) kind: Kind,
+    /// Whether it shows a screen (RFC 4796).
+    pub(crate) slides: bool,
+    /// Whether the client means to send on it now.
+    pub(crate) sends: bool,
+    /// Whether the client says that it is muted.
+    pub(crate) muted: bool,
+    /// The track, by its place in the engine's table, while it is published.
+    pub(crate) track: Option<usize>,
+}
+
+/// The entity tags of a session's three states (RFC 9110 §8.8.3), as numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tags {
+    pub(crate) ice: u32,
+    pub(crate) sdp: u32,
+    pub(crate) subscriptions: u32,
+    /// Makes tags of different sessions differ.
+    pub(crate) salt: u32,
+}
+
+impl Tags {
+    /// Of the ICE session (RFC 9725 §4.3.1).
+    pub(crate) fn ice_tag(&self) -> String {
+        format!("i{}-{:08x}", self.ice, self.salt)
+    }
+
+    /// Of the description.
+    pub(crate) fn sdp_tag(&self) -> String {
+        format!("d{}-{:08x}", self.sdp, self.salt)
+    }
+
+    /// Of the subscriptions.
+    pub(crate) fn subscriptions_tag(&self) -> String {
+        format!("s{}-{:08x}", self.subscriptions, self.salt)
+    }
+}
+
+/// A publisher's wall clock against ours; positive if ours is ahead.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClockOffset {
+    pub(crate) ours_minus_theirs_us: i64,
+}
+
+impl Session {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "called in one place, which has all of these at hand"
+    )]
+    pub(crate) fn new(
+        id: SessionId,
+        key: SessionKey,
+        door: Door,
+        room: usize,
+        (rtc, keys): (Rtc, KeyTap),
+        credentials: IceCreds,
+        advertised: Arc<[SocketAddr]>,
+        salt: u32,
+        now: Instant,
+    ) -> Self {
+        Self {
+            id,
+            key,
+            door,
+            room,
+            rtc: Box::new(rtc),
+            egress: Egress::new(format!("{salt:08x}")),
+            credentials,
+            lines: Vec::new(),
+            layers: Vec::new(),
+            offer: "".into(),
+            tags: Tags {
+                salt,
+                ..Tags::default()
+            },
+            version: 0,
+            joined_at: now,
+            media_seen: false,
+            clock_offset: None,
+            armed: None,
+            is_dirty: false,
+            connected: false,
+            keys,
+            opener: None,
+            paths: Paths::default(),
+            advertised,
+            timeout: Some(now),
+            ingress_second: None,
+            ingress_packets: 0,
+            closing: None,
+        }
+    }
+
+    /// Where its datagrams go.
+    pub(crate) fn path(&self) -> Option<Path> {
+        self.paths.current()
+    }
+
+    /// Whether its client has been silent for so long that another may take its place.
+    pub(crate) fn is_abandoned(&self, now: Instant) -> bool {
+        self.paths.is_silent_for(ABANDONED_AFTER, now)
+    }
+
+    /// When it wants [`Self::handle_timeout`].
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match (self.timeout, self.egress.report_at()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// The client restarted ICE: new credentials are in force.
+    pub(crate) fn restarted_ice(&mut self, credentials: IceCreds) {
+        self.credentials = credentials;
+        self.tags.ice += 1;
+        self.paths.restart();
+    }
+
+    /// Takes in a datagram. What the client wants of our egress is put into `wanted`; `true` tells
+    /// that its source was proven to be the client's.
+    pub(crate) fn handle_datagram(
+        &mut self,
+        datagram: &Datagram<'_>,
+        now: Instant,
+        wall_clock: Duration,
+        wanted: &mut Vec<Wanted>,
+        counters: &mut Counters,
+    ) -> bool {
+        let contents = datagram.contents;
+        // RFC 7983 §7.
+        match contents.first() {
+            Some(0..=3) => return self.handle_stun(datagram, now, counters),
+            Some(20..=63) if self.is_from_client(datagram) => self.receive(datagram, now, counters),
+            Some(128..=191) if self.is_from_client(datagram) => {
+                let is_rtcp = contents.get(1).is_some_and(|pt| (192..=223).contains(pt));
+                if is_rtcp {
+                    self.handle_rtcp(datagram, now, wall_clock, wanted, counters);
+                } else {
+                    self.handle_rtp(datagram, now, counters);
+                }
+            }
+            Some(20..=63 | 128..=191) => counters.drop(DropReason::UnvalidatedSource),
+            _ => counters.drop(DropReason::Unrecognized),
+        }
+        false
+    }
+
+    /// Time has passed.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if let Err(error) = self.rtc.handle_input(Input::Timeout(now)) {
+            debug!(session = ?self.id, %error, "timeout");
+        }
+    }
+
+    /// The next thing that happened; everything to send goes to `out`. Call until it is `None`.
+    pub(crate) fn poll(
+        &mut self,
+        out: &mut Outbox,
+        counters: &mut Counters,
+    ) -> Option<SessionOutput> {
+        let mut errors = 0;
+        loop {
+            match self.rtc.poll_output() {
+                Ok(Output::Timeout(at)) => {
+                    self.timeout = Some(at);
+                    if !self.rtc.is_alive() {
+                        let reason = self.closing.take().unwrap_or(CloseReason::ClosedByPeer);
+                        return Some(SessionOutput::Closed(reason));
+                    }
+                    return None;
+                }
+                Ok(Output::Transmit(transmit)) => {
+                    self.transmit(transmit.destination, &transmit.contents, out);
+                }
+                Ok(Output::Event(event)) => {
+                    if let Some(output) = self.event(event) {
+                        return Some(output);
+                    }
+                }
+                Err(error) => {
+                    // Before it is connected, anybody on the path can make DTLS complain: the
+                    // handshake's own timer decides.
+                    debug!(session = ?self.id, %error, "transport");
+                    counters.drop(DropReason::Dtls);
+                    errors += 1;
+                    if !self.rtc.is_alive() || errors == MAX_ERRORS {
+                        return Some(SessionOutput::Closed(CloseReason::Failed));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Says goodbye: RTCP BYE and DTLS `close_notify` come out of [`Self::poll`].
+    pub(crate) fn close(&mut self, reason: CloseReason) {
+        self.closing.get_or_insert(reason);
+        if let Err(error) = self.rtc.close() {
+            debug!(session = ?self.id, %error, "close");
+            self.rtc.disconnect();
+        }
+    }
+
+    fn event(&mut self, event: Event) -> Option<SessionOutput> {
+        match event {
+            Event::Connected => {
+                let keys = self.keys.take()?;
+                self.opener = Some(keys.rtcp_opener());
+                self.egress.connected(&keys);
+                self.connected = true;
+                Some(SessionOutput::Connected)
+            }
+            Event::IceConnectionStateChange(IceConnectionState::Connected) => {
+                Some(SessionOutput::IceConnected)
+            }
+            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
+                Some(SessionOutput::Closed(CloseReason::Vanished))
+            }
+            Event::RtpPacket(packet) => Some(SessionOutput::Media(Box::new(packet))),
+            Event::SenderFeedback(report) => Some(SessionOutput::SenderReport(report)),
+            // The rest of the goodbye still has to be polled out.
+            Event::Closed => {
+                self.closing.get_or_insert(CloseReason::ClosedByPeer);
+                None
+            }
+            other => {
+                trace!(session = ?self.id, ?other, "event");
+                None
+            }
+        }
+    }
+
+    fn transmit(&mut self, destination: SocketAddr, contents: &DatagramSend, out: &mut Outbox) {
+        let is_stun = contents.first().is_some_and(|first| *first < 4);
+        let current = self.paths.current();
+        let path = match current {
+            Some(path) if !is_stun || path.remote == destination => path,
+            // A check is answered where it came from, wherever media goes.
+            _ => Path {
+                remote: destination,
+                local_ip: current.and_then(|path| path.local_ip),
+            },
+        };
+        if !is_stun && self.is_ours(contents) {
+            debug_assert!(false, "two writers on one SSRC");
+            return;
+        }
+        out.push(path, contents);
+    }
+
+    /// Whether an RTCP packet of str0m's claims an SSRC that our egress sends on.
+    fn is_ours(&self, contents: &[u8]) -> bool {
+        let is_rtp = contents
+            .first()
+            .is_some_and(|first| (128..=191).contains(first));
+        let ssrc = contents
+            .get(4..8)
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(u32::from_be_bytes);
+        is_rtp && ssrc.is_some_and(|ssrc| self.egress.owns(ssrc))
+    }
+
+    /// str0m checks a source only when asked: nothing but STUN may come from an address that no
+    /// authenticated check came from.
+    fn is_from_client(&self, datagram: &Datagram<'_>) -> bool {
+        self.paths.is_validated(datagram.source)
+    }
+
+    fn handle_stun(
+        &mut self,
+        datagram: &Datagram<'_>,
+        now: Instant,
+        counters: &mut Counters,
+    ) -> bool {
+        let Ok(message) = StunMessage::parse(datagram.contents) else {
+            counters.drop(DropReason::Unrecognized);
+            return false;
+        };
+        let is_ours = message.is_binding_request()
+            && message
+                .split_username()
+                .is_some_and(|(local, _)| local == self.credentials.ufrag)
+            && message.verify(self.credentials.pass.as_bytes(), hmac_sha1);
+        if !is_ours {
+            counters.drop(DropReason::StunIntegrity);
+            return false;
+        }
+        let nominates = message.use_candidate();
+        let path = Path {
+            remote: datagram.source,
+            local_ip: datagram.local_ip,
+        };
+        if self.paths.checked(path, nominates, now) {
+            debug!(session = ?self.id, "media path");
+        }
+        self.receive(datagram, now, counters);
+        true
+    }
+
+    fn handle_rtp(&mut self, datagram: &Datagram<'_>, now: Instant, counters: &mut Counters) {
+        if datagram.contents.len() > MAX_RTP_BYTES {
+            counters.drop(DropReason::Oversized);
+            return;
+        }
+        let second = *self.ingress_second.get_or_insert(now);
+        if now.saturating_duration_since(second) >= Duration::from_secs(1) {
+            self.ingress_second = Some(now);
+            self.ingress_packets = 0;
+        }
+        self.ingress_packets += 1;
+        if self.ingress_packets > MAX_INGRESS_PPS {
+            counters.drop(DropReason::IngressLimit);
+            return;
+        }
+        self.receive(datagram, now, counters);
+    }
+
+    fn handle_rtcp(
+        &mut self,
+        datagram: &Datagram<'_>,
+        now: Instant,
+        wall_clock: Duration,
+        wanted: &mut Vec<Wanted>,
+        counters: &mut Counters,
+    ) {
+        if self.egress.slots.is_empty() {
+            self.receive(datagram, now, counters);
+            return;
+        }
+        let Some(opener) = self.opener.as_mut() else {
+            counters.drop(DropReason::NotConnected);
+            return;
+        };
+        let Ok(compound) = opener.open(datagram.contents) else {
+            counters.drop(DropReason::RtcpAuthentication);
+            return;
+        };
+        self.paths.heard(datagram.source, now);
+        if feedback::read(compound, &mut self.egress, wall_clock, wanted, counters) {
+            self.receive(datagram, now, counters);
+        }
+    }
+
+    /// Hands a datagram to str0m.
+    fn receive(&mut self, datagram: &Datagram<'_>, now: Instant, counters: &mut Counters) {
+        // What we advertise is what str0m knows as its own; behind a 1:1 NAT the socket's
+        // address is another.
+        let Some(local) = self.local_candidate(datagram) else {
+            counters.drop(DropReason::Unrecognized);
+            return;
+        };
+        let Ok(receive) = Receive::new(Protocol::Udp, datagram.source, local, datagram.contents)
+        else {
+            counters.drop(DropReason::Unrecognized);
+            return;
+        };
+        self.paths.heard(datagram.source, now);
+        if let Err(error) = self.rtc.handle_input(Input::Receive(now, receive)) {
+            trace!(session = ?self.id, %error, "receive");
+            counters.drop(DropReason::Dtls);
+        }
+    }
+
+    fn local_candidate(&self, datagram: &Datagram<'_>) -> Option<SocketAddr> {
+        let same_family = |local: &&SocketAddr| local.is_ipv4() == datagram.source.is_ipv4();
+        let exact = self
+            .advertised
+            .iter()
+            .find(|local| Some(local.ip()) == datagram.local_ip);
+        exact
+            .or_else(|| self.advertised.iter().find(same_family))
+            .copied()
+    }
+
+    /// Which encoding an SSRC of the client's carries.
+    pub(crate) fn encoding_of(&mut self, ssrc: u32) -> Option<(Mid, Option<Rid>)> {
+        let mut direct = self.rtc.direct_api();
+        let stream = direct.stream_rx(&ssrc.into())?;
+        Some((stream.mid(), stream.rid()))
+    }
+}
+
+fn hmac_sha1(key: &[u8], payloads: &[&[u8]]) -> [u8; 20] {
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key);
+    let mut context = hmac::Context::with_key(&key);
+    payloads.iter().for_each(|payload| context.update(payload));
+    let mut tag = [0; 20];
+    tag.copy_from_slice(context.sign().as_ref());
+    tag
+}

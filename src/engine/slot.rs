@@ -1,0 +1,287 @@
+//! A slot: one m-line on which a session receives, with one SSRC for its life.
+//!
+//! What a slot shows changes by binding it to another track; its receiver sees one unbroken
+//! stream. So everything that must go on across bindings lives here: sequence numbers,
+//! timestamps, picture ids, and the memory of what was sent as what.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use str0m::format::{Codec as FormatCodec, PayloadParams};
+
+use super::codec::{CodecOffsets, PayloadInfo};
+use super::counters::DropReason;
+use super::event::Kind;
+use super::header::HeaderTemplate;
+use super::rtx::RtxLimit;
+use super::timeline::{Origin, Refused, SlotTimeline};
+use super::track::{LayerRef, MediaPacket, Track};
+
+/// A codec that the receiver negotiated for its slot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SlotCodec {
+    pub(crate) params: PayloadParams,
+    pub(crate) pt: u8,
+    pub(crate) rtx_pt: Option<u8>,
+}
+
+/// One m-line on which a session receives.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    /// Its m-line, as the client writes it.
+    pub(crate) mid: String,
+    pub(crate) kind: Kind,
+    pub(crate) ssrc: u32,
+    /// Where retransmissions go (RFC 4588), where they were negotiated.
+    pub(crate) rtx_ssrc: u32,
+    pub(crate) codecs: Vec<SlotCodec>,
+    pub(crate) header: HeaderTemplate,
+    pub(crate) subscription: Option<Subscription>,
+    /// Media packets and octets sent, for sender reports (RFC 3550 §6.4.1).
+    pub(crate) sent_packets: u32,
+    pub(crate) sent_octets: u32,
+    /// When its next sender report is due.
+    pub(crate) report_at: Option<Instant>,
+    pub(crate) rtx: RtxLimit,
+    /// The client wants nothing in it for now.
+    is_paused: bool,
+    timeline: SlotTimeline<LayerRef>,
+    rtx_seq: u64,
+}
+
+/// A slot's part in a track.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    /// The track, by its place in the engine's table.
+    pub(crate) track: usize,
+    /// The layer that is wanted, by its place in the engine's table.
+    pub(crate) wanted: LayerRef,
+    /// The layer that flows.
+    pub(crate) current: Option<LayerRef>,
+    /// Since when the slot waits for a first keyframe.
+    pub(crate) waiting_since: Instant,
+    /// The codec that [`Self::pt`] stands for.
+    codec: Option<u8>,
+    pt: u8,
+    rtx_pt: Option<u8>,
+}
+
+/// A packet as a slot sends it.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    pub(crate) slot: u16,
+    pub(crate) pt: u8,
+    /// Present for a retransmission: its own sequence number on the RTX SSRC.
+    pub(crate) rtx_seq: Option<u64>,
+    pub(crate) seq: u64,
+    pub(crate) timestamp: u32,
+    pub(crate) offsets: CodecOffsets,
+    pub(crate) packet: Arc<MediaPacket>,
+}
+
+/// What a slot did with a packet.
+#[derive(Debug)]
+pub(crate) enum Forwarded {
+    /// It goes out.
+    Queue(Queued),
+    /// It is the first of its binding; the slot waited this long.
+    Started(Queued, Duration),
+    /// It does not go out, and nothing is wrong: another layer.
+    Elsewhere,
+    /// It was thrown away.
+    Drop(DropReason),
+}
+
+impl Slot {
+    pub(crate) fn new(mid: String, kind: Kind, ssrc: u32, rtx_ssrc: u32, random: u64) -> Self {
+        Self {
+            mid,
+            kind,
+            ssrc,
+            rtx_ssrc,
+            codecs: Vec::new(),
+            header: HeaderTemplate::default(),
+            subscription: None,
+            sent_packets: 0,
+            sent_octets: 0,
+            report_at: None,
+            rtx: RtxLimit::default(),
+            is_paused: false,
+            timeline: SlotTimeline::new(kind.clock_rate_hz(), random),
+            // In the lower half, for the same reason as the media's first number.
+            rtx_seq: random >> 49,
+        }
+    }
+
+    /// From now on the slot shows this layer of this track.
+    pub(crate) fn bind(&mut self, track: usize, layer: LayerRef, now: Instant) {
+        self.subscription = Some(Subscription {
+            track,
+            wanted: layer,
+            current: None,
+            waiting_since: now,
+            codec: None,
+            pt: 0,
+            rtx_pt: None,
+        });
+    }
+
+    /// Stops the slot, or lets it go on; `true` if it goes on after a stop.
+    pub(crate) fn pause(&mut self, pause: bool) -> bool {
+        let resumed = self.is_paused && !pause;
+        self.is_paused = pause;
+        resumed
+    }
+
+    /// Takes a packet of the track that it is bound to.
+    ///
+    /// Video starts and changes layer at a keyframe only, so that a decoder never sees a frame
+    /// whose references it lacks.
+    pub(crate) fn forward(
+        &mut self,
+        place: u16,
+        layer: LayerRef,
+        track: &Track,
+        packet: &Arc<MediaPacket>,
+        now: Instant,
+    ) -> Forwarded {
+        let Some(subscription) = self.subscription.as_mut() else {
+            return Forwarded::Elsewhere;
+        };
+        if self.is_paused {
+            return Forwarded::Elsewhere;
+        }
+        let flows = subscription.current == Some(layer);
+        if !flows {
+            if subscription.wanted != layer {
+                return Forwarded::Elsewhere;
+            }
+            if track.kind == Kind::Video && !packet.info.keyframe_start {
+                return match subscription.current {
+                    None => Forwarded::Drop(DropReason::AwaitingKeyframe),
+                    Some(_) => Forwarded::Elsewhere,
+                };
+            }
+        }
+        if subscription.codec != Some(packet.codec) {
+            match matching(&self.codecs, track.codecs.get(usize::from(packet.codec))) {
+                Some(codec) => {
+                    subscription.codec = Some(packet.codec);
+                    subscription.pt = codec.pt;
+                    subscription.rtx_pt = codec.rtx_pt;
+                }
+                None => return Forwarded::Drop(DropReason::CodecMismatch),
+            }
+        }
+        let started = (!flows).then(|| {
+            let first = subscription.current.is_none();
+            subscription.current = Some(layer);
+            first.then_some(subscription.waiting_since)
+        });
+        let pt = subscription.pt;
+        if started.is_some() {
+            let at = packet.received_at;
+            self.timeline
+                .switch(layer, packet.seq, packet.timestamp, &packet.info, at);
+        }
+        let queued = match self
+            .timeline
+            .pass(packet.seq, packet.timestamp, &packet.info)
+        {
+            Ok(placed) => Queued {
+                slot: place,
+                pt,
+                rtx_seq: None,
+                seq: placed.seq,
+                timestamp: placed.timestamp,
+                offsets: placed.codec,
+                packet: packet.clone(),
+            },
+            Err(Refused::Duplicate) => return Forwarded::Drop(DropReason::Duplicate),
+            Err(_) => return Forwarded::Drop(DropReason::BeforeSwitch),
+        };
+        match started.flatten() {
+            Some(since) => Forwarded::Started(queued, now.saturating_duration_since(since)),
+            None => Forwarded::Queue(queued),
+        }
+    }
+
+    /// A packet of the layer that flows is left out: what follows closes up.
+    pub(crate) fn skip(&mut self, layer: LayerRef, seq: u64) {
+        if self
+            .subscription
+            .as_ref()
+            .is_some_and(|sub| sub.current == Some(layer))
+        {
+            self.timeline.skip(seq, &PayloadInfo::OPAQUE);
+        }
+    }
+
+    /// The packet that a receiver reports as lost: its number here, and where it came from.
+    pub(crate) fn origin_of(&self, wire_seq: u16) -> Option<(u64, Origin<LayerRef>)> {
+        let seq = self.timeline.extend(wire_seq);
+        Some((seq, self.timeline.origin_of(seq)?))
+    }
+
+    /// A retransmission of the packet that [`Self::origin_of`] led to.
+    pub(crate) fn retransmit(
+        &mut self,
+        place: u16,
+        seq: u64,
+        origin: &Origin<LayerRef>,
+        packet: &Arc<MediaPacket>,
+    ) -> Option<Queued> {
+        let pt = self.subscription.as_ref()?.rtx_pt?;
+        self.rtx_seq += 1;
+        Some(Queued {
+            slot: place,
+            pt,
+            rtx_seq: Some(self.rtx_seq),
+            seq,
+            timestamp: packet.timestamp.wrapping_add(origin.timestamp_offset),
+            offsets: origin.codec,
+            packet: packet.clone(),
+        })
+    }
+
+    /// The layer that flows, and how far its timestamps are moved in this slot.
+    pub(crate) fn timestamp_offset(&self) -> Option<(LayerRef, u32)> {
+        let layer = self.subscription.as_ref()?.current?;
+        Some((layer, self.timeline.timestamp_offset()?))
+    }
+}
+
+/// The receiver's codec for a publisher's.
+///
+/// H.264 is matched leniently: encoders name profiles that browsers decode but do not list,
+/// so any H.264 of the same packetization mode, or failing that of any, is better than nothing.
+fn matching<'a>(codecs: &'a [SlotCodec], theirs: Option<&PayloadParams>) -> Option<&'a SlotCodec> {
+    let theirs = theirs?.spec();
+    let same = |codec: &&SlotCodec| codec.params.spec().codec == theirs.codec;
+    let exact = codecs.iter().find(|codec| codec.params.spec() == theirs);
+    if exact.is_some() {
+        return exact;
+    }
+    match theirs.codec {
+        FormatCodec::H264 => {
+            let mode = |codec: &&SlotCodec| {
+                let format = codec.params.spec().format;
+                format.packetization_mode.unwrap_or(0)
+                    == theirs.format.packetization_mode.unwrap_or(0)
+            };
+            codecs
+                .iter()
+                .filter(same)
+                .find(mode)
+                .or_else(|| codecs.iter().find(same))
+        }
+        FormatCodec::Vp9 => {
+            let profile = |codec: &&SlotCodec| {
+                codec.params.spec().format.profile_id.unwrap_or(0)
+                    == theirs.format.profile_id.unwrap_or(0)
+            };
+            codecs.iter().filter(same).find(profile)
+        }
+        _ => codecs.iter().find(same),
+    }
+}

@@ -1,0 +1,222 @@
+//! A published source and its layers, as the forwarding path sees them.
+//!
+//! A [`Track`] knows who receives it; each [`Layer`] remembers its newest packets, so that one
+//! history serves the retransmissions of all receivers.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use str0m::format::PayloadParams;
+use str0m::media::{Mid, Rid};
+
+use super::codec::PayloadInfo;
+use super::event::Kind;
+use super::ids::TrackId;
+use super::keyframes::KeyframeRequests;
+
+/// Packets that a layer's history holds.
+///
+/// At 2.5 Mbit/s a layer has 270 packets a second: nearly four seconds, as long as a receiver
+/// with a round trip of 300 ms still finds use for a repair. A power of two.
+const HISTORY_PACKETS: usize = 1024;
+
+/// Most layers of a track: three simulcast encodings, as browsers make, and one to spare.
+pub(crate) const MAX_LAYERS: usize = 4;
+
+/// How long a layer may be silent before receivers are moved to another.
+pub(crate) const LAYER_SILENCE: Duration = Duration::from_millis(1_000);
+
+/// Time constant of a layer's measured bitrate.
+const BITRATE_WINDOW: Duration = Duration::from_millis(500);
+
+/// One RTP packet of a publisher, shared by all who receive it.
+#[derive(Debug)]
+pub(crate) struct MediaPacket {
+    /// Sequence number, extended by the roll-over counter.
+    pub(crate) seq: u64,
+    /// RTP timestamp.
+    pub(crate) timestamp: u32,
+    /// The marker bit.
+    pub(crate) marker: bool,
+    /// Which of the track's codecs it carries, as an index into [`Track::codecs`].
+    pub(crate) codec: u8,
+    /// What the payload's header says.
+    pub(crate) info: PayloadInfo,
+    /// Loudness in -dBov, and whether it is a voice (RFC 6464).
+    pub(crate) audio_level: Option<(u8, bool)>,
+    /// How far to turn the picture: the coordination byte of 3GPP TS 26.114 §7.4.5.
+    pub(crate) orientation: Option<u8>,
+    /// The payload, as it was sent.
+    pub(crate) payload: Arc<[u8]>,
+    /// When the kernel had it.
+    pub(crate) received_at: Instant,
+}
+
+/// A published source.
+#[derive(Debug)]
+pub(crate) struct Track {
+    pub(crate) id: TrackId,
+    pub(crate) kind: Kind,
+    /// The publishing session, by its place in the engine's table.
+    pub(crate) publisher: usize,
+    /// Its m-line there.
+    pub(crate) mid: Mid,
+    /// The codecs seen, in order of appearance; packets refer to them by place.
+    pub(crate) codecs: Vec<PayloadParams>,
+    /// Keys of its layers in the engine's table.
+    pub(crate) layers: Vec<usize>,
+    /// Who receives it.
+    pub(crate) subscribers: Vec<Subscriber>,
+    /// The engine's timer for its choice of layers.
+    pub(crate) armed: Option<Instant>,
+}
+
+/// A receiver of a track.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Subscriber {
+    /// The session, by its place in the engine's table.
+    pub(crate) session: usize,
+    /// Its slot.
+    pub(crate) slot: usize,
+}
+
+/// A layer that was, or is: places are used again, serial numbers never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LayerRef {
+    /// Its place in the engine's table.
+    pub(crate) place: usize,
+    /// Told apart from former layers in the same place.
+    pub(crate) serial: u32,
+}
+
+impl LayerRef {
+    /// What a slot wants of a track that has no layer yet.
+    pub(crate) const NONE: Self = Self {
+        place: usize::MAX,
+        serial: 0,
+    };
+}
+
+/// One quality of a track: a simulcast encoding, or all there is.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    /// Tells it apart from former layers in the same place.
+    pub(crate) serial: u32,
+    /// The track, by its place in the engine's table.
+    pub(crate) track: usize,
+    /// The encoding's RID (RFC 8852), if it has one.
+    pub(crate) rid: Option<Rid>,
+    /// The SSRC that carries it now.
+    pub(crate) ssrc: u32,
+    /// Who wants a keyframe.
+    pub(crate) keyframes: KeyframeRequests,
+    /// The newest pair of wall clock and RTP timestamp from the publisher's sender reports.
+    pub(crate) sender_clock: Option<SenderClock>,
+    /// When it last had a packet.
+    pub(crate) last_packet: Option<Instant>,
+    /// Bits per second, smoothed.
+    pub(crate) bitrate_bps: u64,
+    /// The engine's timer for its keyframe requests.
+    pub(crate) armed: Option<Instant>,
+    measured_at: Option<Instant>,
+    measured_bytes: u64,
+    history: History,
+}
+
+/// Which RTP timestamp a publisher's clock showed when (RFC 3550 §6.4.1).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct SenderClock {
+    /// The publisher's wall clock, since the Unix epoch.
+    pub(crate) ntp: Duration,
+    /// The RTP timestamp at that moment.
+    pub(crate) rtp: u32,
+}
+
+impl Layer {
+    pub(crate) fn new(serial: u32, track: usize, rid: Option<Rid>, ssrc: u32, kind: Kind) -> Self {
+        Self {
+            serial,
+            track,
+            rid,
+            ssrc,
+            keyframes: KeyframeRequests::default(),
+            sender_clock: None,
+            last_packet: None,
+            bitrate_bps: 0,
+            armed: None,
+            measured_at: None,
+            measured_bytes: 0,
+            history: History::new(kind),
+        }
+    }
+
+    /// Takes in a packet: measures the layer and remembers the packet.
+    pub(crate) fn received(&mut self, packet: &Arc<MediaPacket>, now: Instant) {
+        self.last_packet = Some(now);
+        self.measured_bytes += packet.payload.len() as u64;
+        let since = *self.measured_at.get_or_insert(now);
+        let window = now.saturating_duration_since(since);
+        if window >= BITRATE_WINDOW {
+            let bps = self.measured_bytes * 8_000 / (window.as_millis() as u64).max(1);
+            self.bitrate_bps = if self.bitrate_bps == 0 {
+                bps
+            } else {
+                (self.bitrate_bps + bps) / 2
+            };
+            self.measured_at = Some(now);
+            self.measured_bytes = 0;
+        }
+        self.history.insert(packet);
+    }
+
+    /// The packet of this sequence number, if it is still remembered.
+    pub(crate) fn remembered(&self, seq: u64) -> Option<&Arc<MediaPacket>> {
+        self.history.get(seq)
+    }
+
+    /// Whether packets came lately.
+    pub(crate) fn is_active(&self, now: Instant) -> bool {
+        self.last_packet
+            .is_some_and(|at| now.saturating_duration_since(at) < LAYER_SILENCE)
+    }
+}
+
+/// The newest packets of a layer, found by sequence number.
+#[derive(Debug)]
+struct History {
+    /// Empty for audio, which is not retransmitted.
+    ring: Vec<Option<Arc<MediaPacket>>>,
+}
+
+impl History {
+    fn new(kind: Kind) -> Self {
+        let size = match kind {
+            Kind::Audio => 0,
+            Kind::Video => HISTORY_PACKETS,
+        };
+        Self {
+            ring: vec![None; size],
+        }
+    }
+
+    fn insert(&mut self, packet: &Arc<MediaPacket>) {
+        if let Some(place) = Self::place(&mut self.ring, packet.seq) {
+            // A packet that comes late must not push out a newer one.
+            if place.as_ref().is_none_or(|held| held.seq <= packet.seq) {
+                *place = Some(packet.clone());
+            }
+        }
+    }
+
+    fn get(&self, seq: u64) -> Option<&Arc<MediaPacket>> {
+        let place = self.ring.get(seq as usize % HISTORY_PACKETS)?;
+        place.as_ref().filter(|packet| packet.seq == seq)
+    }
+
+    fn place(
+        ring: &mut [Option<Arc<MediaPacket>>],
+        seq: u64,
+    ) -> Option<&mut Option<Arc<MediaPacket>>> {
+        ring.get_mut(seq as usize % HISTORY_PACKETS)
+    }
+}
