@@ -1,16 +1,19 @@
 //! One client of the server under test: what it sends, what it receives, and the feedback a browser would give.
 
+mod feedback;
+mod media;
+
 use std::{
     net::{Ipv4Addr, SocketAddr},
     time::{Duration, Instant},
 };
 
+use self::media::{PeerCounts, Route};
 use crate::{
-    inbound::{Arrived, Inbound},
+    inbound::Inbound,
     outbound::{MediaRate, Outbound, Way},
-    payload::{self, Codec},
+    payload::Codec,
     rtcp::{self, Incoming, TransportArrivals},
-    rtp,
     scenario::Visit,
     sdp::{Answer, MediaSpec},
     sys::SendBatch,
@@ -23,16 +26,13 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// While packets or a first keyframe are missing, it is looked so often whether to ask for them.
 const URGENT_TICK: Duration = Duration::from_millis(10);
 
-/// Without decryption, one packet in so many is still opened: enough to notice wrong keys and to see delays.
-const SAMPLE: u64 = 32;
-
 /// How clients of a run behave.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Behaviour {
     pub(crate) rate: MediaRate,
     /// Between two reports of arrival times.
     pub(crate) feedback_interval: Duration,
-    /// Opens every packet, rather than one in [`SAMPLE`].
+    /// Opens every packet, rather than one in many.
     pub(crate) decrypt_all: bool,
 }
 
@@ -43,24 +43,6 @@ pub(crate) struct Stages {
     pub(crate) ice: Option<Duration>,
     pub(crate) dtls: Option<Duration>,
     pub(crate) first_packet: Option<Duration>,
-}
-
-/// Counts that belong to no stream.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct PeerCounts {
-    /// RTP packets that came, whatever they were.
-    pub(crate) packets: u64,
-    pub(crate) bytes: u64,
-    /// Packets that did not pass authentication.
-    pub(crate) unauthentic: u64,
-    /// Packets whose stream is unknown.
-    pub(crate) unknown: u64,
-    /// Retransmissions of nothing: padding, by which servers probe.
-    pub(crate) padding: u64,
-    /// Retransmissions of what was there already.
-    pub(crate) useless_retransmissions: u64,
-    /// Streams that the server said have ended.
-    pub(crate) byes: u64,
 }
 
 /// What one datagram brought, for the counts of the worker.
@@ -96,52 +78,6 @@ pub(crate) struct Peer {
     pub(crate) session_url: Option<String>,
     /// When the worker will look at it again; later entries of its timer are stale.
     pub(crate) wake_at: Option<Instant>,
-}
-
-/// Says which stream an SSRC belongs to.
-struct Route {
-    ssrc: u32,
-    inbound: usize,
-    retransmission: bool,
-    /// Of the retransmission stream, which has numbers of its own.
-    highest: Option<u64>,
-}
-
-impl Route {
-    /// The full number of a packet, as SRTP counts it.
-    fn index_of(&mut self, sequence: u16, inbound: &Inbound) -> u64 {
-        if !self.retransmission {
-            return inbound.index_of(sequence);
-        }
-        let index = self.highest.map_or(u64::from(sequence), |highest| {
-            rtp::extend(sequence, highest)
-        });
-        self.highest = self.highest.max(Some(index));
-        index
-    }
-}
-
-impl PeerCounts {
-    /// Takes in what was sent again (RFC 4588 §4): two bytes of its first number, then what was lost.
-    fn note_retransmission(&mut self, inbound: &mut Inbound, mut arrived: Arrived, body: &[u8]) {
-        let Some((original, body)) = body.split_first_chunk() else {
-            self.padding += 1;
-            return;
-        };
-        arrived.index = inbound.index_of(u16::from_be_bytes(*original));
-        arrived.recovered = true;
-        arrived.seen = payload::inspect(inbound.codec, body);
-        // One that was not needed is no duplicate on the wire.
-        let duplicates = inbound.counts.duplicates;
-        self.useless_retransmissions += u64::from(!inbound.insert(&arrived));
-        inbound.counts.duplicates = duplicates;
-    }
-}
-
-/// The payload without its padding, whose last byte counts it (RFC 3550 §5.1).
-fn without_padding(payload: &[u8], padded: bool) -> &[u8] {
-    let padding = payload.last().filter(|_| padded).copied().unwrap_or(0);
-    &payload[..payload.len().saturating_sub(usize::from(padding))]
 }
 
 impl Peer {
@@ -257,106 +193,6 @@ impl Peer {
         taken
     }
 
-    /// Takes in an RTP packet; gives its one-way delay, when it was opened and is ours.
-    fn handle_rtp(&mut self, data: &mut [u8], arrival_ns: u64, now: Instant) -> Option<Duration> {
-        let header = rtp::Header::parse(data)?;
-        self.counts.packets += 1;
-        self.counts.bytes += data.len() as u64;
-        let Some(place) = self.find_route(&header) else {
-            self.counts.unknown += 1;
-            return None;
-        };
-        let route = &mut self.routes[place];
-        let inbound = &mut self.inbounds[route.inbound];
-        let ids = self.answer.media[inbound.media].extensions;
-        if let Some(&[high, low]) = header.extension(ids.transport_cc) {
-            self.arrivals.record(u16::from_be_bytes([high, low]), now);
-        }
-        self.stages.first_packet.get_or_insert(now - self.started);
-        let (len, padded, timestamp) = (header.len, header.padded, header.timestamp);
-        let mut arrived = Arrived {
-            index: route.index_of(header.sequence, inbound),
-            timestamp,
-            marker: header.marker,
-            bytes: data.len(),
-            recovered: false,
-            seen: None,
-            at: now,
-        };
-        let sampled = self.behaviour.decrypt_all || self.counts.packets.is_multiple_of(SAMPLE);
-        let fresh = if sampled || route.retransmission || inbound.awaits_first_keyframe() {
-            let opened = self
-                .transport
-                .srtp
-                .as_ref()?
-                .open_rtp(data, len, arrived.index);
-            let Some(opened) = opened else {
-                self.counts.unauthentic += 1;
-                return None;
-            };
-            let body = without_padding(&data[len..len + opened], padded);
-            if route.retransmission {
-                self.counts.note_retransmission(inbound, arrived, body);
-                return None;
-            }
-            // Padding alone has a number, but nothing for a depacketizer.
-            if !body.is_empty() {
-                arrived.seen = payload::inspect(inbound.codec, body);
-                inbound.counts.malformed += u64::from(arrived.seen.is_none());
-            }
-            inbound.insert(&arrived)
-        } else {
-            inbound.insert(&arrived)
-        };
-        inbound.note_transit(timestamp, arrival_ns);
-        if inbound.is_urgent() {
-            self.next_urgent.get_or_insert(now + URGENT_TICK);
-        }
-        let stamp = arrived.seen.and_then(|seen| seen.stamp).filter(|_| fresh)?;
-        let delay = Duration::from_nanos(arrival_ns.saturating_sub(stamp.sent_ns));
-        inbound.delays.record(delay);
-        Some(delay)
-    }
-
-    /// The stream of a packet; one that was not announced is known by MID and payload type (RFC 9143 §9.2).
-    fn find_route(&mut self, header: &rtp::Header<'_>) -> Option<usize> {
-        if let Some(found) = self
-            .routes
-            .iter()
-            .position(|route| route.ssrc == header.ssrc)
-        {
-            return Some(found);
-        }
-        let payload_type = header.payload_type;
-        let routes = &self.routes;
-        let found = self
-            .inbounds
-            .iter()
-            .enumerate()
-            .find_map(|(place, inbound)| {
-                let media = &self.answer.media[inbound.media];
-                let retransmission = payload_type == media.rtx_payload_type && payload_type != 0;
-                let mid = header.extension(media.extensions.mid);
-                let taken = routes
-                    .iter()
-                    .any(|route| route.inbound == place && route.retransmission == retransmission);
-                let fits = retransmission || payload_type == media.payload_type;
-                (fits && mid.map_or(!taken, |mid| mid == media.mid.as_bytes()))
-                    .then_some((place, retransmission))
-            });
-        let (inbound, retransmission) = found?;
-        if !retransmission {
-            self.inbounds[inbound].ssrc = header.ssrc;
-        }
-        self.routes.push(Route {
-            ssrc: header.ssrc,
-            inbound,
-            retransmission,
-            highest: None,
-        });
-        Some(self.routes.len() - 1)
-    }
-
     fn handle_rtcp(&mut self, data: &mut [u8], now: Instant, batch: &mut SendBatch) {
         let (Some(srtp), Some(to)) = (&self.transport.srtp, self.transport.remote) else {
             return;
@@ -455,88 +291,6 @@ impl Peer {
             }
         }
         latest
-    }
-
-    /// Reports and the canonical name, in one compound packet (RFC 3550 §6.1).
-    fn send_reports(&mut self, now: Instant, batch: &mut SendBatch) {
-        let own = self.own_ssrc();
-        let blocks: Vec<_> = self
-            .inbounds
-            .iter_mut()
-            .filter_map(|inbound| inbound.report(now))
-            .collect();
-        let wall_ns = crate::clock::wall_ns();
-        let mut compound = Vec::with_capacity(256);
-        for outbound in &self.outbounds {
-            outbound.sender_reports(now, |ssrc, timestamp, packets, octets| {
-                rtcp::write_sender_report(&mut compound, ssrc, wall_ns, timestamp, packets, octets);
-            });
-        }
-        if !blocks.is_empty() || compound.is_empty() {
-            rtcp::write_receiver_report(&mut compound, own, &blocks);
-        }
-        rtcp::write_description(&mut compound, own, &self.visit.cname());
-        self.send_rtcp(&compound, batch);
-    }
-
-    fn send_urgent(&mut self, now: Instant, batch: &mut SendBatch) {
-        let own = self.own_ssrc();
-        let mut compound = Vec::new();
-        let mut due = Vec::new();
-        for inbound in &mut self.inbounds {
-            inbound.due_nacks(now, &mut due);
-            if !due.is_empty() {
-                rtcp::write_nack(&mut compound, own, inbound.ssrc, &due);
-            }
-            if inbound.due_keyframe_request(now) {
-                rtcp::write_pli(&mut compound, own, inbound.ssrc);
-            }
-        }
-        self.next_urgent = self
-            .inbounds
-            .iter()
-            .any(Inbound::is_urgent)
-            .then(|| now + URGENT_TICK);
-        self.send_rtcp(&compound, batch);
-    }
-
-    /// Arrival times, and a keyframe request for every picture that stands still for want of one.
-    fn send_feedback(&mut self, now: Instant, batch: &mut SendBatch) {
-        let own = self.own_ssrc();
-        let mut compound = Vec::new();
-        let media = self.inbounds.first().map_or(0, |inbound| inbound.ssrc);
-        self.arrivals.write(&mut compound, own, media);
-        for inbound in &mut self.inbounds {
-            if let Some(frames) = &mut inbound.frames {
-                frames.advance(now);
-            }
-            if inbound.due_keyframe_request(now) {
-                rtcp::write_pli(&mut compound, own, inbound.ssrc);
-            }
-        }
-        self.send_rtcp(&compound, batch);
-    }
-
-    fn send_rtcp(&mut self, compound: &[u8], batch: &mut SendBatch) {
-        let (Some(srtp), Some(to)) = (&mut self.transport.srtp, self.transport.remote) else {
-            return;
-        };
-        if compound.is_empty() {
-            return;
-        }
-        batch.push(to, self.source, |out| {
-            let start = out.len();
-            out.extend_from_slice(compound);
-            srtp.seal_rtcp(out, start);
-        });
-    }
-
-    /// The SSRC that its reports come from; browsers that only receive use 1.
-    fn own_ssrc(&self) -> u32 {
-        self.media
-            .iter()
-            .find(|media| media.sends)
-            .map_or(1, |media| media.ssrc)
     }
 
     fn note(&mut self, progress: Option<&Progress>, now: Instant) {

@@ -241,7 +241,7 @@ fn drain(
     loop {
         match sessions[index].rtc.poll_output() {
             Ok(Output::Transmit(transmit)) => {
-                drop(socket.send_to(&transmit.contents, transmit.destination))
+                let _ = socket.send_to(&transmit.contents, transmit.destination);
             }
             Ok(Output::Event(Event::RtpPacket(packet))) => {
                 let mut direct = sessions[index].rtc.direct_api();
@@ -251,8 +251,7 @@ fn drain(
                 else {
                     continue;
                 };
-                for other in 0..sessions.len() {
-                    let session = &mut sessions[other];
+                for session in sessions.iter_mut() {
                     let slots: Vec<Mid> = session
                         .bindings
                         .iter()
@@ -319,7 +318,7 @@ fn send_all(rtc: &mut Rtc, socket: &UdpSocket, lose: bool) {
         match output {
             Output::Transmit(transmit) if lose && (128..=191).contains(&transmit.contents[0]) => {}
             Output::Transmit(transmit) => {
-                drop(socket.send_to(&transmit.contents, transmit.destination))
+                let _ = socket.send_to(&transmit.contents, transmit.destination);
             }
             Output::Timeout(_) => return,
             Output::Event(_) => {}
