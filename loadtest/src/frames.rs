@@ -170,7 +170,9 @@ impl Frames {
         };
         self.next_sequence = Some(frame.last + 1);
         let refers_to_decoded = frame.seen.stamp.is_none_or(|stamp| {
-            stamp.is_keyframe()
+            // Nothing is known of a frame before it that was not opened.
+            self.decoded.is_empty()
+                || stamp.is_keyframe()
                 || self
                     .decoded
                     .contains(&(stamp.publisher, stamp.layer, stamp.refers_to))
@@ -191,6 +193,8 @@ impl Frames {
             if self.decoded.len() > 8 {
                 self.decoded.pop_front();
             }
+        } else {
+            self.decoded.clear();
         }
         self.intact = true;
         self.broken_since = None;
@@ -364,6 +368,23 @@ mod tests {
         assert_eq!(frames.counts.freezes, 1);
         assert_eq!(frames.counts.longest_gap, FRAME * 41);
         assert!(frames.broken_since.is_none());
+    }
+
+    #[test]
+    fn frames_that_were_not_opened_are_followed_by_their_headers() {
+        let (mut frames, start) = (Frames::default(), Instant::now());
+        whole(&mut frames, start, 0, 0);
+        for frame in 1..10_u32 {
+            if frame == 5 {
+                whole(&mut frames, start, frame, 4);
+            } else {
+                let at = start + FRAME * frame;
+                let first = 100 + 2 * u64::from(frame);
+                frames.insert(first, frame * 3600, false, None, at);
+                frames.insert(first + 1, frame * 3600, true, None, at);
+            }
+        }
+        assert_eq!((frames.counts.decoded, frames.counts.undecodable), (10, 0));
     }
 
     #[test]

@@ -64,6 +64,7 @@ fn main() -> ExitCode {
 
 /// Gives whether all limits were kept.
 fn execute(settings: &Settings) -> Result<bool, RunError> {
+    sys::raise_open_file_limit()?;
     match &settings.command {
         Command::Broadcast(scenario) => run_scenario(scenario.plan(), &scenario.common),
         Command::Conference(scenario) => run_scenario(scenario.plan(), &scenario.common),

@@ -324,7 +324,7 @@ impl Worker {
             && at <= now
         {
             self.leaves.pop();
-            self.leave(index);
+            self.leave(index, now);
         }
         while let Some(&Reverse((at, index))) = self.timers.peek()
             && at <= now
@@ -361,7 +361,7 @@ impl Worker {
             return;
         };
         if client.peer.failed.is_some() {
-            self.leave(index);
+            self.leave(index, now);
             return;
         }
         if let Some(at) = client.peer.poll_timeout(may_publish) {
@@ -476,7 +476,7 @@ impl Worker {
         }
     }
 
-    fn leave(&mut self, index: usize) {
+    fn leave(&mut self, index: usize, now: Instant) {
         let Some(client) = self.clients[index].take() else {
             return;
         };
@@ -489,7 +489,9 @@ impl Worker {
             live.failed.fetch_add(1, Relaxed);
         }
         self.report.own.dropped += u64::from(client.dropped);
-        self.report.peers.push(PeerReport::of(&client.peer));
+        self.report
+            .peers
+            .push(PeerReport::of(&client.peer, now.min(self.run.quiet_at)));
         if let Some(url) = client.peer.session_url.filter(|url| !url.is_empty()) {
             let _ = self.jobs.send(Job::Leave {
                 url,
@@ -500,7 +502,7 @@ impl Worker {
 
     fn finish(mut self, now: Instant) -> WorkerReport {
         for index in 0..self.clients.len() {
-            self.leave(index);
+            self.leave(index, now);
         }
         self.report.own.dropped += u64::from(self.shared_dropped);
         self.report.own.busiest = self.cpu.busiest;

@@ -190,6 +190,8 @@ fn a_page_and_the_servers_costs_are_written() {
     ]);
     assert_eq!(code, Some(0), "{}", report["totals"]);
     assert!(report["server"]["cpu_ns_per_packet"].as_f64() > Some(0.0));
+    assert_eq!(number(&report, "undecodable_frames"), 0.0);
+    assert!(number(&report, "frames") > 5.0 * 40.0);
     let text = std::fs::read_to_string(&page).expect("it was written");
     std::fs::remove_file(&page).expect("it is ours");
     assert!(text.contains("Server CPU") && text.contains("join-storm"));

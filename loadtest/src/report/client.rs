@@ -1,6 +1,6 @@
 //! One client's account of what it saw.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -31,6 +31,8 @@ pub(crate) struct PeerReport {
     pub(crate) first_keyframe_ms: Option<f64>,
     /// Whether it was to see video at all.
     pub(crate) wants_video: bool,
+    /// From its POST until it left or publishers fell silent.
+    pub(crate) stayed_ms: f64,
     pub(crate) sent: SentReport,
     pub(crate) received_packets: u64,
     pub(crate) unauthentic_packets: u64,
@@ -91,7 +93,7 @@ pub(crate) struct DelayReport {
 }
 
 impl PeerReport {
-    pub(crate) fn of(peer: &Peer) -> Self {
+    pub(crate) fn of(peer: &Peer, until: Instant) -> Self {
         let keyframe = peer
             .inbounds
             .iter()
@@ -121,6 +123,7 @@ impl PeerReport {
             first_packet_ms: peer.stages.first_packet.map(ms),
             first_keyframe_ms: keyframe.map(|at| ms(peer.age(at))),
             wants_video: peer.wants_video(),
+            stayed_ms: ms(peer.age(until)),
             sent,
             received_packets: peer.counts.packets,
             unauthentic_packets: peer.counts.unauthentic,
@@ -143,6 +146,7 @@ impl PeerReport {
             first_packet_ms: None,
             first_keyframe_ms: None,
             wants_video: false,
+            stayed_ms: 0.0,
             sent: SentReport::default(),
             received_packets: 0,
             unauthentic_packets: 0,
@@ -150,6 +154,13 @@ impl PeerReport {
             useless_retransmissions: 0,
             streams: Vec::new(),
         }
+    }
+
+    /// Whether it was there long enough that seeing nothing is a fault.
+    pub(super) fn stayed(&self) -> bool {
+        /// The patience of a person, not of a test on a busy machine.
+        const LONG_ENOUGH_MS: f64 = 2000.0;
+        self.connected && self.stayed_ms >= LONG_ENOUGH_MS
     }
 
     /// Whether it has streams to receive.

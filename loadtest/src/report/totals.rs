@@ -43,9 +43,9 @@ pub(crate) struct Totals {
     /// Clients that have streams to receive.
     pub(crate) receivers: usize,
     pub(crate) failed: usize,
-    /// Connected, but without one packet in any stream, though publishers sent.
+    /// Connected for two seconds and more, but without one packet in any stream.
     pub(crate) silent_receivers: usize,
-    /// Were to see video, and never had a keyframe.
+    /// Connected for two seconds and more to see video, and never had a keyframe.
     pub(crate) without_picture: usize,
     pub(crate) http_ms: Spread,
     pub(crate) ice_ms: Spread,
@@ -119,12 +119,10 @@ impl Totals {
         self.connected += usize::from(peer.connected);
         self.receivers += usize::from(peer.receives());
         self.failed += usize::from(peer.error.is_some());
-        self.silent_receivers += usize::from(
-            peer.connected
-                && peer.receives()
-                && peer.streams.iter().all(|stream| stream.packets == 0),
-        );
-        self.without_picture += usize::from(peer.wants_video && peer.first_keyframe_ms.is_none());
+        let silent = peer.streams.iter().all(|stream| stream.packets == 0);
+        self.silent_receivers += usize::from(peer.stayed() && peer.receives() && silent);
+        let without_picture = peer.wants_video && peer.first_keyframe_ms.is_none();
+        self.without_picture += usize::from(peer.stayed() && without_picture);
         if let Some(error) = &peer.error {
             if let Some((_, count)) = self.errors.iter_mut().find(|(text, _)| text == error) {
                 *count += 1;
