@@ -30,7 +30,7 @@ pub(super) async fn patch(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (session, shard) = app.find(&id)?;
+    let (session, shard) = app.find_for(&id, &headers)?;
     match content_type(&headers).as_deref() {
         Some(FRAGMENT) => {
             let precondition = Precondition::of(&headers)?;
@@ -48,6 +48,9 @@ pub(super) async fn patch(
         Some(SDP) => {
             let if_match = Precondition::of(&headers)?.into_tag();
             let offer = text(&headers, body, MAX_ROOM_OFFER_BYTES).await?;
+            if let (Some(pass), Some(owner)) = (app.pass(&headers)?, app.hub.owner(session)) {
+                pass.allows_offer(&owner.door, &offer)?;
+            }
             reoffer(
                 &app,
                 shard,
@@ -132,11 +135,12 @@ pub(super) async fn options_below() -> StatusCode {
 pub(super) async fn leave(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
+    headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let (session, shard) = match app.find(&id) {
+    let (session, shard) = match app.find_for(&id, &headers) {
         Ok(found) => found,
         // Browsers close the connection first and delete then: that is one farewell, not two.
-        Err(_) if app.hub.take_leave(&id) => return Ok(StatusCode::OK),
+        Err(problem) if problem.is_gone() && app.hub.take_leave(&id) => return Ok(StatusCode::OK),
         Err(problem) => return Err(problem),
     };
     match app.command(shard, Command::Leave { session }).await {
@@ -160,7 +164,7 @@ pub(super) async fn subscribe(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (session, shard) = app.find(&id)?;
+    let (session, shard) = app.find_for(&id, &headers)?;
     let if_match = Precondition::of(&headers)?.into_tag();
     let text = json_text(&headers, body).await?;
     let command = Command::Subscribe {
@@ -191,7 +195,7 @@ pub(super) async fn mute(
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Problem> {
-    let (session, shard) = app.find(&id)?;
+    let (session, shard) = app.find_for(&id, &headers)?;
     let text = json_text(&headers, body).await?;
     let muted = parse_muted(&text)?;
     app.command(shard, Command::Mute { session, muted }).await?;

@@ -7,6 +7,7 @@ mod offers;
 mod peer;
 mod server;
 mod table;
+mod tokens;
 mod whep;
 mod whip;
 mod whip_http;
