@@ -32,7 +32,7 @@ fn assert_watchable(world: &World, viewer: Person, longest_freeze: Duration) {
 #[test]
 fn a_viewer_with_two_percent_of_loss_notices_nothing() {
     let (mut world, camera, viewer) = watch_over(21, 0.0, 0.02);
-    assert_watchable(&world, viewer, millis(300));
+    assert_watchable(&world, viewer, millis(500));
     assert_eq!(world.video(viewer, 0).lost, 0);
     let counters = world.counters();
     assert!(
