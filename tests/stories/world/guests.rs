@@ -18,6 +18,10 @@ use crate::roster::{Roster, Seat};
 
 impl World {
     /// Somebody comes, and is let in.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a guest goes in, and is gone"
+    )]
     pub(crate) fn enter(&mut self, room: &str, guest: Guest) -> Person {
         self.join(room, &guest)
             .unwrap_or_else(|error| panic!("{room} lets people in: {error}"))
