@@ -45,6 +45,29 @@ pub(crate) struct Stages {
     pub(crate) first_packet: Option<Duration>,
 }
 
+/// When the kernel took a datagram in, on both clocks; it may have waited for us since.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) at: Instant,
+    /// Nanoseconds since 1970.
+    pub(crate) wall_ns: u64,
+}
+
+impl Arrival {
+    /// From the kernel's note, or from the time now where there is none.
+    pub(crate) fn of(kernel_ns: u64, wall_ns: u64, now: Instant) -> Self {
+        if kernel_ns == 0 {
+            return Self { at: now, wall_ns };
+        }
+        let waited = Duration::from_nanos(wall_ns.saturating_sub(kernel_ns));
+        let at = now.checked_sub(waited).unwrap_or(now);
+        Self {
+            at,
+            wall_ns: kernel_ns,
+        }
+    }
+}
+
 /// What one datagram brought, for the counts of the worker.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Taken {
@@ -166,7 +189,7 @@ impl Peer {
         &mut self,
         data: &mut [u8],
         from: SocketAddr,
-        arrival_ns: u64,
+        arrival: Arrival,
         now: Instant,
         batch: &mut SendBatch,
     ) -> Taken {
@@ -186,7 +209,7 @@ impl Peer {
             }
             Some(128..=191) => {
                 taken.rtp = true;
-                taken.delay = self.handle_rtp(data, arrival_ns, now);
+                taken.delay = self.handle_rtp(data, arrival, now);
             }
             _ => {}
         }
@@ -198,7 +221,7 @@ impl Peer {
             return;
         };
         let Some(len) = srtp.open_rtcp(data) else {
-            self.counts.unauthentic += 1;
+            self.counts.unauthentic_rtcp += 1;
             return;
         };
         let mut way = Way {

@@ -27,7 +27,7 @@ use self::{
 use crate::{
     clock,
     delay::Delays,
-    peer::{Behaviour, Peer},
+    peer::{Arrival, Behaviour, Peer},
     report::PeerReport,
     scenario::Visit,
     sdp::{self, OfferSpec},
@@ -431,27 +431,18 @@ impl Worker {
         }
         let measuring = now >= self.run.measure_from && now < self.run.quiet_at;
         let wall_ns = clock::wall_ns();
-        let arrival_ns = if received.kernel_ns == 0 {
-            wall_ns
-        } else {
-            received.kernel_ns
-        };
+        let arrival = Arrival::of(received.kernel_ns, wall_ns, now);
         if measuring {
-            self.report
-                .own
-                .waited
-                .record(Duration::from_nanos(wall_ns.saturating_sub(arrival_ns)));
+            let waited = now.saturating_duration_since(arrival.at);
+            self.report.own.waited.record(waited);
         }
         let (mut packets, mut bytes, mut wants_poll) = (0, 0, false);
         for piece in received.data.chunks_mut(received.segment) {
             let len = piece.len() as u64;
-            let taken = client.peer.handle_datagram(
-                piece,
-                received.source,
-                arrival_ns,
-                now,
-                &mut self.send,
-            );
+            let taken =
+                client
+                    .peer
+                    .handle_datagram(piece, received.source, arrival, now, &mut self.send);
             wants_poll |= !taken.rtp;
             packets += u64::from(taken.rtp);
             bytes += if taken.rtp { len } else { 0 };
