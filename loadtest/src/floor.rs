@@ -267,6 +267,13 @@ impl fmt::Display for LimitReport {
         };
         row("flat out", &self.flat_out_ns)?;
         row("paced", &self.paced_ns)?;
+        if self.refused_sends > 0 {
+            writeln!(
+                f,
+                "  DOUBT: the kernel refused {} sends",
+                self.refused_sends
+            )?;
+        }
         writeln!(
             f,
             "  {} receivers; paced, the sending thread was idle for {:.0} %",

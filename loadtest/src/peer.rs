@@ -11,6 +11,7 @@ use std::{
 use self::media::{PeerCounts, Route};
 use crate::{
     inbound::Inbound,
+    loss::Loss,
     outbound::{MediaRate, Outbound, Way},
     payload::Codec,
     rtcp::{self, Incoming, TransportArrivals},
@@ -34,6 +35,9 @@ pub(crate) struct Behaviour {
     pub(crate) feedback_interval: Duration,
     /// Opens every packet, rather than one in many.
     pub(crate) decrypt_all: bool,
+    /// Share of RTP packets that get lost on the way to the server, and from it.
+    pub(crate) lose_up: f64,
+    pub(crate) lose_down: f64,
 }
 
 /// When a client came how far, counted from its POST.
@@ -89,6 +93,8 @@ pub(crate) struct Peer {
     pub(crate) outbounds: Vec<Outbound>,
     arrivals: TransportArrivals,
     transport_number: u16,
+    loss_up: Loss,
+    loss_down: Loss,
     started: Instant,
     connected: bool,
     pub(crate) failed: Option<String>,
@@ -123,6 +129,7 @@ impl Peer {
                 ssrc: ssrc_base + 8 * index as u32,
             });
         let media: Vec<MediaSpec> = media.collect();
+        let number = u64::from(visit.number);
         Self {
             visit,
             behaviour,
@@ -135,6 +142,8 @@ impl Peer {
             outbounds: Vec::new(),
             arrivals: TransportArrivals::new(now),
             transport_number: 1,
+            loss_up: Loss::new(behaviour.lose_up, 2 * number),
+            loss_down: Loss::new(behaviour.lose_down, 2 * number + 1),
             started: now,
             connected: false,
             failed: None,
@@ -209,6 +218,9 @@ impl Peer {
             }
             Some(128..=191) => {
                 taken.rtp = true;
+                if self.loss_down.takes_next() {
+                    return taken;
+                }
                 taken.delay = self.handle_rtp(data, arrival, now);
             }
             _ => {}
@@ -230,6 +242,7 @@ impl Peer {
             to,
             source: self.source,
             transport_number: &mut self.transport_number,
+            loss: &mut self.loss_up,
             wall_ns: crate::clock::wall_ns(),
         };
         rtcp::parse(&data[..len], |incoming| match incoming {
@@ -305,6 +318,7 @@ impl Peer {
             to,
             source: self.source,
             transport_number: &mut self.transport_number,
+            loss: &mut self.loss_up,
             wall_ns: crate::clock::wall_ns(),
         };
         let mut latest = None;

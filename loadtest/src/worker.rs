@@ -371,14 +371,18 @@ impl Worker {
     }
 
     fn flush(&mut self, index: usize) {
+        let Some(client) = self.clients[index].as_ref() else {
+            return;
+        };
         if self.send.is_empty() {
             return;
         }
-        let own = self.clients[index]
-            .as_ref()
-            .and_then(|client| client.socket.as_ref());
-        if let Some(socket) = own.or(self.shared.as_ref()) {
-            self.report.own.refused += self.send.flush(socket) as u64;
+        if let Some(socket) = client.socket.as_ref().or(self.shared.as_ref()) {
+            let refused = self.send.flush(socket) as u64;
+            // Before that, ICE tries candidates that cannot be reached from here.
+            if client.counted_connected {
+                self.report.own.refused += refused;
+            }
         }
     }
 
