@@ -15,6 +15,7 @@ mod frames;
 mod html;
 mod inbound;
 mod limits;
+mod loss;
 mod meter;
 mod outbound;
 mod payload;

@@ -31,6 +31,9 @@ fn number(value: Option<f64>) -> String {
 }
 
 fn spread(spread: &Spread) -> String {
+    if spread.count == 0 {
+        return "-".to_owned();
+    }
     format!(
         "p50 {:.1}  p95 {:.1}  max {:.1} ms  ({})",
         spread.p50, spread.p95, spread.max, spread.count
@@ -93,8 +96,11 @@ impl RunReport {
         );
         row(f, "duplicate, out of order", text)?;
         let text = format!(
-            "{} malformed, {} not authentic, {} of unknown streams",
-            totals.malformed_packets, totals.unauthentic_packets, totals.unknown_packets
+            "{} malformed, {} not authentic (RTCP {}), {} of unknown streams",
+            totals.malformed_packets,
+            totals.unauthentic_packets,
+            totals.unauthentic_rtcp_packets,
+            totals.unknown_packets
         );
         row(f, "refused", text)?;
         let delay = &totals.delay;

@@ -62,6 +62,7 @@ pub(crate) struct Totals {
     pub(crate) out_of_order_packets: u64,
     pub(crate) malformed_packets: u64,
     pub(crate) unauthentic_packets: u64,
+    pub(crate) unauthentic_rtcp_packets: u64,
     pub(crate) unknown_packets: u64,
     pub(crate) keyframe_requests: u64,
     pub(crate) frames: u64,
@@ -142,6 +143,7 @@ impl Totals {
         self.sent.nacked_packets += peer.sent.nacked_packets;
         self.sent.resent_packets += peer.sent.resent_packets;
         self.unauthentic_packets += peer.unauthentic_packets;
+        self.unauthentic_rtcp_packets += peer.unauthentic_rtcp_packets;
         self.unknown_packets += peer.unknown_packets;
         for stream in &peer.streams {
             self.packets += stream.packets;
