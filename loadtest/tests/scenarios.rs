@@ -255,7 +255,9 @@ fn loss_on_both_ways_is_recovered_by_asking_again() {
     let sent = &report["totals"]["sent"];
     assert!(sent["resent_packets"].as_u64() > Some(0), "{sent}");
     assert!(number(&report, "recovered_packets") > 0.0);
-    // Audio is not asked for again: it is the smaller half of the packets.
-    let lost = number(&report, "lost_percent");
-    assert!((0.1..2.0).contains(&lost), "{lost} %");
+    // Audio is not asked for again.
+    let audio = number(&report, "lost_audio_percent");
+    assert!((1.0..8.0).contains(&audio), "{audio} % of 4 %");
+    let video = number(&report, "lost_video_percent");
+    assert!(video < 0.5, "{video} %");
 }

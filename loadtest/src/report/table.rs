@@ -83,10 +83,12 @@ impl RunReport {
         );
         row(f, "received", text)?;
         let text = format!(
-            "{} of {} ({:.4} %), {} recovered",
+            "{} of {} ({:.4} %; video {:.4}, audio {:.4} %), {} recovered",
             totals.lost_packets,
             totals.expected_packets,
             totals.lost_percent,
+            totals.lost_video_percent,
+            totals.lost_audio_percent,
             totals.recovered_packets
         );
         row(f, "lost after recovery", text)?;
