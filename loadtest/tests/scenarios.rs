@@ -167,3 +167,65 @@ fn people_in_a_room_see_each_other() {
         );
     }
 }
+
+#[test]
+fn a_page_and_the_servers_costs_are_written() {
+    let server = Server::start(Fault::default());
+    let page = std::env::temp_dir().join(format!("loadtest-{}.html", std::process::id()));
+    let (code, report) = loadtest(&[
+        "join-storm",
+        "--url",
+        &server.url,
+        "--subscribers",
+        "5",
+        "--within",
+        "0.2",
+        "--video",
+        "h264",
+        "--no-decrypt",
+        "--pid",
+        &std::process::id().to_string(),
+        "--html",
+        &page.to_string_lossy(),
+    ]);
+    assert_eq!(code, Some(0), "{}", report["totals"]);
+    assert!(report["server"]["cpu_ns_per_packet"].as_f64() > Some(0.0));
+    assert_eq!(number(&report, "undecodable_frames"), 0.0);
+    assert!(number(&report, "frames") > 5.0 * 40.0);
+    let text = std::fs::read_to_string(&page).expect("it was written");
+    std::fs::remove_file(&page).expect("it is ours");
+    assert!(text.contains("Server CPU") && text.contains("join-storm"));
+}
+
+#[test]
+fn who_comes_and_goes_leaves_no_trace_in_the_count_of_failures() {
+    let server = Server::start(Fault::default());
+    let (code, report) = loadtest(&[
+        "churn",
+        "--url",
+        &server.url,
+        "--subscribers",
+        "2",
+        "--churn-per-second",
+        "5",
+        "--shortest-stay",
+        "0.5",
+        "--longest-stay",
+        "1",
+    ]);
+    assert_eq!(code, Some(0), "{}", report["totals"]);
+    assert!(number(&report, "clients") > 10.0);
+}
+
+#[test]
+fn a_server_that_is_not_there_is_a_failure_of_every_client() {
+    let (code, report) = loadtest(&[
+        "broadcast",
+        "--url",
+        "http://127.0.0.1:1",
+        "--subscribers",
+        "2",
+    ]);
+    assert_eq!(code, Some(2));
+    assert_eq!(number(&report, "failed"), 3.0);
+}

@@ -424,7 +424,10 @@ impl Engine {
         let lasted = now.saturating_duration_since(session.joined_at);
         info!(session = ?id, room = %self.rooms[room].id(), ?reason, ?lasted, "closed");
 
-        self.remember(place, now);
+        // Somebody who went on as another session cannot go on as a third.
+        if reason != CloseReason::Resumed {
+            self.remember(place, now);
+        }
         self.unsubscribe_all(place);
         for line in std::mem::take(&mut self.sessions[place].lines) {
             if let Some(track) = line.track {
