@@ -94,12 +94,15 @@ impl Stage {
         for _ in 0..receivers {
             stage.join(Direction::RecvOnly);
         }
+        while !stage.clients.iter().all(|client| client.connected) {
+            stage.tick();
+        }
         stage
     }
 
     fn join(&mut self, direction: Direction) -> (Mid, Mid) {
         let place = self.clients.len();
-        let address = SocketAddr::from(((0x0a00_0000 + place as u32).to_be_bytes(), 40_000));
+        let address = SocketAddr::from((((10 << 24) + place as u32).to_be_bytes(), 40_000));
         let config = RtcConfig::new()
             .set_rtp_mode(true)
             .clear_codecs()
@@ -122,10 +125,6 @@ impl Stage {
             key: None,
             connected: false,
         });
-        while !self.clients[place].connected {
-            self.exchange(place);
-            self.now += Duration::from_millis(1);
-        }
         (video, audio)
     }
 
@@ -147,34 +146,29 @@ impl Stage {
         }
     }
 
-    /// Lets a client and the server say what they have to say.
-    fn exchange(&mut self, place: usize) {
-        for contents in self.clients[place].poll(self.now) {
-            self.deliver(place, &contents);
+    /// Lets the clients and the server say what they have to say, ten milliseconds on.
+    fn tick(&mut self) {
+        self.now += Duration::from_millis(10);
+        for place in 0..self.clients.len() {
+            for contents in self.clients[place].poll(self.now) {
+                self.deliver(place, &contents);
+            }
         }
         self.engine.handle_timeout(self.now);
         self.engine.flush(self.now);
-        let address = self.clients[place].address;
-        let mut replies = Vec::new();
         while let Some(transmit) = self.engine.poll_transmit() {
-            if transmit.destination == address {
-                let size = transmit.segment_size.unwrap_or(transmit.contents.len());
-                replies.extend(transmit.contents.chunks(size).map(<[u8]>::to_vec));
+            let client = &mut self.clients[place_of(transmit.destination)];
+            let size = transmit.segment_size.unwrap_or(transmit.contents.len());
+            for contents in transmit.contents.chunks(size) {
+                client.receive(self.server, self.now, contents);
             }
         }
         while let Some(change) = self.engine.poll_address() {
             if let AddressChange::Learned(key, address) = change {
-                let client = self
-                    .clients
-                    .iter_mut()
-                    .find(|client| client.address == address);
-                client.expect("a client of ours").key = Some(key);
+                self.clients[place_of(address)].key = Some(key);
             }
         }
         while self.engine.poll_event().is_some() {}
-        for reply in replies {
-            self.clients[place].receive(self.server, self.now, &reply);
-        }
     }
 
     fn deliver(&mut self, place: usize, contents: &[u8]) {
@@ -270,6 +264,14 @@ impl Client {
         while let Output::Event(event) = self.rtc.poll_output().expect("a healthy client") {
             self.connected |= matches!(event, Event::Connected);
         }
+    }
+}
+
+/// Clients are numbered by their addresses.
+fn place_of(address: SocketAddr) -> usize {
+    match address {
+        SocketAddr::V4(address) => (address.ip().to_bits() & 0xff_ffff) as usize,
+        SocketAddr::V6(_) => unreachable!("no client has such an address"),
     }
 }
 

@@ -5,8 +5,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use str0m::bwe::Bitrate;
+use str0m::format::PayloadParams;
 use str0m::media::{KeyframeRequestKind, SenderFeedback};
-use str0m::rtp::RtpPacket;
+use str0m::rtp::{Extension, RtpPacket};
 
 use super::Engine;
 use super::codec::{Codec, PayloadInfo};
@@ -342,9 +344,45 @@ impl Engine {
                 self.review_layer(subscriber, place, now);
             }
         }
+        self.limit_publisher(place, now);
         let at = Some(now + LAYER_INTERVAL);
         self.timers
             .set(Timer::Track(place), &mut self.tracks[place].armed, at);
+    }
+
+    /// Tells a publisher how much to send, if REMB is all that it understands.
+    fn limit_publisher(&mut self, place: usize, now: Instant) {
+        let track = &self.tracks[place];
+        let session = &mut self.sessions[track.publisher];
+        let has_twcc = session.rtc.media(track.mid).is_none_or(|media| {
+            media
+                .remote_extmap()
+                .id_of(Extension::TransportSequenceNumber)
+                .is_some()
+        });
+        let understands = track.codecs.iter().any(PayloadParams::fb_remb);
+        if has_twcc || !understands || track.kind == Kind::Audio {
+            return;
+        }
+        let mut asked = false;
+        for layer in &track.layers {
+            let layer = &mut self.layers[*layer];
+            let Some(limit_bps) = layer.limit.judge(layer.bitrate_bps) else {
+                continue;
+            };
+            if let Some(stream) = session.rtc.direct_api().stream_rx(&layer.ssrc.into()) {
+                stream.request_remb(Bitrate::bps(limit_bps));
+                asked = true;
+            }
+        }
+        if asked {
+            // It leaves with the publisher's next turn, which is due at once.
+            self.timers.set(
+                Timer::Session(track.publisher),
+                &mut session.armed,
+                Some(now),
+            );
+        }
     }
 
     /// Takes note of what a session wishes of its slots: sizes, and which are paused.

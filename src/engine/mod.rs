@@ -34,6 +34,7 @@ mod join;
 mod keyframes;
 mod outbox;
 mod path;
+mod remb;
 mod room;
 mod rtx;
 mod session;
