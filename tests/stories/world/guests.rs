@@ -20,7 +20,7 @@ impl World {
     /// Somebody comes, and is let in.
     #[expect(
         clippy::needless_pass_by_value,
-        reason = "a guest goes in, and is gone"
+        reason = "stories make a guest in the place where they come in"
     )]
     pub(crate) fn enter(&mut self, room: &str, guest: Guest) -> Person {
         self.join(room, &guest)
