@@ -39,6 +39,11 @@ pub(crate) struct Comparison {
 
 type Reading = fn(&RunReport) -> Option<f64>;
 
+/// The 95th percentile of what at least one client reached.
+fn p95(spread: &Spread) -> Option<f64> {
+    (spread.count > 0).then_some(spread.p95)
+}
+
 const MEASURES: [(&str, Reading); 9] = [
     ("server CPU, ns per packet", |run| {
         run.server?.cpu_ns_per_packet
@@ -49,10 +54,10 @@ const MEASURES: [(&str, Reading); 9] = [
     ("one-way delay p50, ms", |run| run.totals.delay.p50_ms),
     ("one-way delay p99, ms", |run| run.totals.delay.p99_ms),
     ("first packet p95, ms", |run| {
-        Some(run.totals.first_packet_ms.p95)
+        p95(&run.totals.first_packet_ms)
     }),
     ("first keyframe p95, ms", |run| {
-        Some(run.totals.first_keyframe_ms.p95)
+        p95(&run.totals.first_keyframe_ms)
     }),
     ("packets per second", |run| {
         Some(run.totals.packets_per_second)

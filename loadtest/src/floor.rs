@@ -57,7 +57,7 @@ pub(crate) struct FloorReport {
     pub(crate) paced_ns_per_packet: Option<f64>,
     /// Paced: how much of the time was slept.
     pub(crate) idle_percent: f64,
-    /// Packets that the kernel would not take, or that found their receiver's buffer full.
+    /// Sends that the kernel would not take.
     pub(crate) refused: u64,
 }
 
@@ -68,17 +68,21 @@ pub(crate) struct LimitReport {
     pub(crate) flat_out_ns: Spread,
     pub(crate) paced_ns: Spread,
     pub(crate) idle_percent: f64,
+    /// Sends that the kernel would not take: these packets cost less than they should.
+    pub(crate) refused_sends: u64,
+    /// Nanoseconds per packet, flat out and paced.
     pub(crate) rounds: Vec<[f64; 2]>,
 }
 
 /// Sends the mix for `lasting`, once flat out and once paced, in each of `rounds`.
 pub(crate) fn limit(mix: Mix, lasting: Duration, rounds: usize) -> io::Result<LimitReport> {
     let mut all = Vec::new();
-    let mut idle_percent = 0.0;
+    let (mut idle_percent, mut refused_sends) = (0.0, 0);
     for _ in 0..rounds.max(1) {
         let flat_out = measure(mix, lasting, false)?;
         let paced = measure(mix, lasting, true)?;
         idle_percent = paced.idle_percent;
+        refused_sends += flat_out.refused + paced.refused;
         all.push([
             flat_out.flat_out_ns_per_packet.unwrap_or_default(),
             paced.paced_ns_per_packet.unwrap_or_default(),
@@ -89,6 +93,7 @@ pub(crate) fn limit(mix: Mix, lasting: Duration, rounds: usize) -> io::Result<Li
         flat_out_ns: Spread::of(all.iter().map(|round| round[0])),
         paced_ns: Spread::of(all.iter().map(|round| round[1])),
         idle_percent,
+        refused_sends,
         rounds: all,
     })
 }
@@ -262,6 +267,13 @@ impl fmt::Display for LimitReport {
         };
         row("flat out", &self.flat_out_ns)?;
         row("paced", &self.paced_ns)?;
+        if self.refused_sends > 0 {
+            writeln!(
+                f,
+                "  DOUBT: the kernel refused {} sends",
+                self.refused_sends
+            )?;
+        }
         writeln!(
             f,
             "  {} receivers; paced, the sending thread was idle for {:.0} %",

@@ -11,6 +11,9 @@ pub(crate) struct Limits {
     /// Packets lost after recovery, in percent of those expected
     #[arg(long, value_name = "PERCENT", default_value_t = 0.1)]
     max_loss: f64,
+    /// Video packets lost after recovery, in percent of those expected
+    #[arg(long, value_name = "PERCENT")]
+    max_video_loss: Option<f64>,
     /// Clients that fail
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     max_failed: usize,
@@ -58,6 +61,11 @@ impl Limits {
             "packets lost, percent",
             Some(totals.lost_percent),
             Some(self.max_loss),
+        );
+        check(
+            "video packets lost, percent",
+            Some(totals.lost_video_percent),
+            self.max_video_loss,
         );
         check(
             "clients failed",

@@ -2,10 +2,6 @@
 //!
 //! It speaks HTTP and UDP only: clients connect as browsers do (ICE, DTLS, SRTP), publishers send media whose
 //! packets carry the time they left, and receivers count what arrived, when, and what a player would have shown.
-#![allow(
-    clippy::disallowed_methods,
-    reason = "a load test is all shell: it keeps real time, and waits by it"
-)]
 
 mod clock;
 mod compare;
@@ -15,6 +11,7 @@ mod frames;
 mod html;
 mod inbound;
 mod limits;
+mod loss;
 mod meter;
 mod outbound;
 mod payload;

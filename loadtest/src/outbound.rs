@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    loss::Loss,
     payload::{Codec, MAX_PAYLOAD, PayloadSpec, STAMP_LEN, Stamp},
     rtp::{ExtensionIds, HeaderSpec},
     sdp::{AnswerMedia, MediaSpec, RIDS},
@@ -50,6 +51,8 @@ pub(crate) struct Way<'a> {
     pub(crate) source: Option<Ipv4Addr>,
     /// The connection's next transport-wide number.
     pub(crate) transport_number: &'a mut u16,
+    /// What gets lost before it leaves.
+    pub(crate) loss: &'a mut Loss,
     /// Wall clock, nanoseconds.
     pub(crate) wall_ns: u64,
 }
@@ -292,6 +295,8 @@ impl Outbound {
             },
             extensions: &extensions,
         };
+        // A lost packet is sealed like the others, but nothing of it is left behind: it counts as sent.
+        let lost = way.loss.takes_next();
         let mut bytes = 0;
         way.batch.push(way.to, way.source, |out| {
             let start = out.len();
@@ -302,6 +307,9 @@ impl Outbound {
             sent.payload.write(out);
             way.srtp.seal_rtp(out, start, header_len, sequence);
             bytes = out.len() - start;
+            if lost {
+                out.truncate(start);
+            }
         });
         if rtx.is_none() {
             layer.packets += 1;

@@ -11,6 +11,7 @@ use std::{
 use self::media::{PeerCounts, Route};
 use crate::{
     inbound::Inbound,
+    loss::Loss,
     outbound::{MediaRate, Outbound, Way},
     payload::Codec,
     rtcp::{self, Incoming, TransportArrivals},
@@ -34,6 +35,9 @@ pub(crate) struct Behaviour {
     pub(crate) feedback_interval: Duration,
     /// Opens every packet, rather than one in many.
     pub(crate) decrypt_all: bool,
+    /// Share of RTP packets that get lost on the way to the server, and from it.
+    pub(crate) lose_up: f64,
+    pub(crate) lose_down: f64,
 }
 
 /// When a client came how far, counted from its POST.
@@ -43,6 +47,29 @@ pub(crate) struct Stages {
     pub(crate) ice: Option<Duration>,
     pub(crate) dtls: Option<Duration>,
     pub(crate) first_packet: Option<Duration>,
+}
+
+/// When the kernel took a datagram in, on both clocks; it may have waited for us since.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) at: Instant,
+    /// Nanoseconds since 1970.
+    pub(crate) wall_ns: u64,
+}
+
+impl Arrival {
+    /// From the kernel's note, or from the time now where there is none.
+    pub(crate) fn of(kernel_ns: u64, wall_ns: u64, now: Instant) -> Self {
+        if kernel_ns == 0 {
+            return Self { at: now, wall_ns };
+        }
+        let waited = Duration::from_nanos(wall_ns.saturating_sub(kernel_ns));
+        let at = now.checked_sub(waited).unwrap_or(now);
+        Self {
+            at,
+            wall_ns: kernel_ns,
+        }
+    }
 }
 
 /// What one datagram brought, for the counts of the worker.
@@ -66,6 +93,8 @@ pub(crate) struct Peer {
     pub(crate) outbounds: Vec<Outbound>,
     arrivals: TransportArrivals,
     transport_number: u16,
+    loss_up: Loss,
+    loss_down: Loss,
     started: Instant,
     connected: bool,
     pub(crate) failed: Option<String>,
@@ -100,6 +129,7 @@ impl Peer {
                 ssrc: ssrc_base + 8 * index as u32,
             });
         let media: Vec<MediaSpec> = media.collect();
+        let number = u64::from(visit.number);
         Self {
             visit,
             behaviour,
@@ -112,6 +142,8 @@ impl Peer {
             outbounds: Vec::new(),
             arrivals: TransportArrivals::new(now),
             transport_number: 1,
+            loss_up: Loss::new(behaviour.lose_up, 2 * number),
+            loss_down: Loss::new(behaviour.lose_down, 2 * number + 1),
             started: now,
             connected: false,
             failed: None,
@@ -166,7 +198,7 @@ impl Peer {
         &mut self,
         data: &mut [u8],
         from: SocketAddr,
-        arrival_ns: u64,
+        arrival: Arrival,
         now: Instant,
         batch: &mut SendBatch,
     ) -> Taken {
@@ -186,7 +218,10 @@ impl Peer {
             }
             Some(128..=191) => {
                 taken.rtp = true;
-                taken.delay = self.handle_rtp(data, arrival_ns, now);
+                if self.loss_down.takes_next() {
+                    return taken;
+                }
+                taken.delay = self.handle_rtp(data, arrival, now);
             }
             _ => {}
         }
@@ -198,7 +233,7 @@ impl Peer {
             return;
         };
         let Some(len) = srtp.open_rtcp(data) else {
-            self.counts.unauthentic += 1;
+            self.counts.unauthentic_rtcp += 1;
             return;
         };
         let mut way = Way {
@@ -207,6 +242,7 @@ impl Peer {
             to,
             source: self.source,
             transport_number: &mut self.transport_number,
+            loss: &mut self.loss_up,
             wall_ns: crate::clock::wall_ns(),
         };
         rtcp::parse(&data[..len], |incoming| match incoming {
@@ -282,6 +318,7 @@ impl Peer {
             to,
             source: self.source,
             transport_number: &mut self.transport_number,
+            loss: &mut self.loss_up,
             wall_ns: crate::clock::wall_ns(),
         };
         let mut latest = None;

@@ -79,9 +79,8 @@ pub(crate) fn run(
     {
         return Err(RunError::CannotShare);
     }
-    let mix = options
-        .floor
-        .then(|| mix_of(&plan.visits, options.behaviour.rate));
+    let mix = mix_of(&plan.visits, options.behaviour.rate);
+    let mix = Some(mix).filter(|mix| options.floor && mix.receivers > 0);
     let before = mix.map(paced_floor).transpose()?;
     let idle = options.meter.read();
     let start = Instant::now() + Duration::from_millis(50);

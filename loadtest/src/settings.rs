@@ -407,6 +407,12 @@ pub(crate) struct CommonSettings {
     /// Opens one packet in 32 only, which is cheaper: streams are then followed by their headers
     #[arg(long)]
     no_decrypt: bool,
+    /// RTP packets that get lost on their way to the server
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
+    lose_up: f64,
+    /// RTP packets that get lost on their way from the server
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
+    lose_down: f64,
     /// Bearer token for every request
     #[arg(long, env = "LOADTEST_TOKEN", hide_env_values = true)]
     token: Option<String>,
@@ -468,6 +474,8 @@ impl CommonSettings {
                 },
                 feedback_interval: Duration::from_millis(self.feedback_ms.max(10)),
                 decrypt_all: !self.no_decrypt,
+                lose_up: self.lose_up / 100.0,
+                lose_down: self.lose_down / 100.0,
             },
             token: self.token.as_deref().map(Arc::from),
             shared_sockets: self.shared_sockets,

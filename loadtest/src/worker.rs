@@ -27,7 +27,7 @@ use self::{
 use crate::{
     clock,
     delay::Delays,
-    peer::{Behaviour, Peer},
+    peer::{Arrival, Behaviour, Peer},
     report::PeerReport,
     scenario::Visit,
     sdp::{self, OfferSpec},
@@ -371,14 +371,18 @@ impl Worker {
     }
 
     fn flush(&mut self, index: usize) {
+        let Some(client) = self.clients[index].as_ref() else {
+            return;
+        };
         if self.send.is_empty() {
             return;
         }
-        let own = self.clients[index]
-            .as_ref()
-            .and_then(|client| client.socket.as_ref());
-        if let Some(socket) = own.or(self.shared.as_ref()) {
-            self.report.own.refused += self.send.flush(socket) as u64;
+        if let Some(socket) = client.socket.as_ref().or(self.shared.as_ref()) {
+            let refused = self.send.flush(socket) as u64;
+            // Before that, ICE tries candidates that cannot be reached from here.
+            if client.counted_connected {
+                self.report.own.refused += refused;
+            }
         }
     }
 
@@ -431,27 +435,18 @@ impl Worker {
         }
         let measuring = now >= self.run.measure_from && now < self.run.quiet_at;
         let wall_ns = clock::wall_ns();
-        let arrival_ns = if received.kernel_ns == 0 {
-            wall_ns
-        } else {
-            received.kernel_ns
-        };
+        let arrival = Arrival::of(received.kernel_ns, wall_ns, now);
         if measuring {
-            self.report
-                .own
-                .waited
-                .record(Duration::from_nanos(wall_ns.saturating_sub(arrival_ns)));
+            let waited = now.saturating_duration_since(arrival.at);
+            self.report.own.waited.record(waited);
         }
         let (mut packets, mut bytes, mut wants_poll) = (0, 0, false);
         for piece in received.data.chunks_mut(received.segment) {
             let len = piece.len() as u64;
-            let taken = client.peer.handle_datagram(
-                piece,
-                received.source,
-                arrival_ns,
-                now,
-                &mut self.send,
-            );
+            let taken =
+                client
+                    .peer
+                    .handle_datagram(piece, received.source, arrival, now, &mut self.send);
             wants_poll |= !taken.rtp;
             packets += u64::from(taken.rtp);
             bytes += if taken.rtp { len } else { 0 };

@@ -2,13 +2,21 @@
 
 mod support;
 
-use std::process::Command;
+use std::{
+    process::Command,
+    sync::{Mutex, PoisonError},
+};
 
 use serde_json::Value;
 use support::{Fault, Server};
 
+/// What is measured here in real time must not be disturbed by the test next door.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 /// Runs the load test and gives its exit code and its report.
 fn loadtest(arguments: &[&str]) -> (Option<i32>, Value) {
+    // A test that failed has done no harm to this.
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
         .args(arguments)
         .args(["--json", "--seconds", "2"])
@@ -228,4 +236,28 @@ fn a_server_that_is_not_there_is_a_failure_of_every_client() {
     ]);
     assert_eq!(code, Some(2));
     assert_eq!(number(&report, "failed"), 3.0);
+}
+
+#[test]
+fn loss_on_both_ways_is_recovered_by_asking_again() {
+    let server = Server::start(Fault::default());
+    let (_, report) = loadtest(&[
+        "broadcast",
+        "--url",
+        &server.url,
+        "--subscribers",
+        "2",
+        "--lose-up",
+        "2",
+        "--lose-down",
+        "2",
+    ]);
+    let sent = &report["totals"]["sent"];
+    assert!(sent["resent_packets"].as_u64() > Some(0), "{sent}");
+    assert!(number(&report, "recovered_packets") > 0.0);
+    // Audio is not asked for again.
+    let audio = number(&report, "lost_audio_percent");
+    assert!((1.0..8.0).contains(&audio), "{audio} % of 4 %");
+    let video = number(&report, "lost_video_percent");
+    assert!(video < 0.5, "{video} %");
 }

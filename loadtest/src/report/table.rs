@@ -31,6 +31,9 @@ fn number(value: Option<f64>) -> String {
 }
 
 fn spread(spread: &Spread) -> String {
+    if spread.count == 0 {
+        return "-".to_owned();
+    }
     format!(
         "p50 {:.1}  p95 {:.1}  max {:.1} ms  ({})",
         spread.p50, spread.p95, spread.max, spread.count
@@ -80,10 +83,12 @@ impl RunReport {
         );
         row(f, "received", text)?;
         let text = format!(
-            "{} of {} ({:.4} %), {} recovered",
+            "{} of {} ({:.4} %; video {:.4}, audio {:.4} %), {} recovered",
             totals.lost_packets,
             totals.expected_packets,
             totals.lost_percent,
+            totals.lost_video_percent,
+            totals.lost_audio_percent,
             totals.recovered_packets
         );
         row(f, "lost after recovery", text)?;
@@ -93,8 +98,11 @@ impl RunReport {
         );
         row(f, "duplicate, out of order", text)?;
         let text = format!(
-            "{} malformed, {} not authentic, {} of unknown streams",
-            totals.malformed_packets, totals.unauthentic_packets, totals.unknown_packets
+            "{} malformed, {} not authentic (RTCP {}), {} of unknown streams",
+            totals.malformed_packets,
+            totals.unauthentic_packets,
+            totals.unauthentic_rtcp_packets,
+            totals.unknown_packets
         );
         row(f, "refused", text)?;
         let delay = &totals.delay;

@@ -35,6 +35,25 @@ impl Spread {
     }
 }
 
+fn percent(part: u64, whole: u64) -> f64 {
+    100.0 * part as f64 / whole.max(1) as f64
+}
+
+/// Lost after recovery, in all streams of one kind.
+fn lost_percent(peers: &[PeerReport], kind: &str) -> f64 {
+    let streams = peers.iter().flat_map(|peer| &peer.streams);
+    let (lost, expected) =
+        streams
+            .filter(|stream| stream.kind == kind)
+            .fold((0, 0), |(lost, expected), stream| {
+                (
+                    lost + stream.lost_packets,
+                    expected + stream.expected_packets,
+                )
+            });
+    percent(lost, expected)
+}
+
 /// All clients together.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Totals {
@@ -57,11 +76,15 @@ pub(crate) struct Totals {
     pub(crate) expected_packets: u64,
     pub(crate) lost_packets: u64,
     pub(crate) lost_percent: f64,
+    /// Audio is not asked for again, video is: on a bad network only the latter says something of the server.
+    pub(crate) lost_audio_percent: f64,
+    pub(crate) lost_video_percent: f64,
     pub(crate) recovered_packets: u64,
     pub(crate) duplicate_packets: u64,
     pub(crate) out_of_order_packets: u64,
     pub(crate) malformed_packets: u64,
     pub(crate) unauthentic_packets: u64,
+    pub(crate) unauthentic_rtcp_packets: u64,
     pub(crate) unknown_packets: u64,
     pub(crate) keyframe_requests: u64,
     pub(crate) frames: u64,
@@ -87,8 +110,9 @@ impl Totals {
         for peer in peers {
             totals.add(peer);
         }
-        totals.lost_percent =
-            100.0 * totals.lost_packets as f64 / (totals.expected_packets.max(1)) as f64;
+        totals.lost_percent = percent(totals.lost_packets, totals.expected_packets);
+        totals.lost_audio_percent = lost_percent(peers, "audio");
+        totals.lost_video_percent = lost_percent(peers, "video");
         totals.http_ms = Spread::of(peers.iter().filter_map(|peer| peer.http_ms));
         totals.ice_ms = Spread::of(
             peers
@@ -142,6 +166,7 @@ impl Totals {
         self.sent.nacked_packets += peer.sent.nacked_packets;
         self.sent.resent_packets += peer.sent.resent_packets;
         self.unauthentic_packets += peer.unauthentic_packets;
+        self.unauthentic_rtcp_packets += peer.unauthentic_rtcp_packets;
         self.unknown_packets += peer.unknown_packets;
         for stream in &peer.streams {
             self.packets += stream.packets;

@@ -94,6 +94,11 @@ impl World {
         self.guests[person.0].is_meeting
     }
 
+    /// The room that somebody is in.
+    pub(crate) fn room(&self, person: Person) -> &str {
+        &self.guests[person.0].room
+    }
+
     /// SSRC and RTX SSRC of a guest's slot.
     pub(crate) fn ssrcs(&self, person: Person, mid: &str) -> (u32, Option<u32>) {
         self.guests[person.0].ssrcs[mid]
