@@ -9,6 +9,7 @@ mod assets;
 mod auth;
 mod body;
 mod clock;
+mod connection;
 mod doors;
 mod engines;
 mod events;
@@ -22,6 +23,7 @@ mod router;
 mod server;
 mod session;
 mod settings;
+mod tls;
 mod watched;
 mod wish;
 
@@ -42,6 +44,7 @@ pub use engines::{CommandFuture, Engines, Refusal};
 pub use hub::Hub;
 pub use server::{Server, StartError};
 pub use settings::{PublicUrl, Settings};
+pub use tls::{TlsError, TlsSettings};
 
 use crate::engine::command::{Command, Reply};
 use crate::engine::ids::SessionId;

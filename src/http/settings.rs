@@ -9,6 +9,7 @@ use clap::builder::BoolishValueParser;
 use thiserror::Error;
 
 use super::auth::AuthSettings;
+use super::tls::TlsSettings;
 
 /// The HTTP interface: where it listens and how much it takes.
 #[derive(Args, Clone, Debug)]
@@ -58,6 +59,10 @@ pub struct Settings {
     /// Who may do what.
     #[command(flatten)]
     pub auth: AuthSettings,
+
+    /// HTTPS.
+    #[command(flatten)]
+    pub tls: TlsSettings,
 }
 
 impl Default for Settings {
@@ -76,6 +81,7 @@ impl Default for Settings {
             http_connections: 8192,
             trusted_proxies: Vec::new(),
             auth: AuthSettings::default(),
+            tls: TlsSettings::default(),
         }
     }
 }

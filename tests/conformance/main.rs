@@ -7,6 +7,7 @@ mod offers;
 mod peer;
 mod server;
 mod table;
+mod tls;
 mod tokens;
 mod whep;
 mod whip;

@@ -8,6 +8,7 @@ const TESTS: &[&str] = &[
     include_str!("whip_session.rs"),
     include_str!("whep.rs"),
     include_str!("tokens.rs"),
+    include_str!("tls.rs"),
 ];
 
 #[test]
