@@ -1,7 +1,7 @@
 //! The HTTP interface: doors, sessions, events, the web client's files and the operator's probes.
 //!
 //! `docs/http.md` is the contract. A request is checked here (names, types, sizes, rates),
-//! becomes a [`Command`](crate::engine::command::Command) for the engine that owns the room or
+//! becomes a [`Command`] for the engine that owns the room or
 //! session, and the reply becomes a response. Nothing here knows RTP, and nothing here decides
 //! about rooms. What rooms tell sessions comes back through the [`Hub`].
 

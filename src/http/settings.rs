@@ -133,8 +133,8 @@ mod tests {
     fn the_documentation_lists_every_setting_with_its_default() {
         let page = include_str!("../../docs/operations.md");
         let section = page
-            .split("\n## ")
-            .find(|part| part.starts_with("Settings of HTTP"))
+            .split("\n### ")
+            .find(|part| part.starts_with("HTTP\n"))
             .expect("the section");
         let documented: BTreeMap<String, String> = section
             .lines()
