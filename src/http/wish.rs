@@ -220,7 +220,7 @@ mod tests {
             let key = "slots|rest|muted|track|width|height|fps|priority|paused|.{0,5}";
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-                prop::collection::btree_map(key, inner, 0..6).prop_map(|map| Value::from_iter(map)),
+                prop::collection::btree_map(key, inner, 0..6).prop_map(Value::from_iter),
             ]
         })
     }
