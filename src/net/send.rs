@@ -141,7 +141,7 @@ impl Sender {
         let maybe_gso = matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL));
         match messages[failed].segment_bytes {
             Some(segment_bytes) if maybe_gso => {
-                self.send_segments(&messages[failed], segment_bytes)
+                self.send_segments(&messages[failed], segment_bytes);
             }
             _ => {
                 tracing::trace!(%error, destination = %messages[failed].destination, "not sent");
