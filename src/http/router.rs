@@ -8,12 +8,14 @@ use axum::http::Method;
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, HeaderValue, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS,
+    STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, put};
+use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{App, assets, doors, events, limits, observe, problem, session};
 
@@ -77,13 +79,14 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(from_fn(problem::document_errors))
         .layer(from_fn(headers_for_browsers))
+        .layer(option_layer(app.settings.tls.is_used().then(hsts)))
         .layer(from_fn_with_state(Arc::clone(&app), observe::observe))
         .with_state(app)
 }
 
 /// What a page of another origin may read from any answer, errors included.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "Location, ETag, Link, X-Participant, X-Description-Tag, X-Subscriptions-Tag, Accept-Patch, Retry-After",
+    "Location, ETag, Link, X-Participant, X-Description-Tag, X-Subscriptions-Tag, Accept-Patch, Retry-After, WWW-Authenticate",
 );
 /// What it may send. `X-Requested-With` and the like are not ours, so they are not here.
 const ALLOWED_HEADERS: HeaderValue =
@@ -93,6 +96,13 @@ const ALLOWED_METHODS: HeaderValue =
 /// How long a browser may remember a preflight, in seconds: a day, of which each grants
 /// itself less.
 const PREFLIGHT_KEPT: HeaderValue = HeaderValue::from_static("86400");
+
+/// Where HTTPS is ours, browsers stay with it for a year (RFC 6797), which is the least that
+/// their preload lists take.
+fn hsts() -> SetResponseHeaderLayer<HeaderValue> {
+    let year = HeaderValue::from_static("max-age=31536000");
+    SetResponseHeaderLayer::overriding(STRICT_TRANSPORT_SECURITY, year)
+}
 
 /// Middleware: CORS for any origin (there are no cookies), and headers that make browsers
 /// careful with our URLs, because they are capabilities.

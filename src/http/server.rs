@@ -7,35 +7,22 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::ConnectInfo;
-use axum::extract::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::IntGauge;
-use socket2::SockRef;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use tower::ServiceExt;
+use tokio_rustls::TlsAcceptor;
 
+use super::auth::KeyError;
+use super::connection::Connection;
 use super::engines::Engines;
 use super::hub::Hub;
 use super::settings::Settings;
+use super::tls::{Tls, TlsError};
+use super::watched::LOOK_INTERVAL;
 use super::{App, clock, operator, router};
 use crate::metrics::Metrics;
-
-/// Largest request head, in bytes: 431 beyond it. A token of 4 KiB fits well.
-const MAX_HEAD_BYTES: usize = 16 * 1024;
-
-/// Longest wait for a request's head. Also ends connections that idle between requests.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A peer that acknowledges nothing for this long is gone; the kernel alone would wait for
-/// a quarter of an hour.
-const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Pause after a failed accept: without file descriptors the next one fails as well.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -52,11 +39,23 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why the server did not start.
 #[derive(Debug, Error)]
-#[error("{setting} {address}: {error}")]
-pub struct StartError {
-    setting: &'static str,
-    address: SocketAddr,
-    error: io::Error,
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("{setting} {address}: {error}")]
+    Listen {
+        /// The option.
+        setting: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// Keys or tokens cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// The running HTTP interface.
@@ -77,21 +76,25 @@ impl Server {
         hub: Arc<Hub>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
+        let tls = Tls::new(&settings.tls)?;
+        let app = Arc::new(App::new(settings, engines, hub, metrics)?);
+        let settings = &app.settings;
         let listener = bind("--http", settings.http_listen).await?;
         let operator_listener = bind("--operator", settings.operator_listen).await?;
         let local_addr = address_of("--http", &listener, settings.http_listen)?;
         let operator_addr = address_of("--operator", &operator_listener, settings.operator_listen)?;
 
         let (stop, stopped) = watch::channel(false);
-        let app = Arc::new(App::new(settings, engines, hub, metrics));
         let public = Service {
             router: router::router(Arc::clone(&app)),
+            tls: tls.as_ref().map(Tls::acceptor),
             connections: app.settings.http_connections,
             open: app.metrics.http_connections().clone(),
             stopped: stopped.clone(),
         };
         let operator = Service {
             router: operator::router(Arc::clone(&app)),
+            tls: None,
             connections: OPERATOR_CONNECTIONS,
             open: IntGauge::new("operator", "not exported").expect("the name is valid"),
             stopped: stopped.clone(),
@@ -99,9 +102,16 @@ impl Server {
         let tasks = vec![
             tokio::spawn(public.run(listener)),
             tokio::spawn(operator.run(operator_listener)),
-            tokio::spawn(reap(Arc::clone(&app), stopped)),
+            tokio::spawn(reap(Arc::clone(&app), stopped.clone())),
+            tokio::spawn(watch_files(Arc::clone(&app), tls, stopped)),
         ];
-        tracing::info!(%local_addr, %operator_addr, "HTTP is up");
+        tracing::info!(%local_addr, %operator_addr, https = app.settings.tls.is_used(), "HTTP is up");
+        if app.settings.auth.is_required()
+            && !app.settings.tls.is_used()
+            && !local_addr.ip().to_canonical().is_loopback()
+        {
+            tracing::warn!("tokens come in the clear, unless a proxy with HTTPS is in front");
+        }
         Ok(Self {
             app,
             local_addr,
@@ -147,7 +157,7 @@ impl Server {
 async fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address)
         .await
-        .map_err(|error| StartError {
+        .map_err(|error| StartError::Listen {
             setting,
             address,
             error,
@@ -159,7 +169,7 @@ fn address_of(
     listener: &TcpListener,
     address: SocketAddr,
 ) -> Result<SocketAddr, StartError> {
-    listener.local_addr().map_err(|error| StartError {
+    listener.local_addr().map_err(|error| StartError::Listen {
         setting,
         address,
         error,
@@ -177,9 +187,33 @@ async fn reap(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
     }
 }
 
+/// Reads keys and certificates again when their files change, and ends sessions whose token
+/// holds no more.
+async fn watch_files(app: Arc<App>, tls: Option<Tls>, mut stopped: watch::Receiver<bool>) {
+    let tls = tls.map(Arc::new);
+    while tokio::time::timeout(LOOK_INTERVAL, stopped.changed())
+        .await
+        .is_err()
+    {
+        let (reading, tls) = (Arc::clone(&app), tls.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            reading.auth.reload_if_changed();
+            if let Some(tls) = tls {
+                tls.reload_if_changed();
+            }
+        });
+        if let Err(error) = read.await {
+            tracing::warn!(%error, "files could not be read");
+        }
+        app.end_forfeited(clock::wall()).await;
+    }
+}
+
 /// One listener's connections.
 struct Service {
     router: Router,
+    /// Encrypts its connections.
+    tls: Option<TlsAcceptor>,
     /// How many there may be: beyond that they wait in the kernel's backlog.
     connections: u32,
     open: IntGauge,
@@ -216,51 +250,18 @@ impl Service {
         self.open.set(0);
     }
 
-    /// Serves one connection to its end.
     fn connection(
         &self,
         stream: TcpStream,
         peer: SocketAddr,
     ) -> impl Future<Output = ()> + Send + 'static {
-        prepare(&stream);
-        let router = self.router.clone();
-        let mut stopped = self.stopped.clone();
-        async move {
-            let service = service_fn(move |request: hyper::Request<Incoming>| {
-                let mut request: Request<Incoming> = request;
-                request.extensions_mut().insert(ConnectInfo(peer));
-                router.clone().oneshot(request)
-            });
-            // HTTP/2 is for TLS: browsers speak it nowhere else, and to tell the two apart by
-            // their first bytes means to wait for bytes that may never come.
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .max_buf_size(MAX_HEAD_BYTES)
-                .serve_connection(TokioIo::new(stream), service);
-            let mut connection = std::pin::pin!(connection);
-            let served = tokio::select! {
-                served = connection.as_mut() => served,
-                _ = stopped.changed() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-            if let Err(error) = served {
-                // Clients come and go as they like.
-                tracing::trace!(%error, %peer, "connection ended");
-            }
-        }
-    }
-}
-
-/// Answers leave at once, and a vanished peer is noticed.
-fn prepare(stream: &TcpStream) {
-    // Nagle's algorithm would hold the second part of an answer back for 40 ms.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY");
-    }
-    if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(TCP_USER_TIMEOUT)) {
-        tracing::debug!(%error, "TCP_USER_TIMEOUT");
+        let connection = Connection {
+            stream,
+            peer,
+            tls: self.tls.clone(),
+            router: self.router.clone(),
+            stopped: self.stopped.clone(),
+        };
+        connection.serve()
     }
 }

@@ -8,6 +8,9 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use thiserror::Error;
 
+use super::auth::AuthSettings;
+use super::tls::TlsSettings;
+
 /// The HTTP interface: where it listens and how much it takes.
 #[derive(Args, Clone, Debug)]
 #[group(id = "http")]
@@ -52,6 +55,14 @@ pub struct Settings {
         value_delimiter = ','
     )]
     pub trusted_proxies: Vec<IpAddr>,
+
+    /// Who may do what.
+    #[command(flatten)]
+    pub auth: AuthSettings,
+
+    /// HTTPS.
+    #[command(flatten)]
+    pub tls: TlsSettings,
 }
 
 impl Default for Settings {
@@ -69,6 +80,8 @@ impl Default for Settings {
             // A page holds one or two; each costs some 20 KiB and a file descriptor.
             http_connections: 8192,
             trusted_proxies: Vec::new(),
+            auth: AuthSettings::default(),
+            tls: TlsSettings::default(),
         }
     }
 }

@@ -127,6 +127,7 @@ fn track_wish(wish: &TrackWish) -> Result<SlotWish, &'static str> {
 #[cfg(test)]
 mod tests {
     use axum::response::IntoResponse;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -204,5 +205,51 @@ mod tests {
             BTreeMap::from([("0".to_owned(), true), ("audio1".to_owned(), false)])
         );
         assert!(parse_muted(r#"{"muted": {"0": "yes"}}"#).is_err());
+    }
+
+    /// JSON of the shapes that clients send, and of others.
+    fn json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "auto|k3jq5xw2m4za|.{0,20}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 6, |inner| {
+            let key = "slots|rest|muted|track|width|height|fps|priority|paused|.{0,5}";
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(key, inner, 0..6).prop_map(Value::from_iter),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_json_is_a_wish_within_bounds_or_422(value in json()) {
+            match parse_wish(&value.to_string()) {
+                Ok(wish) => for slot in wish.slots.values() {
+                    if let SlotWish::Track { size, frame_rate, .. } = slot {
+                        let bounds = 1..=MAX_PIXELS;
+                        prop_assert!(size.is_none_or(|(width, height)| bounds.contains(&width)
+                            && bounds.contains(&height)));
+                        prop_assert!(frame_rate.is_none_or(|fps| fps <= MAX_FRAME_RATE));
+                    }
+                },
+                Err(problem) => prop_assert_eq!(problem.into_response().status(), 422),
+            }
+            if let Err(problem) = parse_muted(&value.to_string()) {
+                prop_assert_eq!(problem.into_response().status(), 422);
+            }
+        }
+
+        #[test]
+        fn any_text_is_answered(text in ".{0,200}") {
+            if let Err(problem) = parse_wish(&text) {
+                let status = problem.into_response().status().as_u16();
+                prop_assert!(status == 400 || status == 422);
+            }
+        }
     }
 }

@@ -170,6 +170,8 @@ fn pseudo_line(kind: LineKind) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// As whip-whep and browsers send it.
@@ -255,5 +257,32 @@ mod tests {
         let addresses: Vec<_> = fragment.candidates.iter().map(Candidate::addr).collect();
         assert_eq!(addresses, [candidates[0], candidates[2]]);
         assert!(fragment.end_of_candidates);
+    }
+
+    /// Lines of fragments, whole and broken.
+    fn line() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "a=candidate:[0-9a-z]{0,9} [0-9]{1,6} (udp|TCP|x) [0-9]{1,11} [0-9a-f.:%]{1,20} [0-9]{1,6} typ (host|srflx)( [a-z]{1,8} [0-9.]{1,8})?",
+            "a=(ice-ufrag|ice-pwd|mid|end-of-candidates|ice-options)(:.{0,40})?",
+            "m=(audio|video|application|x) [0-9]{1,5} UDP/TLS/RTP/SAVPF [0-9]{1,3}",
+            ".{0,60}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_read_within_bounds_or_refused(
+            lines in prop::collection::vec(line(), 0..80),
+            end in "\r\n|\n|\r",
+        ) {
+            if let Ok(fragment) = Fragment::parse(&lines.join(&end)) {
+                prop_assert!(fragment.candidates.len() <= MAX_TRICKLED_CANDIDATES);
+                prop_assert!(fragment.mids.len() <= MAX_MEDIA_LINES);
+                for candidate in &fragment.candidates {
+                    let address = candidate.addr();
+                    prop_assert!(!address.ip().is_unspecified() && address.port() > 0);
+                }
+            }
+        }
     }
 }

@@ -1,0 +1,154 @@
+//! One client's connection: TLS where it is ours, then HTTP/2 or HTTP/1.1, until its end.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
+
+use super::tls::H2;
+
+/// Largest request head, in bytes: 431 beyond it. A token of 4 KiB fits well.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+
+/// Longest wait for a request's head. Also ends connections that idle between requests.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest TLS handshake: two round trips, and lost packets sent again.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Requests that one HTTP/2 connection may have open: a page has its events and a few more.
+const MAX_STREAMS: u32 = 64;
+
+/// Streams that a client may reset before we have looked at them; beyond, its connection ends
+/// (CVE-2023-44487).
+const MAX_PENDING_RESETS: usize = 20;
+
+/// An HTTP/2 connection that is silent is asked after this long whether it is still there.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// And it has so long to answer.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A peer that acknowledges nothing for this long is gone; the kernel alone would wait for
+/// a quarter of an hour.
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// A connection that was accepted.
+pub(super) struct Connection {
+    pub(super) stream: TcpStream,
+    pub(super) peer: SocketAddr,
+    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) router: Router,
+    pub(super) stopped: watch::Receiver<bool>,
+}
+
+impl Connection {
+    /// Serves it to its end.
+    pub(super) async fn serve(self) {
+        let peer = self.peer;
+        if let Err(error) = self.try_serve().await {
+            // Clients come and go as they like.
+            tracing::trace!(%error, %peer, "connection ended");
+        }
+    }
+
+    async fn try_serve(self) -> Result<(), Failure> {
+        let Self {
+            stream,
+            peer,
+            tls,
+            router,
+            stopped,
+        } = self;
+        prepare(&stream);
+        let Some(tls) = tls else {
+            // HTTP/2 is for TLS: browsers speak it nowhere else, and to tell the two apart by
+            // their first bytes means to wait for bytes that may never come.
+            return serve_http1(stream, peer, router, stopped).await;
+        };
+        let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await??;
+        if stream.get_ref().1.alpn_protocol() == Some(H2) {
+            serve_http2(stream, peer, router, stopped).await
+        } else {
+            serve_http1(stream, peer, router, stopped).await
+        }
+    }
+}
+
+async fn serve_http1(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: SocketAddr,
+    router: Router,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    let service = service_fn(move |request| answer(router.clone(), peer, request));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        served = connection.as_mut() => return Ok(served?),
+        _ = stopped.changed() => connection.as_mut().graceful_shutdown(),
+    }
+    Ok(connection.await?)
+}
+
+async fn serve_http2(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: SocketAddr,
+    router: Router,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    let service = service_fn(move |request| answer(router.clone(), peer, request));
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEAD_BYTES as u32)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        served = connection.as_mut() => return Ok(served?),
+        _ = stopped.changed() => connection.as_mut().graceful_shutdown(),
+    }
+    Ok(connection.await?)
+}
+
+async fn answer(
+    router: Router,
+    peer: SocketAddr,
+    request: hyper::Request<Incoming>,
+) -> Result<axum::response::Response, std::convert::Infallible> {
+    let mut request: Request<Incoming> = request;
+    request.extensions_mut().insert(ConnectInfo(peer));
+    router.oneshot(request).await
+}
+
+/// Answers leave at once, and a vanished peer is noticed.
+fn prepare(stream: &TcpStream) {
+    // Nagle's algorithm would hold the second part of an answer back for 40 ms.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY");
+    }
+    if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(TCP_USER_TIMEOUT)) {
+        tracing::debug!(%error, "TCP_USER_TIMEOUT");
+    }
+}
