@@ -42,12 +42,15 @@ node_is_new_enough() {
 }
 
 need_node() {
+    local own=$TOOLS/node/node_modules/${NODE_PACKAGE%@*}/bin
     command -v node >/dev/null || need_apt nodejs
     command -v npm >/dev/null || need_apt npm
     node_is_new_enough && return
-    say "npm install $NODE_PACKAGE"
-    npm install --no-fund --no-audit --loglevel=error --prefix "$TOOLS/node" "$NODE_PACKAGE"
-    PATH=$TOOLS/node/node_modules/${NODE_PACKAGE%@*}/bin:$PATH
+    if [ ! -x "$own/node" ]; then
+        say "npm install $NODE_PACKAGE"
+        npm install --no-fund --no-audit --loglevel=error --prefix "$TOOLS/node" "$NODE_PACKAGE"
+    fi
+    PATH=$own:$PATH
     node_is_new_enough || { echo "Node.js $NODE_MINIMUM or newer is needed" >&2; return 1; }
 }
 

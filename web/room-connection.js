@@ -5,7 +5,7 @@ import { Backoff } from './backoff.js';
 import { offerCommonCodecs } from './codecs.js';
 import { markSlides, slimSlots } from './sdp.js';
 import { HttpError, Session } from './session.js';
-import { CAMERA_ENCODINGS, SCREEN_ENCODINGS } from './simulcast.js';
+import { cameraEncodings, SCREEN_ENCODINGS } from './simulcast.js';
 
 /** @import { Source } from './roster.js' */
 
@@ -215,7 +215,7 @@ export class RoomConnection extends EventTarget {
     }
     // A stream even without a track, so that the m-line has an `a=msid` from the start.
     const streams = [track ? new MediaStream([track]) : new MediaStream()];
-    const encodings = { camera: CAMERA_ENCODINGS, screen: SCREEN_ENCODINGS }[
+    const encodings = { camera: cameraEncodings(track), screen: SCREEN_ENCODINGS }[
       /** @type {'camera'} */ (source)
     ];
     const transceiver = this.pc.addTransceiver(track ?? kindOf(source), {

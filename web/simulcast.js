@@ -7,11 +7,31 @@
  *
  * @type {RTCRtpEncodingParameters[]}
  */
-export const CAMERA_ENCODINGS = [
+const LAYERS = [
   { rid: 'q', scaleResolutionDownBy: 4, maxBitrate: 150_000 },
   { rid: 'h', scaleResolutionDownBy: 2, maxBitrate: 500_000 },
   { rid: 'f', scaleResolutionDownBy: 1, maxBitrate: 1_700_000 },
 ];
+
+/**
+ * From so many pixels on browsers send three layers, or two. Of more than it wants to send,
+ * Chromium leaves out the last ones, which are the largest: a camera of 480p would be seen at
+ * half its size.
+ */
+const MIN_PIXELS_OF = { three: 960 * 540, two: 480 * 270 };
+
+/**
+ * The layers of a camera, by its size.
+ *
+ * @param {MediaStreamTrack | null} track null for one that is not known yet: taken to be 720p
+ * @returns {RTCRtpEncodingParameters[]}
+ */
+export function cameraEncodings(track) {
+  const { width = 1280, height = 720 } = track?.getSettings() ?? {};
+  const pixels = width * height;
+  if (pixels >= MIN_PIXELS_OF.three) return LAYERS;
+  return pixels >= MIN_PIXELS_OF.two ? LAYERS.slice(1) : LAYERS.slice(2);
+}
 
 /**
  * One layer of a screen. Text has to stay readable for all, so there is no small layer, and

@@ -5,7 +5,7 @@
 //   await publisher.publish(await navigator.mediaDevices.getUserMedia({ audio: true, video: true }));
 
 import { OneWay } from './one-way.js';
-import { CAMERA_ENCODINGS } from './simulcast.js';
+import { cameraEncodings } from './simulcast.js';
 
 /** Sends one stream, with simulcast, and reconnects by itself until `stop`. */
 export class WhipPublisher extends OneWay {
@@ -35,7 +35,7 @@ export class WhipPublisher extends OneWay {
       pc.addTransceiver(track, {
         direction: 'sendonly',
         streams: [this.#stream],
-        ...(track.kind === 'video' && { sendEncodings: CAMERA_ENCODINGS }),
+        ...(track.kind === 'video' && { sendEncodings: cameraEncodings(track) }),
       });
     }
   }

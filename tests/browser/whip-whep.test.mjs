@@ -143,6 +143,27 @@ describe('broadcasting by WHIP and WHEP', { timeout: 300_000 }, () => {
     });
   }
 
+  for (const [width, height] of [
+    [1280, 720],
+    [640, 480],
+    [320, 180],
+  ]) {
+    test(`a camera of ${width}×${height} is seen at that size`, async () => {
+      const ada = await (await chromium.person()).open(`${pages.url}/modules.html`);
+      people.push(ada);
+      await ada.page.waitForFunction(() => globalThis.modules);
+      await ada.page.evaluate(
+        ([url, size]) => modules.publish(url, size),
+        [`${server.url}/whip/size/ada`, { width, height }],
+      );
+      const bob = await viewer('/whep/size/ada');
+      await until('the picture is as large as the camera', async () => {
+        const { video } = await receivedBy(bob);
+        return video.frameWidth === width && video.frameHeight === height;
+      });
+    });
+  }
+
   test("the web client's publisher and player work from another origin", async () => {
     const [ada, bob] = await Promise.all([chromium.person(), chromium.person()]);
     people.push(ada, bob);

@@ -5,8 +5,8 @@ import { Room } from './web/room.js';
 import { WhepPlayer } from './web/whep.js';
 import { WhipPublisher } from './web/whip.js';
 
-const devices = () =>
-  navigator.mediaDevices.getUserMedia({ audio: true, video: { width: 1280, height: 720 } });
+const devices = (video = { width: 1280, height: 720 }) =>
+  navigator.mediaDevices.getUserMedia({ audio: true, video });
 
 export const states = [];
 export let room;
@@ -49,9 +49,9 @@ export const ufrag = () => /a=ice-ufrag:(\S+)/.exec(room.pc.currentLocalDescript
 export let publisher;
 export let player;
 
-export async function publish(url) {
+export async function publish(url, size) {
   publisher = new WhipPublisher(url);
-  await publisher.publish(await devices());
+  await publisher.publish(await devices(size));
 }
 
 export async function play(url) {
