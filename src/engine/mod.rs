@@ -12,10 +12,12 @@
 //! A [`room`] decides who sees what and never touches a connection; a [`session`] carries one
 //! connection and has never heard of rooms. The engine holds both, and introduces them.
 
+pub mod bitrate;
 pub mod codec;
 pub mod command;
 pub mod counters;
 pub mod dtls;
+pub mod estimate;
 pub mod event;
 pub mod ids;
 pub mod rtcp;
