@@ -12,6 +12,7 @@
 //! A [`room`] decides who sees what and never touches a connection; a [`session`] carries one
 //! connection and has never heard of rooms. The engine holds both, and introduces them.
 
+pub mod allocation;
 pub mod bitrate;
 pub mod codec;
 pub mod command;
@@ -20,6 +21,7 @@ pub mod dtls;
 pub mod estimate;
 pub mod event;
 pub mod ids;
+pub mod pacer;
 pub mod rtcp;
 pub mod sdp;
 pub mod speaker;

@@ -35,7 +35,7 @@ const ARRIVED: u16 = 1 << 14;
 
 /// One packet, in eight bytes.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Record {
+pub(super) struct Record {
     /// When it was sent: the lower half of the microseconds since the estimator began.
     at_us: u32,
     /// The queue that our own burst had built in front of it, were the path as fast as believed.
@@ -46,7 +46,7 @@ pub struct Record {
 
 /// What the receiver said of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub(super) enum Fate {
     /// Nothing yet, or the feedback was lost.
     Unknown,
     /// It has not arrived so far.
@@ -57,14 +57,13 @@ pub enum Fate {
 
 impl Record {
     /// Its size on the path, in bytes.
-    #[must_use]
-    pub fn bytes(self) -> u32 {
+    pub(super) fn bytes(self) -> u32 {
         u32::from(self.bits & BYTES_MASK)
     }
 
     /// What it was sent for.
     #[cfg(test)]
-    pub fn purpose(self) -> Purpose {
+    pub(super) fn purpose(self) -> Purpose {
         match self.bits >> PURPOSE_SHIFT & 0b11 {
             0 => Purpose::Audio,
             1 => Purpose::Video,
@@ -74,8 +73,7 @@ impl Record {
     }
 
     /// What the receiver said of it.
-    #[must_use]
-    pub fn fate(self) -> Fate {
+    pub(super) fn fate(self) -> Fate {
         if self.bits & ARRIVED != 0 {
             Fate::Arrived
         } else if self.bits & REPORTED_LOST != 0 {
