@@ -534,7 +534,7 @@ impl Estimator {
     /// When feedback will be overdue: something was sent since the last one.
     fn silent_at(&self) -> Option<Instant> {
         let last_us = self.last_feedback_us?;
-        (self.last_sent_us > last_us).then(|| {
+        (self.last_sent_us >= last_us).then(|| {
             let since = Duration::from_micros(last_us.cast_unsigned());
             self.began + since + SILENCE
         })
@@ -582,3 +582,6 @@ fn moved(before: f64, after: f64) -> Moved {
         Moved::No
     }
 }
+
+#[cfg(test)]
+mod tests;
