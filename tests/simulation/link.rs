@@ -7,38 +7,38 @@ use rand::{Rng, RngExt};
 
 /// A packet on its way.
 #[derive(Clone, Copy, Debug)]
-pub struct Packet {
-    pub seq: u16,
-    pub bytes: u32,
-    pub sent_us: u64,
+pub(crate) struct Packet {
+    pub(crate) seq: u16,
+    pub(crate) bytes: u32,
+    pub(crate) sent_us: u64,
 }
 
 /// How a link treats packets.
 #[derive(Clone, Debug)]
-pub struct LinkPlan {
+pub(crate) struct LinkPlan {
     /// From a moment on (in milliseconds), so many bits per second.
-    pub capacity: Vec<(u64, u64)>,
-    pub one_way_us: u64,
+    pub(crate) capacity: Vec<(u64, u64)>,
+    pub(crate) one_way_us: u64,
     /// A packet that would wait longer than this is dropped.
-    pub queue_us: u64,
+    pub(crate) queue_us: u64,
     /// The share of packets that is lost by no fault of the sender.
-    pub loss: f64,
+    pub(crate) loss: f64,
     /// Losses come in bursts of this mean length.
-    pub loss_burst: f64,
+    pub(crate) loss_burst: f64,
     /// Added to the way of each packet, up to this; packets keep their order.
-    pub jitter_us: u64,
+    pub(crate) jitter_us: u64,
     /// The share of packets that is delayed on its own, and by how much: they are overtaken.
-    pub reordered: (f64, u64),
+    pub(crate) reordered: (f64, u64),
     /// The share of packets that arrive twice.
-    pub duplicated: f64,
+    pub(crate) duplicated: f64,
 }
 
 impl LinkPlan {
-    pub fn steady(bps: u64) -> Self {
+    pub(crate) fn steady(bps: u64) -> Self {
         Self::changing(&[(0, bps)])
     }
 
-    pub fn changing(capacity: &[(u64, u64)]) -> Self {
+    pub(crate) fn changing(capacity: &[(u64, u64)]) -> Self {
         Self {
             capacity: capacity.to_vec(),
             one_way_us: 50_000,
@@ -51,14 +51,14 @@ impl LinkPlan {
         }
     }
 
-    pub fn capacity_at(&self, ms: u64) -> u64 {
+    pub(crate) fn capacity_at(&self, ms: u64) -> u64 {
         let now = self.capacity.iter().rfind(|(from, _)| *from <= ms);
         now.map_or(0, |(_, bps)| *bps)
     }
 }
 
 /// A link at work, in steps of a millisecond.
-pub struct Link {
+pub(crate) struct Link {
     plan: LinkPlan,
     queue: VecDeque<Packet>,
     queued_bits: u64,
@@ -66,14 +66,14 @@ pub struct Link {
     passed_bits: u64,
     in_burst: bool,
     last_arrival_us: u64,
-    pub overflowed_packets: u64,
-    pub overflowed_ms: Vec<u64>,
+    pub(crate) overflowed_packets: u64,
+    pub(crate) overflowed_ms: Vec<u64>,
     /// The queue as each packet found it, with when it came, in microseconds.
-    pub waits_us: Vec<(u64, u64)>,
+    pub(crate) waits_us: Vec<(u64, u64)>,
 }
 
 impl Link {
-    pub fn new(plan: LinkPlan) -> Self {
+    pub(crate) fn new(plan: LinkPlan) -> Self {
         Self {
             plan,
             queue: VecDeque::new(),
@@ -87,11 +87,11 @@ impl Link {
         }
     }
 
-    pub fn plan(&self) -> &LinkPlan {
+    pub(crate) fn plan(&self) -> &LinkPlan {
         &self.plan
     }
 
-    pub fn send(&mut self, packet: Packet) {
+    pub(crate) fn send(&mut self, packet: Packet) {
         let ms = packet.sent_us / 1_000;
         let bps = self.plan.capacity_at(ms);
         let wait_us = match bps {
@@ -109,7 +109,7 @@ impl Link {
     }
 
     /// Lets a millisecond pass; what arrives is handed out with its time of arrival.
-    pub fn step(&mut self, ms: u64, rng: &mut StdRng, mut arrive: impl FnMut(Packet, u64)) {
+    pub(crate) fn step(&mut self, ms: u64, rng: &mut StdRng, mut arrive: impl FnMut(Packet, u64)) {
         let bps = self.plan.capacity_at(ms);
         let mut budget_bits = bps / 1_000;
         let whole_bits = budget_bits;

@@ -3,7 +3,7 @@
 use crate::world::{Run, Sample};
 
 /// A stretch of a run, in milliseconds.
-pub type Span = (u64, u64);
+pub(crate) type Span = (u64, u64);
 
 fn samples(run: &Run, (from, to): Span) -> impl Iterator<Item = &Sample> {
     run.samples
@@ -12,7 +12,7 @@ fn samples(run: &Run, (from, to): Span) -> impl Iterator<Item = &Sample> {
 }
 
 /// The part of the capacity that carried something, in percent.
-pub fn utilisation(run: &Run, span: Span) -> f64 {
+pub(crate) fn utilisation(run: &Run, span: Span) -> f64 {
     let bits: u64 = samples(run, span)
         .map(|sample| sample.arrived_bytes * 8)
         .sum();
@@ -21,20 +21,20 @@ pub fn utilisation(run: &Run, span: Span) -> f64 {
 }
 
 /// How far the estimate is off the capacity, in percent: this quantile of all moments.
-pub fn error(run: &Run, span: Span, quantile: f64) -> f64 {
+pub(crate) fn error(run: &Run, span: Span, quantile: f64) -> f64 {
     let errors = samples(run, span)
         .map(|sample| 100.0 * (sample.estimate as f64 / sample.capacity as f64 - 1.0));
     pick(errors.collect(), quantile)
 }
 
 /// The estimate in kbit/s: this quantile of all moments.
-pub fn estimate_kbps(run: &Run, span: Span, quantile: f64) -> f64 {
+pub(crate) fn estimate_kbps(run: &Run, span: Span, quantile: f64) -> f64 {
     let estimates = samples(run, span).map(|sample| sample.estimate as f64 / 1e3);
     pick(estimates.collect(), quantile)
 }
 
 /// How long packets waited in the link's queue, in milliseconds: this quantile of all packets.
-pub fn queue_ms(run: &Run, (from, to): Span, quantile: f64) -> f64 {
+pub(crate) fn queue_ms(run: &Run, (from, to): Span, quantile: f64) -> f64 {
     let waits = run
         .waits_us
         .iter()
@@ -44,20 +44,20 @@ pub fn queue_ms(run: &Run, (from, to): Span, quantile: f64) -> f64 {
 }
 
 /// The share of packets that overflowed the link's queue, in percent.
-pub fn overflow(run: &Run, (from, to): Span) -> f64 {
+pub(crate) fn overflow(run: &Run, (from, to): Span) -> f64 {
     let within = |all: &[u64]| all.iter().filter(|ms| (from..to).contains(ms)).count() as f64;
     100.0 * within(&run.overflowed_ms) / within(&run.sent_ms).max(1.0)
 }
 
 /// How long it took from a moment until the estimate reached so many kbit/s, in seconds.
-pub fn until_estimate(run: &Run, from: u64, kbps: u64) -> f64 {
+pub(crate) fn until_estimate(run: &Run, from: u64, kbps: u64) -> f64 {
     let reached = samples(run, (from, u64::MAX)).find(|sample| sample.estimate >= kbps * 1_000);
     reached.map_or(99.0, |sample| (sample.ms - from) as f64 / 1e3)
 }
 
 /// How long it took from a moment until what is sent in half a second stays below so many kbit/s for the
 /// second after, in seconds.
-pub fn until_sent_below(run: &Run, from: u64, kbps: u64) -> f64 {
+pub(crate) fn until_sent_below(run: &Run, from: u64, kbps: u64) -> f64 {
     let all: Vec<&Sample> = samples(run, (from + 1, from + 10_000)).collect();
     // A sample tells of the 50 ms before it.
     let is_below = |window: &[&Sample]| {
@@ -77,7 +77,7 @@ pub fn until_sent_below(run: &Run, from: u64, kbps: u64) -> f64 {
 
 /// How long it took from a moment until the queue that built up there was below this for 200 ms,
 /// in seconds.
-pub fn until_queue_below(run: &Run, from: u64, ms: u64) -> f64 {
+pub(crate) fn until_queue_below(run: &Run, from: u64, ms: u64) -> f64 {
     let mut last = from;
     for (at, us) in run.waits_us.iter().filter(|(at, _)| *at >= from) {
         if *us > ms * 1_000 {
@@ -90,14 +90,14 @@ pub fn until_queue_below(run: &Run, from: u64, ms: u64) -> f64 {
 }
 
 /// How long nothing more than sound arrived after a moment, in seconds.
-pub fn until_arriving(run: &Run, from: u64, kbps: u64) -> f64 {
+pub(crate) fn until_arriving(run: &Run, from: u64, kbps: u64) -> f64 {
     let arriving =
         samples(run, (from + 1, u64::MAX)).find(|sample| sample.arrived_bytes * 8 > kbps * 50);
     arriving.map_or(99.0, |sample| (sample.ms - from) as f64 / 1e3)
 }
 
 /// How often the layer changed, and how often a change was taken back within five seconds.
-pub fn layer_changes(run: &Run, span: Span) -> (f64, f64) {
+pub(crate) fn layer_changes(run: &Run, span: Span) -> (f64, f64) {
     let layers: Vec<(u64, usize)> = samples(run, span).map(|s| (s.ms, s.layer)).collect();
     let mut changes: Vec<(u64, usize, usize)> = Vec::new();
     for pair in layers.windows(2) {
@@ -113,13 +113,13 @@ pub fn layer_changes(run: &Run, span: Span) -> (f64, f64) {
 }
 
 /// How long until a layer flowed, in seconds.
-pub fn until_layer(run: &Run, from: u64, layer: usize) -> f64 {
+pub(crate) fn until_layer(run: &Run, from: u64, layer: usize) -> f64 {
     let reached = samples(run, (from, u64::MAX)).find(|sample| sample.layer >= layer);
     reached.map_or(99.0, |sample| (sample.ms - from) as f64 / 1e3)
 }
 
 /// The share of padding in everything that was sent, in percent.
-pub fn padding(run: &Run) -> f64 {
+pub(crate) fn padding(run: &Run) -> f64 {
     100.0 * run.padding_bytes as f64 / run.sent_bytes.max(1) as f64
 }
 

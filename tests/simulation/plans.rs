@@ -8,17 +8,17 @@ use crate::measure::*;
 use crate::world::{Plan, Run, Source};
 
 /// One number of a run, and the bounds it must keep.
-pub struct Goal {
-    pub name: &'static str,
-    pub unit: &'static str,
-    pub bounds: (f64, f64),
-    pub measure: Box<dyn Fn(&Run) -> f64>,
+pub(crate) struct Goal {
+    pub(crate) name: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) bounds: (f64, f64),
+    pub(crate) measure: Box<dyn Fn(&Run) -> f64>,
 }
 
 /// A plan with its goals.
-pub struct Case {
-    pub plan: Plan,
-    pub goals: Vec<Goal>,
+pub(crate) struct Case {
+    pub(crate) plan: Plan,
+    pub(crate) goals: Vec<Goal>,
 }
 
 fn goal(
@@ -60,7 +60,7 @@ fn steady(span: Span, queue_p50: f64, queue_p95: f64) -> Vec<Goal> {
 }
 
 /// Every case.
-pub fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (name, bps) in [
         ("steady 300 kbit/s", 300_000),

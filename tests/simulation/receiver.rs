@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 /// Collects arrivals, and writes transport feedback
 /// (draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1).
 #[derive(Default)]
-pub struct Receiver {
+pub(crate) struct Receiver {
     /// Times of arrival by extended sequence number, for what was not reported yet.
     arrived: BTreeMap<u64, u64>,
     newest: Option<u64>,
@@ -14,7 +14,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    pub fn receive(&mut self, seq: u16, at_us: u64) {
+    pub(crate) fn receive(&mut self, seq: u16, at_us: u64) {
         let newest = self.newest.unwrap_or(u64::from(seq) + 65_536);
         let distance = seq.wrapping_sub(newest as u16).cast_signed();
         let seq = newest.wrapping_add_signed(i64::from(distance));
@@ -26,7 +26,7 @@ impl Receiver {
     }
 
     /// Writes a feedback on everything that arrived since the last one.
-    pub fn feedback(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn feedback(&mut self) -> Option<Vec<u8>> {
         let first = *self.arrived.keys().next()?;
         // One that comes late is reported all the same.
         let base = self.next.min(first).max(first.saturating_sub(4_000));

@@ -26,7 +26,7 @@ const FRAME_INTERVAL_US: u64 = 33_333;
 
 /// What is sent.
 #[derive(Clone, Debug)]
-pub enum Source {
+pub(crate) enum Source {
     /// As much as may be, up to this.
     Elastic(u64),
     /// The highest of these bitrates that fits into the estimate, chosen twice a second.
@@ -35,22 +35,22 @@ pub enum Source {
 
 /// A whole experiment.
 #[derive(Clone, Debug)]
-pub struct Plan {
-    pub name: &'static str,
-    pub link: LinkPlan,
-    pub source: Source,
-    pub feedback_ms: u64,
+pub(crate) struct Plan {
+    pub(crate) name: &'static str,
+    pub(crate) link: LinkPlan,
+    pub(crate) source: Source,
+    pub(crate) feedback_ms: u64,
     /// Share of the feedback that is lost.
-    pub feedback_loss: f64,
+    pub(crate) feedback_loss: f64,
     /// Nothing is sent back in these milliseconds.
-    pub feedback_gap: Option<(u64, u64)>,
+    pub(crate) feedback_gap: Option<(u64, u64)>,
     /// No video is sent in these milliseconds.
-    pub mute: Option<(u64, u64)>,
-    pub length_ms: u64,
+    pub(crate) mute: Option<(u64, u64)>,
+    pub(crate) length_ms: u64,
 }
 
 impl Plan {
-    pub fn new(name: &'static str, link: LinkPlan, length_secs: u64) -> Self {
+    pub(crate) fn new(name: &'static str, link: LinkPlan, length_secs: u64) -> Self {
         Self {
             name,
             link,
@@ -66,24 +66,24 @@ impl Plan {
 
 /// One sample every 50 ms.
 #[derive(Clone, Copy, Debug)]
-pub struct Sample {
-    pub ms: u64,
-    pub capacity: u64,
-    pub estimate: u64,
-    pub sent_bytes: u64,
-    pub arrived_bytes: u64,
-    pub layer: usize,
+pub(crate) struct Sample {
+    pub(crate) ms: u64,
+    pub(crate) capacity: u64,
+    pub(crate) estimate: u64,
+    pub(crate) sent_bytes: u64,
+    pub(crate) arrived_bytes: u64,
+    pub(crate) layer: usize,
 }
 
 /// What was seen.
-pub struct Run {
-    pub samples: Vec<Sample>,
-    pub waits_us: Vec<(u64, u64)>,
-    pub sent_ms: Vec<u64>,
-    pub overflowed_ms: Vec<u64>,
-    pub padding_bytes: u64,
-    pub sent_bytes: u64,
-    pub memory_bytes: usize,
+pub(crate) struct Run {
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) waits_us: Vec<(u64, u64)>,
+    pub(crate) sent_ms: Vec<u64>,
+    pub(crate) overflowed_ms: Vec<u64>,
+    pub(crate) padding_bytes: u64,
+    pub(crate) sent_bytes: u64,
+    pub(crate) memory_bytes: usize,
 }
 
 struct World {
@@ -110,7 +110,7 @@ struct World {
 }
 
 /// Runs a plan.
-pub fn run(plan: &Plan, seed: u64, start: Instant) -> Run {
+pub(crate) fn run(plan: &Plan, seed: u64, start: Instant) -> Run {
     let mut world = World {
         plan: plan.clone(),
         start,

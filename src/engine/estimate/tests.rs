@@ -79,7 +79,7 @@ fn a_hidden_tab_fades_slowly_and_comes_back_as_it_was() {
     assert!((0.2..0.3).contains(&share), "{share} of {before}");
     assert!(now - t0 > Duration::from_secs(6), "slowly");
 
-    tell(&mut estimator, &feedback(320, 1, 400, 0), now);
+    tell(&mut estimator, &feedback(320, 1, 120, 0), now);
     let back = estimator.estimate().as_f64() / before.as_f64();
     assert!((0.45..0.55).contains(&back), "half at once: {back}");
     let cluster = estimator.probe_wanted(Bitrate::kbps(5_000), now);
