@@ -27,9 +27,11 @@ export class LocalMedia extends EventTarget {
   /** @type {Record<Kind, number>} counts starts, so that only the last one asked for wins */
   #turn = { audio: 0, video: 0 };
 
+  #onDeviceChange = () => this.refresh();
+
   constructor() {
     super();
-    navigator.mediaDevices?.addEventListener('devicechange', () => this.refresh());
+    navigator.mediaDevices?.addEventListener('devicechange', this.#onDeviceChange);
   }
 
   /**
@@ -69,8 +71,9 @@ export class LocalMedia extends EventTarget {
     this.#emit('change');
   }
 
-  /** Stops all. */
+  /** Stops all, for good. */
   close() {
+    navigator.mediaDevices?.removeEventListener('devicechange', this.#onDeviceChange);
     this.stop('audio');
     this.stop('video');
   }

@@ -56,9 +56,8 @@ export class OneWay extends EventTarget {
   async close() {
     this.#setState('closed');
     this.#backoff.hurry();
-    const session = this.#session;
+    await this.#session?.end();
     this.#drop();
-    await session?.end();
   }
 
   async #connect() {

@@ -2,7 +2,8 @@
 // the moment it is lost. It is never revived; `Room` makes a new one.
 
 import { Backoff } from './backoff.js';
-import { markSlides } from './sdp.js';
+import { offerCommonCodecs } from './codecs.js';
+import { markSlides, slimSlots } from './sdp.js';
 import { HttpError, Session } from './session.js';
 import { CAMERA_ENCODINGS, SCREEN_ENCODINGS } from './simulcast.js';
 
@@ -29,6 +30,13 @@ const EVENT_NAMES = [
 
 /** How long ICE may be `disconnected` before it is restarted: a lost check or two is nothing. */
 const DISCONNECTED_MS = 2000;
+
+/**
+ * Whether the server will not take it however often it is asked.
+ *
+ * @param {unknown} error
+ */
+export const isRefusal = error => error instanceof HttpError && !error.isTemporary;
 
 /** @param {Source} source */
 const isScreen = source => source === 'screen' || source === 'screen-audio';
@@ -164,7 +172,11 @@ export class RoomConnection extends EventTarget {
    * @param {number} count
    */
   async grow(count) {
-    await this.#negotiate(() => this.#addSlots('video', count));
+    await this.#negotiate(() => {
+      // Those of an attempt that did not get through are still there.
+      const waiting = this.#slots.filter(slot => slot.currentDirection === null).length;
+      this.#addSlots('video', count - waiting);
+    });
   }
 
   /** Finds a new path: the network changed. */
@@ -188,8 +200,9 @@ export class RoomConnection extends EventTarget {
     clearTimeout(this.#timer);
     this.#backoff.hurry();
     this.#events?.close();
-    this.pc.close();
-    if (tellServer) this.session?.end();
+    // The server is told first: an end of the connection alone might as well be an accident.
+    const told = tellServer && this.session ? this.session.end() : Promise.resolve();
+    told.finally(() => this.pc.close());
   }
 
   /** @param {LocalTrack} local */
@@ -210,6 +223,7 @@ export class RoomConnection extends EventTarget {
       streams,
       ...(encodings && { sendEncodings: encodings }),
     });
+    offerCommonCodecs(transceiver, kindOf(source));
     this.#senders.set(source, transceiver);
   }
 
@@ -219,7 +233,9 @@ export class RoomConnection extends EventTarget {
    */
   #addSlots(kind, count) {
     for (let i = 0; i < count; i += 1) {
-      this.#slots.push(this.pc.addTransceiver(kind, { direction: 'recvonly' }));
+      const slot = this.pc.addTransceiver(kind, { direction: 'recvonly' });
+      offerCommonCodecs(slot, kind);
+      this.#slots.push(slot);
     }
   }
 
@@ -227,12 +243,12 @@ export class RoomConnection extends EventTarget {
   #offer() {
     const screens = [...this.#senders].filter(([source]) => isScreen(source));
     const mids = new Set(screens.map(([, { mid }]) => mid ?? ''));
-    return markSlides(this.pc.localDescription?.sdp ?? '', mids);
+    return markSlides(slimSlots(this.pc.localDescription?.sdp ?? ''), mids);
   }
 
   /**
    * Changes something that needs an offer. One offer at a time, and what comes while one is under
-   * way shares the next; a failed one leaves nothing behind for the next.
+   * way shares the next.
    *
    * @param {() => void} change
    * @returns {Promise<void>}
@@ -255,10 +271,14 @@ export class RoomConnection extends EventTarget {
       const sdp = await this.session.reoffer(this.#offer());
       await this.pc.setRemoteDescription({ type: 'answer', sdp });
     } catch (error) {
-      if (this.pc.signalingState === 'have-local-offer') {
+      // What was refused stays in all later offers (nothing takes a transceiver back reliably), so a
+      // connection that was refused something is at its end.
+      if (isRefusal(error)) {
+        this.#lose('refused');
+      } else if (this.pc.signalingState === 'have-local-offer') {
         await this.pc.setLocalDescription({ type: 'rollback' });
+        this.#judge(error);
       }
-      this.#judge(error);
       throw error;
     }
   }
@@ -305,8 +325,11 @@ export class RoomConnection extends EventTarget {
       try {
         await this.session.mute({});
         if (this.#events?.readyState === EventSource.CLOSED) this.#listen(this.session);
+        if (this.pc.connectionState === 'connected') this.#health(true);
+        else if (this.pc.iceConnectionState === 'disconnected') this.restartIce();
         break;
       } catch (error) {
+        this.#health(false);
         this.#judge(error);
       }
     }
@@ -331,6 +354,7 @@ export class RoomConnection extends EventTarget {
    * @param {unknown} error
    */
   #judge(error) {
+    if (this.isOver) return;
     if (error instanceof HttpError && error.status === 404) this.#lose(null);
     else if (!(error instanceof HttpError) || error.isTemporary) this.#probe();
     else console.warn('plenum:', error.message);

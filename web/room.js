@@ -6,7 +6,7 @@
 //   await room.join([{ source: 'microphone', track }, { source: 'camera', track }]);
 
 import { Backoff } from './backoff.js';
-import { RoomConnection } from './room-connection.js';
+import { isRefusal, RoomConnection } from './room-connection.js';
 import { Roster } from './roster.js';
 import { HttpError } from './session.js';
 import { assignSlots, wishDocument } from './wishes.js';
@@ -66,6 +66,7 @@ export class Room extends EventTarget {
   #wishTimer = 0;
   #sentWish = '';
   #isGrowing = false;
+  #mostSlots = MOST_VIDEO_SLOTS;
   #onNetwork = () => this.#networkChanged();
 
   /** @param {RoomOptions} options */
@@ -110,7 +111,8 @@ export class Room extends EventTarget {
   }
 
   /**
-   * Sends a track from now on, in place of what its source sent before; null sends nothing.
+   * Sends a track from now on, in place of what its source sent before; null sends nothing. Rejects
+   * if the server does not take it, or if the connection is being made anew, which brings it along.
    *
    * @param {Source} source
    * @param {MediaStreamTrack | null} track
@@ -121,7 +123,14 @@ export class Room extends EventTarget {
     this.local.set(source, local);
     if (track) track.enabled = !muted;
     this.#emit('local');
-    await this.#connection?.send(local);
+    try {
+      await this.#connection?.send(local);
+    } catch (error) {
+      // What is refused is not brought along to the next connection; what only failed is.
+      if (isRefusal(error)) this.local.delete(source);
+      this.#emit('local');
+      throw error;
+    }
     await this.#connection?.tellMuted(this.local.values());
   }
 
@@ -186,6 +195,7 @@ export class Room extends EventTarget {
     this.#connection = connection;
     this.#assigned = null;
     this.#sentWish = '';
+    this.#isGrowing = false;
     connection.addEventListener('message', event => {
       if (connection === this.#connection) this.#handle(/** @type {CustomEvent} */ (event).detail);
     });
@@ -281,11 +291,13 @@ export class Room extends EventTarget {
    */
   async #grow(connection, count) {
     this.#isGrowing = true;
+    const had = connection.mids('video').length;
     try {
       await connection.grow(count);
       await this.#sendWishes();
-    } catch {
-      // The server takes no more; the page goes on with the slots it has.
+    } catch (error) {
+      // The server takes no more: the page goes on with as many as it had.
+      if (isRefusal(error)) this.#mostSlots = had;
     }
     this.#isGrowing = false;
   }
@@ -297,7 +309,7 @@ export class Room extends EventTarget {
    */
   #slotsFor(wishes) {
     if (wishes <= FIRST_SLOTS.video) return FIRST_SLOTS.video;
-    return wishes <= 16 ? 16 : MOST_VIDEO_SLOTS;
+    return Math.min(wishes <= 16 ? 16 : MOST_VIDEO_SLOTS, this.#mostSlots);
   }
 
   /** @param {string | null} reason */

@@ -18,6 +18,26 @@ export function markSlides(sdp, mids) {
 }
 
 /**
+ * What a slot has no use for: feedback of before transport-wide congestion control, names of
+ * layers (what we receive is one), and extensions that only measure the sender.
+ */
+const USELESS_IN_SLOTS =
+  /^a=(?:rtcp-fb:\d+ goog-remb|extmap:\d+ \S*(?:toffset|video-timing|color-space|video-content-type|rtp-stream-id))\r\n/gm;
+
+/**
+ * Makes the text that goes to the server shorter, where it says the same for every slot. An answer
+ * need not take up what was offered, so the browser does not miss it there.
+ *
+ * @param {string} sdp
+ */
+export function slimSlots(sdp) {
+  return sdp
+    .split(/(?=^m=)/m)
+    .map(section => (/^a=recvonly\r$/m.test(section) ? section.replace(USELESS_IN_SLOTS, '') : section))
+    .join('');
+}
+
+/**
  * The ICE part of a local description, as the body of a restart (RFC 8840 §9).
  *
  * @param {string} sdp

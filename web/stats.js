@@ -176,8 +176,10 @@ const POOR_ROUND_TRIP_MS = 700;
 export function gradeOutbound({ roundTripMs, lostUpstream, outbound }) {
   const roundTrip = roundTripMs ?? 0;
   if (lostUpstream > POOR_LOSS || roundTrip > POOR_ROUND_TRIP_MS) return 'poor';
-  const top = outbound.filter(({ kind }) => kind === 'video').at(-1);
-  const isLimited = top?.limitation === 'bandwidth' && top.fps === 0;
+  // The browser left out a layer because the uplink does not carry it.
+  const isLimited = outbound.some(({ kind, limitation, fps }) => {
+    return kind === 'video' && limitation === 'bandwidth' && fps === 0;
+  });
   if (lostUpstream > FAIR_LOSS || roundTrip > FAIR_ROUND_TRIP_MS || isLimited) return 'fair';
   return 'good';
 }

@@ -148,6 +148,7 @@ export const strings = {
     cameraOff: 'Your camera is off',
     shareOn: 'Your screen is shared',
     shareOff: 'Your screen is no longer shared',
+    refused: 'The server did not take that.',
     autoplay: 'Your browser keeps the sound off until you click.',
     autoplayButton: 'Turn sound on',
   },

@@ -139,10 +139,12 @@ impl Frames {
                 .next_sequence
                 .map_or(front.starts, |next| next == front.first);
             let age = now.saturating_duration_since(front.since);
-            let fresh_start = front.starts
-                && front.seen.keyframe
-                && (self.next_sequence.is_none() || age > SKIP_TO_KEYFRAME);
-            if front.is_whole() && (in_order || fresh_start) {
+            if front.is_whole() && in_order {
+                self.resolve(now);
+            } else if let Some(place) = self.keyframe_to_skip_to(age) {
+                for _ in 0..place {
+                    self.give_up(now);
+                }
                 self.resolve(now);
             } else if age > GIVE_UP || self.waiting.len() > MAX_WAITING {
                 self.give_up(now);
@@ -152,13 +154,25 @@ impl Frames {
         }
     }
 
+    /// The place of a whole keyframe, when there is no use in waiting for what is before it.
+    fn keyframe_to_skip_to(&self, waited: Duration) -> Option<usize> {
+        if self.first_keyframe_at.is_some() && waited <= SKIP_TO_KEYFRAME {
+            return None;
+        }
+        self.waiting
+            .iter()
+            .position(|frame| frame.is_whole() && frame.starts && frame.seen.keyframe)
+    }
+
     fn resolve(&mut self, now: Instant) {
         let Some(frame) = self.waiting.pop_front() else {
             return;
         };
         self.next_sequence = Some(frame.last + 1);
         let refers_to_decoded = frame.seen.stamp.is_none_or(|stamp| {
-            stamp.is_keyframe()
+            // Nothing is known of a frame before it that was not opened.
+            self.decoded.is_empty()
+                || stamp.is_keyframe()
                 || self
                     .decoded
                     .contains(&(stamp.publisher, stamp.layer, stamp.refers_to))
@@ -179,6 +193,8 @@ impl Frames {
             if self.decoded.len() > 8 {
                 self.decoded.pop_front();
             }
+        } else {
+            self.decoded.clear();
         }
         self.intact = true;
         self.broken_since = None;
@@ -316,6 +332,16 @@ mod tests {
     }
 
     #[test]
+    fn who_joins_in_the_middle_of_a_frame_waits_for_the_keyframe_only() {
+        let (mut frames, start) = (Frames::default(), Instant::now());
+        packet(&mut frames, start, 7, 1, 6);
+        whole(&mut frames, start, 8, 8);
+        assert_eq!(frames.first_keyframe_at, Some(start + FRAME * 8));
+        whole(&mut frames, start, 9, 8);
+        assert_eq!((frames.counts.decoded, frames.counts.undecodable), (2, 0));
+    }
+
+    #[test]
     fn packets_out_of_order_cost_nothing() {
         let (mut frames, start) = (Frames::default(), Instant::now());
         whole(&mut frames, start, 0, 0);
@@ -342,6 +368,23 @@ mod tests {
         assert_eq!(frames.counts.freezes, 1);
         assert_eq!(frames.counts.longest_gap, FRAME * 41);
         assert!(frames.broken_since.is_none());
+    }
+
+    #[test]
+    fn frames_that_were_not_opened_are_followed_by_their_headers() {
+        let (mut frames, start) = (Frames::default(), Instant::now());
+        whole(&mut frames, start, 0, 0);
+        for frame in 1..10_u32 {
+            if frame == 5 {
+                whole(&mut frames, start, frame, 4);
+            } else {
+                let at = start + FRAME * frame;
+                let first = 100 + 2 * u64::from(frame);
+                frames.insert(first, frame * 3600, false, None, at);
+                frames.insert(first + 1, frame * 3600, true, None, at);
+            }
+        }
+        assert_eq!((frames.counts.decoded, frames.counts.undecodable), (10, 0));
     }
 
     #[test]

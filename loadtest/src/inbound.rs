@@ -108,6 +108,12 @@ impl Inbound {
         }
     }
 
+    /// Whether it is video of which no keyframe was seen yet.
+    pub(crate) fn awaits_first_keyframe(&self) -> bool {
+        let frames = self.frames.as_ref();
+        frames.is_some_and(|frames| frames.first_keyframe_at.is_none())
+    }
+
     /// Takes in an authentic packet; gives false for one that came before.
     pub(crate) fn insert(&mut self, packet: &Arrived) -> bool {
         let index = packet.index;
@@ -225,21 +231,31 @@ impl Inbound {
         self.counts.nacked += due.len() as u64;
     }
 
-    /// Whether a packet is missing that may still be asked for.
-    pub(crate) fn wants_nack(&self) -> bool {
-        !self.missing.is_empty()
-    }
-
-    /// Whether a keyframe is to be asked for now.
+    /// Whether a keyframe is to be asked for now: at once when a stream begins with another frame, and again
+    /// and again while the picture stands still.
     pub(crate) fn due_keyframe_request(&mut self, now: Instant) -> bool {
-        let broken = self.frames.as_ref().and_then(|frames| frames.broken_since);
-        let due = broken.is_some_and(|since| now >= since + KEYFRAME_WAIT)
-            && self.last_pli.is_none_or(|last| now >= last + KEYFRAME_WAIT);
+        let Some(since) = self.frames.as_ref().and_then(|frames| frames.broken_since) else {
+            return false;
+        };
+        let due = match self.last_pli {
+            Some(last) => now >= last.max(since) + KEYFRAME_WAIT,
+            None => self.begins_without_keyframe() || now >= since + KEYFRAME_WAIT,
+        };
         if due {
             self.last_pli = Some(now);
             self.counts.keyframe_requests += 1;
         }
         due
+    }
+
+    fn begins_without_keyframe(&self) -> bool {
+        let frames = self.frames.as_ref();
+        self.last_pli.is_none() && frames.is_some_and(|frames| frames.counts.before_keyframe > 0)
+    }
+
+    /// Whether it has something to ask for sooner than with its next report.
+    pub(crate) fn is_urgent(&self) -> bool {
+        !self.missing.is_empty() || self.begins_without_keyframe()
     }
 
     /// What a receiver report says of it; `None` before the first packet.

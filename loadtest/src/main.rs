@@ -4,9 +4,15 @@
 //! packets carry the time they left, and receivers count what arrived, when, and what a player would have shown.
 
 mod clock;
+mod compare;
 mod delay;
+mod floor;
 mod frames;
+mod html;
 mod inbound;
+mod limits;
+mod loss;
+mod meter;
 mod outbound;
 mod payload;
 mod peer;
@@ -26,16 +32,24 @@ mod worker;
 use std::{
     io::Write,
     process::ExitCode,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use clap::Parser;
+use serde::Serialize;
 
-use crate::settings::{Command, Settings};
+use crate::{
+    run::RunError,
+    scenario::Plan,
+    settings::{Command, CommonSettings, CompareSettings, LimitSettings, Settings},
+};
 
 fn main() -> ExitCode {
-    let settings = Settings::parse();
-    match execute(&settings) {
+    match execute(&Settings::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(2),
         Err(error) => {
@@ -46,20 +60,69 @@ fn main() -> ExitCode {
 }
 
 /// Gives whether all limits were kept.
-fn execute(settings: &Settings) -> Result<bool, run::RunError> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let (plan, common) = match &settings.command {
-        Command::Broadcast(broadcast) => (broadcast.plan(), &broadcast.common),
-        Command::Conference(conference) => (conference.plan(), &conference.common),
-    };
-    let mut report = run::run(plan, &common.options(), &stop)?;
-    report.broken_limits = common.limits.broken_by(&report);
-    let mut out = std::io::stdout().lock();
-    if common.json {
-        serde_json::to_writer_pretty(&mut out, &report).map_err(std::io::Error::from)?;
-        writeln!(out)?;
-    } else {
-        write!(out, "{report}")?;
+fn execute(settings: &Settings) -> Result<bool, RunError> {
+    sys::raise_open_file_limit()?;
+    match &settings.command {
+        Command::Broadcast(scenario) => run_scenario(scenario.plan(), &scenario.common),
+        Command::Conference(scenario) => run_scenario(scenario.plan(), &scenario.common),
+        Command::AudioRoom(scenario) => run_scenario(scenario.plan(), &scenario.common),
+        Command::Churn(scenario) => run_scenario(scenario.plan(), &scenario.common),
+        Command::JoinStorm(scenario) => run_scenario(scenario.plan(), &scenario.common),
+        Command::Limit(limit) => measure_limit(limit),
+        Command::Compare(compare) => compare_servers(compare),
     }
+}
+
+fn run_scenario(plan: Plan, common: &CommonSettings) -> Result<bool, RunError> {
+    let mut report = run::run(plan, &common.options(), &stop_on_signal()?)?;
+    report.broken_limits = common.limits.broken_by(&report);
+    if let Some(path) = &common.html {
+        std::fs::write(path, html::page(&report))?;
+    }
+    print(&report, &report, common.json)?;
     Ok(report.broken_limits.is_empty())
+}
+
+fn measure_limit(settings: &LimitSettings) -> Result<bool, RunError> {
+    let lasting = Duration::from_secs_f64(settings.seconds.max(0.1));
+    let report = floor::limit(settings.mix(), lasting, settings.rounds)?;
+    print(&report, &report, settings.json)?;
+    Ok(true)
+}
+
+fn compare_servers(settings: &CompareSettings) -> Result<bool, RunError> {
+    let comparison = compare::compare(settings, &stop_on_signal()?)?;
+    print(&comparison, &comparison, settings.common.json)?;
+    Ok(comparison.broken_limits.is_empty())
+}
+
+fn print(
+    table: &impl std::fmt::Display,
+    report: &impl Serialize,
+    json: bool,
+) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if json {
+        serde_json::to_writer_pretty(&mut out, report)?;
+        writeln!(out)
+    } else {
+        write!(out, "{table}")
+    }
+}
+
+/// Set by an interrupt: the run then ends early, leaves its sessions and reports what there was.
+fn stop_on_signal() -> std::io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let set = Arc::clone(&stop);
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
+                set.store(true, Relaxed);
+            }
+        })?;
+    Ok(stop)
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    loss::Loss,
     payload::{Codec, MAX_PAYLOAD, PayloadSpec, STAMP_LEN, Stamp},
     rtp::{ExtensionIds, HeaderSpec},
     sdp::{AnswerMedia, MediaSpec, RIDS},
@@ -50,6 +51,8 @@ pub(crate) struct Way<'a> {
     pub(crate) source: Option<Ipv4Addr>,
     /// The connection's next transport-wide number.
     pub(crate) transport_number: &'a mut u16,
+    /// What gets lost before it leaves.
+    pub(crate) loss: &'a mut Loss,
     /// Wall clock, nanoseconds.
     pub(crate) wall_ns: u64,
 }
@@ -68,6 +71,8 @@ pub(crate) struct Outbound {
     pub(crate) next_at: Instant,
     /// Speaks in turns with others: its place among them, and how many there are.
     turn: (u32, u32),
+    /// The second that is being counted, and its keyframe requests.
+    request_second: (u64, u64),
     pub(crate) counts: OutboundCounts,
 }
 
@@ -80,6 +85,8 @@ pub(crate) struct OutboundCounts {
     pub(crate) keyframes: u64,
     /// Keyframes that were asked for, by PLI or FIR.
     pub(crate) keyframe_requests: u64,
+    /// Of these, the most in one second.
+    pub(crate) busiest_keyframe_requests: u64,
     pub(crate) nacked: u64,
     pub(crate) resent: u64,
 }
@@ -156,6 +163,7 @@ impl Outbound {
             interval,
             next_at: now + phase,
             turn,
+            request_second: (0, 0),
             counts: OutboundCounts::default(),
         }
     }
@@ -287,6 +295,8 @@ impl Outbound {
             },
             extensions: &extensions,
         };
+        // A lost packet is sealed like the others, but nothing of it is left behind: it counts as sent.
+        let lost = way.loss.takes_next();
         let mut bytes = 0;
         way.batch.push(way.to, way.source, |out| {
             let start = out.len();
@@ -297,6 +307,9 @@ impl Outbound {
             sent.payload.write(out);
             way.srtp.seal_rtp(out, start, header_len, sequence);
             bytes = out.len() - start;
+            if lost {
+                out.truncate(start);
+            }
         });
         if rtx.is_none() {
             layer.packets += 1;
@@ -311,12 +324,21 @@ impl Outbound {
     }
 
     /// Makes the next frame a keyframe; gives false when `ssrc` is none of its layers.
-    pub(crate) fn handle_keyframe_request(&mut self, ssrc: u32) -> bool {
+    pub(crate) fn handle_keyframe_request(&mut self, ssrc: u32, now: Instant) -> bool {
         let Some(index) = self.layer_of(ssrc) else {
             return false;
         };
         self.layers[index].keyframe_wanted = true;
         self.counts.keyframe_requests += 1;
+        let second = now.saturating_duration_since(self.started).as_secs();
+        let before = if self.request_second.0 == second {
+            self.request_second.1
+        } else {
+            0
+        };
+        self.request_second = (second, before + 1);
+        self.counts.busiest_keyframe_requests =
+            self.counts.busiest_keyframe_requests.max(before + 1);
         true
     }
 

@@ -1,16 +1,20 @@
 //! One client of the server under test: what it sends, what it receives, and the feedback a browser would give.
 
+mod feedback;
+mod media;
+
 use std::{
     net::{Ipv4Addr, SocketAddr},
     time::{Duration, Instant},
 };
 
+use self::media::{PeerCounts, Route};
 use crate::{
-    inbound::{Arrived, Inbound},
+    inbound::Inbound,
+    loss::Loss,
     outbound::{MediaRate, Outbound, Way},
-    payload::{self, Codec},
+    payload::Codec,
     rtcp::{self, Incoming, TransportArrivals},
-    rtp,
     scenario::Visit,
     sdp::{Answer, MediaSpec},
     sys::SendBatch,
@@ -20,11 +24,8 @@ use crate::{
 /// Receiver reports and sender reports are a second apart, as libwebrtc sends them for video.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// While packets are missing, it is looked so often whether one is to be asked for.
-const NACK_TICK: Duration = Duration::from_millis(10);
-
-/// Without decryption, one packet in so many is still opened: enough to notice wrong keys and to see delays.
-const SAMPLE: u64 = 32;
+/// While packets or a first keyframe are missing, it is looked so often whether to ask for them.
+const URGENT_TICK: Duration = Duration::from_millis(10);
 
 /// How clients of a run behave.
 #[derive(Clone, Copy, Debug)]
@@ -32,8 +33,11 @@ pub(crate) struct Behaviour {
     pub(crate) rate: MediaRate,
     /// Between two reports of arrival times.
     pub(crate) feedback_interval: Duration,
-    /// Opens every packet, rather than one in [`SAMPLE`].
+    /// Opens every packet, rather than one in many.
     pub(crate) decrypt_all: bool,
+    /// Share of RTP packets that get lost on the way to the server, and from it.
+    pub(crate) lose_up: f64,
+    pub(crate) lose_down: f64,
 }
 
 /// When a client came how far, counted from its POST.
@@ -45,22 +49,27 @@ pub(crate) struct Stages {
     pub(crate) first_packet: Option<Duration>,
 }
 
-/// Counts that belong to no stream.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct PeerCounts {
-    /// RTP packets that came, whatever they were.
-    pub(crate) packets: u64,
-    pub(crate) bytes: u64,
-    /// Packets that did not pass authentication.
-    pub(crate) unauthentic: u64,
-    /// Packets whose stream is unknown.
-    pub(crate) unknown: u64,
-    /// Retransmissions of nothing: padding, by which servers probe.
-    pub(crate) padding: u64,
-    /// Retransmissions of what was there already.
-    pub(crate) useless_retransmissions: u64,
-    /// Streams that the server said have ended.
-    pub(crate) byes: u64,
+/// When the kernel took a datagram in, on both clocks; it may have waited for us since.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) at: Instant,
+    /// Nanoseconds since 1970.
+    pub(crate) wall_ns: u64,
+}
+
+impl Arrival {
+    /// From the kernel's note, or from the time now where there is none.
+    pub(crate) fn of(kernel_ns: u64, wall_ns: u64, now: Instant) -> Self {
+        if kernel_ns == 0 {
+            return Self { at: now, wall_ns };
+        }
+        let waited = Duration::from_nanos(wall_ns.saturating_sub(kernel_ns));
+        let at = now.checked_sub(waited).unwrap_or(now);
+        Self {
+            at,
+            wall_ns: kernel_ns,
+        }
+    }
 }
 
 /// What one datagram brought, for the counts of the worker.
@@ -84,6 +93,8 @@ pub(crate) struct Peer {
     pub(crate) outbounds: Vec<Outbound>,
     arrivals: TransportArrivals,
     transport_number: u16,
+    loss_up: Loss,
+    loss_down: Loss,
     started: Instant,
     connected: bool,
     pub(crate) failed: Option<String>,
@@ -91,20 +102,11 @@ pub(crate) struct Peer {
     pub(crate) counts: PeerCounts,
     next_report: Instant,
     next_feedback: Instant,
-    next_nack: Option<Instant>,
+    next_urgent: Option<Instant>,
     /// Where the session lives, for leaving.
     pub(crate) session_url: Option<String>,
     /// When the worker will look at it again; later entries of its timer are stale.
     pub(crate) wake_at: Option<Instant>,
-}
-
-/// Says which stream an SSRC belongs to.
-struct Route {
-    ssrc: u32,
-    inbound: usize,
-    retransmission: bool,
-    /// Of the retransmission stream, which has numbers of its own.
-    highest: Option<u64>,
 }
 
 impl Peer {
@@ -127,6 +129,7 @@ impl Peer {
                 ssrc: ssrc_base + 8 * index as u32,
             });
         let media: Vec<MediaSpec> = media.collect();
+        let number = u64::from(visit.number);
         Self {
             visit,
             behaviour,
@@ -139,6 +142,8 @@ impl Peer {
             outbounds: Vec::new(),
             arrivals: TransportArrivals::new(now),
             transport_number: 1,
+            loss_up: Loss::new(behaviour.lose_up, 2 * number),
+            loss_down: Loss::new(behaviour.lose_down, 2 * number + 1),
             started: now,
             connected: false,
             failed: None,
@@ -146,7 +151,7 @@ impl Peer {
             counts: PeerCounts::default(),
             next_report: now,
             next_feedback: now,
-            next_nack: None,
+            next_urgent: None,
             session_url: None,
             wake_at: None,
         }
@@ -193,7 +198,7 @@ impl Peer {
         &mut self,
         data: &mut [u8],
         from: SocketAddr,
-        arrival_ns: u64,
+        arrival: Arrival,
         now: Instant,
         batch: &mut SendBatch,
     ) -> Taken {
@@ -213,142 +218,14 @@ impl Peer {
             }
             Some(128..=191) => {
                 taken.rtp = true;
-                taken.delay = self.handle_rtp(data, arrival_ns, now);
+                if self.loss_down.takes_next() {
+                    return taken;
+                }
+                taken.delay = self.handle_rtp(data, arrival, now);
             }
             _ => {}
         }
         taken
-    }
-
-    fn handle_rtp(&mut self, data: &mut [u8], arrival_ns: u64, now: Instant) -> Option<Duration> {
-        let header = rtp::Header::parse(data)?;
-        let (len, timestamp, marker, padded) =
-            (header.len, header.timestamp, header.marker, header.padded);
-        let sequence = header.sequence;
-        self.counts.packets += 1;
-        self.counts.bytes += data.len() as u64;
-        let Some(route) = self.find_route(&header) else {
-            self.counts.unknown += 1;
-            return None;
-        };
-        let media = &self.answer.media[self.inbounds[self.routes[route].inbound].media];
-        let transport_number = header.extension(media.extensions.transport_cc);
-        if let Some(&[high, low]) = transport_number {
-            self.arrivals.record(u16::from_be_bytes([high, low]), now);
-        }
-        self.stages.first_packet.get_or_insert(now - self.started);
-        let route = &mut self.routes[route];
-        let inbound = &mut self.inbounds[route.inbound];
-        let index = if route.retransmission {
-            let index = route.highest.map_or(u64::from(sequence), |highest| {
-                rtp::extend(sequence, highest)
-            });
-            route.highest = Some(route.highest.map_or(index, |highest| highest.max(index)));
-            index
-        } else {
-            inbound.index_of(sequence)
-        };
-        let seen_keyframe = inbound
-            .frames
-            .as_ref()
-            .is_none_or(|frames| frames.first_keyframe_at.is_some());
-        let sampled = self.behaviour.decrypt_all || self.counts.packets.is_multiple_of(SAMPLE);
-        let srtp = self.transport.srtp.as_ref()?;
-        let mut arrived = Arrived {
-            index,
-            timestamp,
-            marker,
-            bytes: data.len(),
-            recovered: false,
-            seen: None,
-            at: now,
-        };
-        if !(sampled || !seen_keyframe || route.retransmission) {
-            inbound.insert(&arrived);
-            return None;
-        }
-        let Some(opened) = srtp.open_rtp(data, len, index) else {
-            self.counts.unauthentic += 1;
-            return None;
-        };
-        let mut body = &data[len..len + opened];
-        if padded {
-            let padding = usize::from(body.last().copied().unwrap_or(0));
-            body = body
-                .get(..body.len().saturating_sub(padding))
-                .unwrap_or_default();
-        }
-        if route.retransmission {
-            let Some((original, rest)) = body.split_first_chunk() else {
-                self.counts.padding += 1;
-                return None;
-            };
-            body = rest;
-            arrived.index = inbound.index_of(u16::from_be_bytes(*original));
-            arrived.recovered = true;
-        }
-        if body.is_empty() {
-            // Padding alone: it has a number, but nothing for a depacketizer.
-            inbound.insert(&arrived);
-            return None;
-        }
-        arrived.seen = payload::inspect(inbound.codec, body);
-        inbound.counts.malformed += u64::from(arrived.seen.is_none());
-        let duplicates = inbound.counts.duplicates;
-        let fresh = inbound.insert(&arrived);
-        if arrived.recovered {
-            // A retransmission that was not needed is no duplicate on the wire.
-            self.counts.useless_retransmissions += u64::from(!fresh);
-            inbound.counts.duplicates = duplicates;
-            return None;
-        }
-        inbound.note_transit(timestamp, arrival_ns);
-        if inbound.wants_nack() {
-            self.next_nack.get_or_insert(now + NACK_TICK);
-        }
-        let stamp = arrived.seen.and_then(|seen| seen.stamp).filter(|_| fresh)?;
-        let delay = Duration::from_nanos(arrival_ns.saturating_sub(stamp.sent_ns));
-        inbound.delays.record(delay);
-        Some(delay)
-    }
-
-    /// The stream of a packet; one that was not announced is known by MID and payload type (RFC 9143 §9.2).
-    fn find_route(&mut self, header: &rtp::Header<'_>) -> Option<usize> {
-        if let Some(found) = self
-            .routes
-            .iter()
-            .position(|route| route.ssrc == header.ssrc)
-        {
-            return Some(found);
-        }
-        let payload_type = header.payload_type;
-        let routes = &self.routes;
-        let found = self
-            .inbounds
-            .iter()
-            .enumerate()
-            .find_map(|(place, inbound)| {
-                let media = &self.answer.media[inbound.media];
-                let retransmission = payload_type == media.rtx_payload_type && payload_type != 0;
-                let mid = header.extension(media.extensions.mid);
-                let taken = routes
-                    .iter()
-                    .any(|route| route.inbound == place && route.retransmission == retransmission);
-                let fits = retransmission || payload_type == media.payload_type;
-                (fits && mid.map_or(!taken, |mid| mid == media.mid.as_bytes()))
-                    .then_some((place, retransmission))
-            });
-        let (inbound, retransmission) = found?;
-        if !retransmission {
-            self.inbounds[inbound].ssrc = header.ssrc;
-        }
-        self.routes.push(Route {
-            ssrc: header.ssrc,
-            inbound,
-            retransmission,
-            highest: None,
-        });
-        Some(self.routes.len() - 1)
     }
 
     fn handle_rtcp(&mut self, data: &mut [u8], now: Instant, batch: &mut SendBatch) {
@@ -356,7 +233,7 @@ impl Peer {
             return;
         };
         let Some(len) = srtp.open_rtcp(data) else {
-            self.counts.unauthentic += 1;
+            self.counts.unauthentic_rtcp += 1;
             return;
         };
         let mut way = Way {
@@ -365,6 +242,7 @@ impl Peer {
             to,
             source: self.source,
             transport_number: &mut self.transport_number,
+            loss: &mut self.loss_up,
             wall_ns: crate::clock::wall_ns(),
         };
         rtcp::parse(&data[..len], |incoming| match incoming {
@@ -391,7 +269,7 @@ impl Peer {
                 let _ = self
                     .outbounds
                     .iter_mut()
-                    .any(|out| out.handle_keyframe_request(ssrc));
+                    .any(|out| out.handle_keyframe_request(ssrc, now));
             }
             Incoming::Bye { .. } => self.counts.byes += 1,
             Incoming::TransportFeedback => {}
@@ -407,7 +285,7 @@ impl Peer {
     ) -> Option<Duration> {
         let source = self.source;
         let progress = self.transport.poll(now, |to, data| {
-            batch.push(to, source, |out| out.extend_from_slice(data))
+            batch.push(to, source, |out| out.extend_from_slice(data));
         });
         self.note(progress.as_ref(), now);
         if !self.connected || self.failed.is_some() {
@@ -422,8 +300,8 @@ impl Peer {
             self.next_report = now + REPORT_INTERVAL;
             self.send_reports(now, batch);
         }
-        if self.next_nack.is_some_and(|at| at <= now) {
-            self.send_nacks(now, batch);
+        if self.next_urgent.is_some_and(|at| at <= now) {
+            self.send_urgent(now, batch);
         }
         if now >= self.next_feedback {
             self.next_feedback = now + self.behaviour.feedback_interval;
@@ -440,6 +318,7 @@ impl Peer {
             to,
             source: self.source,
             transport_number: &mut self.transport_number,
+            loss: &mut self.loss_up,
             wall_ns: crate::clock::wall_ns(),
         };
         let mut latest = None;
@@ -449,85 +328,6 @@ impl Peer {
             }
         }
         latest
-    }
-
-    /// Reports and the canonical name, in one compound packet (RFC 3550 §6.1).
-    fn send_reports(&mut self, now: Instant, batch: &mut SendBatch) {
-        let own = self.own_ssrc();
-        let blocks: Vec<_> = self
-            .inbounds
-            .iter_mut()
-            .filter_map(|inbound| inbound.report(now))
-            .collect();
-        let wall_ns = crate::clock::wall_ns();
-        let mut compound = Vec::with_capacity(256);
-        for outbound in &self.outbounds {
-            outbound.sender_reports(now, |ssrc, timestamp, packets, octets| {
-                rtcp::write_sender_report(&mut compound, ssrc, wall_ns, timestamp, packets, octets);
-            });
-        }
-        if !blocks.is_empty() || compound.is_empty() {
-            rtcp::write_receiver_report(&mut compound, own, &blocks);
-        }
-        rtcp::write_description(&mut compound, own, &self.visit.cname());
-        self.send_rtcp(&compound, batch);
-    }
-
-    fn send_nacks(&mut self, now: Instant, batch: &mut SendBatch) {
-        let own = self.own_ssrc();
-        let mut compound = Vec::new();
-        let mut due = Vec::new();
-        for inbound in &mut self.inbounds {
-            inbound.due_nacks(now, &mut due);
-            if !due.is_empty() {
-                rtcp::write_nack(&mut compound, own, inbound.ssrc, &due);
-            }
-        }
-        self.next_nack = self
-            .inbounds
-            .iter()
-            .any(Inbound::wants_nack)
-            .then(|| now + NACK_TICK);
-        self.send_rtcp(&compound, batch);
-    }
-
-    /// Arrival times, and a keyframe request for every picture that stands still for want of one.
-    fn send_feedback(&mut self, now: Instant, batch: &mut SendBatch) {
-        let own = self.own_ssrc();
-        let mut compound = Vec::new();
-        let media = self.inbounds.first().map_or(0, |inbound| inbound.ssrc);
-        self.arrivals.write(&mut compound, own, media);
-        for inbound in &mut self.inbounds {
-            if let Some(frames) = &mut inbound.frames {
-                frames.advance(now);
-            }
-            if inbound.due_keyframe_request(now) {
-                rtcp::write_pli(&mut compound, own, inbound.ssrc);
-            }
-        }
-        self.send_rtcp(&compound, batch);
-    }
-
-    fn send_rtcp(&mut self, compound: &[u8], batch: &mut SendBatch) {
-        let (Some(srtp), Some(to)) = (&mut self.transport.srtp, self.transport.remote) else {
-            return;
-        };
-        if compound.is_empty() {
-            return;
-        }
-        batch.push(to, self.source, |out| {
-            let start = out.len();
-            out.extend_from_slice(compound);
-            srtp.seal_rtcp(out, start);
-        });
-    }
-
-    /// The SSRC that its reports come from; browsers that only receive use 1.
-    fn own_ssrc(&self) -> u32 {
-        self.media
-            .iter()
-            .find(|media| media.sends)
-            .map_or(1, |media| media.ssrc)
     }
 
     fn note(&mut self, progress: Option<&Progress>, now: Instant) {
@@ -585,7 +385,7 @@ impl Peer {
             transport,
             publish,
             Some(self.next_report),
-            self.next_nack,
+            self.next_urgent,
             receives.then_some(self.next_feedback),
         ]
         .into_iter()
@@ -593,9 +393,9 @@ impl Peer {
         .min()
     }
 
-    /// When it will ask for missing packets, if any are missing.
-    pub(crate) fn nack_at(&self) -> Option<Instant> {
-        self.next_nack
+    /// When it will ask for what is missing, if anything is.
+    pub(crate) fn urgent_at(&self) -> Option<Instant> {
+        self.next_urgent
     }
 
     /// Whether it has reached the server, and is there still.

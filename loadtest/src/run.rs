@@ -15,8 +15,12 @@ use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
+    floor::{self, Mix},
+    meter::{Meter, Reading, ServerReport},
+    outbound::MediaRate,
+    payload::Codec,
     peer::Behaviour,
-    report::{OwnReport, RunReport, Totals},
+    report::{OwnReport, RunReport, Sample, Totals},
     scenario::{Plan, Visit},
     signal::{self, Mailbox},
     transport::Identity,
@@ -39,6 +43,9 @@ pub(crate) struct Options {
     pub(crate) token: Option<Arc<str>>,
     pub(crate) shared_sockets: bool,
     pub(crate) progress: bool,
+    pub(crate) meter: Meter,
+    /// Measures the floor before and after.
+    pub(crate) floor: bool,
 }
 
 /// Why a run could not be made.
@@ -72,6 +79,10 @@ pub(crate) fn run(
     {
         return Err(RunError::CannotShare);
     }
+    let mix = mix_of(&plan.visits, options.behaviour.rate);
+    let mix = Some(mix).filter(|mix| options.floor && mix.receivers > 0);
+    let before = mix.map(paced_floor).transpose()?;
+    let idle = options.meter.read();
     let start = Instant::now() + Duration::from_millis(50);
     let measure_from = start + plan.joined_by + SETTLE;
     let quiet_at = measure_from + options.measured;
@@ -90,13 +101,54 @@ pub(crate) fn run(
         live: Live::default(),
     });
     let (workers, http) = start_workers(&run, plan.visits, threads)?;
-    let window = watch(&run, options.progress, stop);
+    let window = watch(&run, options, stop);
     let mut reports = Vec::with_capacity(threads);
     for worker in workers {
         reports.push(worker.join().map_err(|_| RunError::Panicked)??);
     }
     http.join().map_err(|_| RunError::Panicked)?;
-    Ok(gather(plan.name, reports, &window))
+    let mut report = gather(plan.name, reports, &window);
+    if options.meter.is_set() {
+        let (seconds, packets, clients) = (window.seconds, window.packets, window.clients);
+        let mut server =
+            ServerReport::of(&idle, &window.start, &window.end, seconds, packets, clients);
+        if let (Some(mix), Some(before)) = (mix, before) {
+            server.set_floor((before + paced_floor(mix)?) / 2.0);
+        }
+        report.server = Some(server);
+    }
+    report.samples = window.samples;
+    Ok(report)
+}
+
+/// What the receivers of a plan are sent, as far as it can be told: every slot shows a source.
+fn mix_of(visits: &[Visit], rate: MediaRate) -> Mix {
+    let receivers = visits
+        .iter()
+        .filter(|visit| visit.media.iter().any(|wish| !wish.sends));
+    let slots = |visit: &Visit, audio: bool| {
+        visit
+            .media
+            .iter()
+            .filter(|wish| !wish.sends && (wish.codec == Codec::Opus) == audio)
+            .count()
+    };
+    let first = receivers.clone().next();
+    Mix {
+        receivers: receivers.count(),
+        video: first.map_or(0, |visit| slots(visit, false)),
+        audio: first.map_or(0, |visit| slots(visit, true)),
+        rate,
+    }
+}
+
+/// Nanoseconds per packet.
+fn paced_floor(mix: Mix) -> std::io::Result<f64> {
+    /// Long enough for fifty frames.
+    const LASTING: Duration = Duration::from_secs(2);
+    Ok(floor::measure(mix, LASTING, true)?
+        .paced_ns_per_packet
+        .unwrap_or_default())
 }
 
 type WorkerThread = std::thread::JoinHandle<std::io::Result<WorkerReport>>;
@@ -133,15 +185,24 @@ fn start_workers(
 }
 
 /// What was counted while measuring.
+#[derive(Default)]
 struct Window {
     seconds: f64,
     packets: u64,
     bytes: u64,
+    /// Connected at the end of it.
+    clients: u64,
+    start: Reading,
+    end: Reading,
+    samples: Vec<Sample>,
 }
 
+/// Between two samples; what a plot of some minutes can show.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
+
 /// Shows how it goes, and reads the counts at both ends of the measured part.
-fn watch(run: &Run, progress: bool, stop: &AtomicBool) -> Window {
-    let bar = if progress {
+fn watch(run: &Run, options: &Options, stop: &AtomicBool) -> Window {
+    let bar = if options.progress {
         ProgressBar::new_spinner()
     } else {
         ProgressBar::hidden()
@@ -151,56 +212,100 @@ fn watch(run: &Run, progress: bool, stop: &AtomicBool) -> Window {
     }
     let live = &run.live;
     let counted = || (live.packets.load(Relaxed), live.bytes.load(Relaxed));
-    let mut last = (Instant::now(), 0);
+    let mut window = Window::default();
     let mut began: Option<(Instant, (u64, u64))> = None;
-    let mut now = Instant::now();
+    let mut last = Look {
+        at: Instant::now(),
+        packets: 0,
+        bytes: 0,
+        server: options.meter.glance(),
+    };
+    let mut now = last.at;
     while now < run.quiet_at {
         if stop.load(Relaxed) {
             run.stop.store(true, Relaxed);
             break;
         }
         if began.is_none() && now >= run.measure_from {
+            window.start = options.meter.read();
+            now = Instant::now();
             began = Some((now, counted()));
         }
-        if now >= last.0 + Duration::from_millis(500) {
-            let packets = live.packets.load(Relaxed);
-            let rate = (packets - last.1) as f64 / (now - last.0).as_secs_f64();
-            last = (now, packets);
+        if now >= last.at + SAMPLE_INTERVAL {
+            let sample = last.next(run, options, now);
             bar.set_message(format!(
-                "{} connected, {} failed, {} left of {} asked; {rate:.0} packets/s",
-                live.connected.load(Relaxed),
+                "{} connected, {} failed, {} left of {} asked; {:.0} packets/s",
+                sample.connected,
                 live.failed.load(Relaxed),
                 live.left.load(Relaxed),
                 live.asked.load(Relaxed),
+                sample.packets_per_second,
             ));
             bar.tick();
+            window.samples.push(sample);
         }
         let next = if began.is_none() {
             run.measure_from
         } else {
             run.quiet_at
         };
-        std::thread::sleep(
-            next.saturating_duration_since(now)
-                .clamp(Duration::from_millis(1), Duration::from_millis(100)),
-        );
+        let nap = next.saturating_duration_since(now);
+        std::thread::sleep(nap.clamp(Duration::from_millis(1), Duration::from_millis(100)));
         now = Instant::now();
     }
+    let (packets, bytes) = counted();
+    window.clients = live.connected.load(Relaxed);
+    window.end = options.meter.read();
     bar.finish_and_clear();
-    let end = counted();
-    began.map_or(
-        Window {
-            seconds: 0.0,
-            packets: 0,
-            bytes: 0,
-        },
-        |(at, start)| Window {
-            seconds: (now - at).as_secs_f64(),
-            packets: end.0 - start.0,
-            bytes: end.1 - start.1,
-        },
-    )
+    if let Some((at, start)) = began {
+        window.seconds = (now - at).as_secs_f64();
+        window.packets = packets - start.0;
+        window.bytes = bytes - start.1;
+    }
+    window
 }
+
+/// The counts at the last sample.
+struct Look {
+    at: Instant,
+    packets: u64,
+    bytes: u64,
+    server: Reading,
+}
+
+impl Look {
+    /// What has changed since, as rates.
+    fn next(&mut self, run: &Run, options: &Options, now: Instant) -> Sample {
+        let live = &run.live;
+        let (packets, bytes) = (live.packets.load(Relaxed), live.bytes.load(Relaxed));
+        let server = options.meter.glance();
+        let seconds = (now - self.at).as_secs_f64();
+        let used = server
+            .cpu
+            .zip(self.server.cpu)
+            .map(|(now, before)| now.saturating_sub(before));
+        let sample = Sample {
+            seconds: now.saturating_duration_since(run.start).as_secs_f64(),
+            connected: live.connected.load(Relaxed),
+            packets_per_second: (packets - self.packets) as f64 / seconds,
+            megabits_per_second: (bytes - self.bytes) as f64 * 8e-6 / seconds,
+            server_cpu_percent: used.map(|used| 100.0 * used.as_secs_f64() / seconds),
+            server_rss_bytes: server.rss_bytes,
+        };
+        *self = Self {
+            at: now,
+            packets,
+            bytes,
+            server,
+        };
+        sample
+    }
+}
+
+/// The shares of packets, in percent, for which the delay is plotted.
+const DELAY_CURVE: [f64; 14] = [
+    1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 97.0, 98.0, 99.0, 99.5, 99.9, 99.99,
+];
 
 fn gather(scenario: &'static str, workers: Vec<WorkerReport>, window: &Window) -> RunReport {
     let mut clients = Vec::new();
@@ -227,8 +332,15 @@ fn gather(scenario: &'static str, workers: Vec<WorkerReport>, window: &Window) -
         scenario,
         measured_seconds: window.seconds,
         totals,
+        server: None,
         load_test: OwnReport::of(&own),
         broken_limits: Vec::new(),
+        samples: Vec::new(),
+        delay_curve: DELAY_CURVE
+            .iter()
+            .filter(|_| !delays.is_empty())
+            .map(|share| (*share, delays.value_at_quantile(share / 100.0) as f64 / 1e3))
+            .collect(),
         clients,
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
 use crate::payload::Codec;
 
 /// What a client is, for the tables.
@@ -92,9 +94,18 @@ fn receiving(audio: u32, video: u32, codec: Option<Codec>) -> Vec<MediaWish> {
     audio.chain(video).collect()
 }
 
-/// `{n}` in a URL stands for the publisher's number.
+/// `{n}` in a URL stands for a number: the publisher's, or the room's.
 fn numbered(url: &str, number: u32) -> Arc<str> {
     url.replace("{n}", &number.to_string()).into()
+}
+
+/// Lengths of stays, and moments at which something happens, drawn so that two runs are alike.
+struct Draw(StdRng);
+
+impl Draw {
+    fn between(&mut self, shortest: Duration, longest: Duration) -> Duration {
+        shortest + longest.saturating_sub(shortest).mul_f64(self.0.random())
+    }
 }
 
 /// Publishers by WHIP and subscribers by WHEP, who are shared out over the publishers.
@@ -158,7 +169,7 @@ impl Broadcast<'_> {
 /// Rooms in which everyone sends, and sees the others in slots.
 #[derive(Clone, Debug)]
 pub(crate) struct Conference<'a> {
-    /// The server; rooms are posted to under `/rooms/{room}/sessions`.
+    /// Where participants post; `{n}` stands for the room's number.
     pub(crate) url: &'a str,
     pub(crate) rooms: u32,
     pub(crate) people: u32,
@@ -177,7 +188,6 @@ impl Conference<'_> {
             self.sending.video,
         ));
         let media: Arc<[MediaWish]> = media.into();
-        let base = self.url.trim_end_matches('/');
         let mut visits = Vec::new();
         let mut at = Duration::ZERO;
         for person in 0..self.people {
@@ -185,7 +195,7 @@ impl Conference<'_> {
                 visits.push(Visit {
                     number: visits.len() as u32,
                     role: Role::Participant,
-                    url: format!("{base}/rooms/load-{room}/sessions").into(),
+                    url: numbered(self.url, room),
                     media: Arc::clone(&media),
                     join_at: at,
                     leave_at: None,
@@ -199,5 +209,110 @@ impl Conference<'_> {
             visits,
             joined_by: at,
         }
+    }
+}
+
+/// Those who come and go, while the publishers or the rooms stay as they are.
+#[derive(Clone, Debug)]
+pub(crate) struct Churn {
+    /// Of the new clients, per second.
+    pub(crate) joins_per_second: f64,
+    /// How long each stays.
+    pub(crate) shortest_stay: Duration,
+    pub(crate) longest_stay: Duration,
+    /// How long this goes on.
+    pub(crate) lasting: Duration,
+    pub(crate) seed: u64,
+}
+
+impl Churn {
+    /// Adds comers and goers to a plan; each is like one of the last visits in it, where `alike` are alike.
+    pub(crate) fn stir(&self, mut plan: Plan, alike: usize) -> Plan {
+        let mut draw = Draw(StdRng::seed_from_u64(self.seed));
+        let models: Vec<Visit> = plan.visits.iter().rev().take(alike).cloned().collect();
+        if models.is_empty() || self.joins_per_second <= 0.0 {
+            return plan;
+        }
+        let pace = Duration::from_secs_f64(1.0 / self.joins_per_second);
+        let mut at = plan.joined_by;
+        let end = plan.joined_by + self.lasting;
+        while at < end {
+            let stay = draw.between(self.shortest_stay, self.longest_stay);
+            let model = &models[plan.visits.len() % models.len()];
+            plan.visits.push(Visit {
+                number: plan.visits.len() as u32,
+                join_at: at,
+                leave_at: Some(at + stay).filter(|leave| *leave < end),
+                // Visitors listen: turns to speak stay with those who stay.
+                turn: (u32::MAX, 1),
+                ..model.clone()
+            });
+            at += draw.between(pace / 2, pace * 3 / 2);
+        }
+        plan
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn broadcast(publishers: u32, subscribers: u32) -> Plan {
+        Broadcast {
+            whip: Some("http://h/whip/{n}"),
+            whep: Some("http://h/whep/{n}"),
+            publishers,
+            subscribers,
+            sending: Sending {
+                video: Some(Codec::Vp8),
+                simulcast: false,
+            },
+            pace: Duration::from_millis(10),
+        }
+        .plan("broadcast")
+    }
+
+    #[test]
+    fn subscribers_are_shared_out_over_publishers_who_are_there_already() {
+        let plan = broadcast(2, 3);
+        let urls: Vec<&str> = plan.visits.iter().map(|visit| &*visit.url).collect();
+        assert_eq!(
+            urls,
+            [
+                "http://h/whip/0",
+                "http://h/whip/1",
+                "http://h/whep/0",
+                "http://h/whep/1",
+                "http://h/whep/0"
+            ]
+        );
+        assert!(plan.visits[2].join_at >= plan.visits[1].join_at + HEAD_START);
+        assert!(plan.visits[0].media.iter().all(|wish| wish.sends));
+        assert!(plan.visits[2].media.iter().all(|wish| !wish.sends));
+    }
+
+    #[test]
+    fn churn_brings_people_at_its_rate_and_takes_them_away_again() {
+        let churn = Churn {
+            joins_per_second: 20.0,
+            shortest_stay: Duration::from_secs(1),
+            longest_stay: Duration::from_secs(3),
+            lasting: Duration::from_secs(10),
+            seed: 1,
+        };
+        let plan = churn.stir(broadcast(1, 2), 2);
+        let comers = &plan.visits[3..];
+        assert!((180..=220).contains(&comers.len()), "{} came", comers.len());
+        assert!(comers.iter().all(|visit| &*visit.url == "http://h/whep/0"));
+        let left = comers
+            .iter()
+            .filter_map(|visit| Some(visit.leave_at? - visit.join_at));
+        let stays: Vec<Duration> = left.collect();
+        assert!(stays.len() > 120, "{} left", stays.len());
+        assert!(
+            stays
+                .iter()
+                .all(|stay| (Duration::from_secs(1)..Duration::from_secs(3)).contains(stay))
+        );
     }
 }

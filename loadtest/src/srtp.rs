@@ -366,3 +366,115 @@ fn read_ssrc(packet: &[u8], at: usize) -> u32 {
         .unwrap_or_default();
     u32::from_be_bytes(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROFILES: [SrtpProfile; 3] = [
+        SrtpProfile::AES128_CM_SHA1_80,
+        SrtpProfile::AEAD_AES_128_GCM,
+        SrtpProfile::AEAD_AES_256_GCM,
+    ];
+
+    /// Both ends of one session.
+    fn pair(profile: SrtpProfile) -> (Srtp, Srtp) {
+        let material: Vec<u8> = (0..profile.keying_material_len() as u8).collect();
+        let end =
+            |client| Srtp::new(&material, profile, client).expect("the length is the profile's");
+        (end(true), end(false))
+    }
+
+    #[test]
+    fn what_one_end_seals_the_other_opens_and_nobody_changes() {
+        for profile in PROFILES {
+            let (client, server) = pair(profile);
+            let mut packet = vec![0x80, 96, 0, 7, 0, 0, 0, 1, 0, 0, 0, 2];
+            packet.extend_from_slice(b"a payload");
+            // Over the first wrap: the roll-over counter is part of it.
+            let index = 3 << 16 | 7;
+            client.seal_rtp(&mut packet, 0, 12, index);
+            assert!(!packet.windows(9).any(|part| part == b"a payload"));
+
+            let mut copy = packet.clone();
+            assert_eq!(
+                server.open_rtp(&mut copy, 12, index),
+                Some(9),
+                "{profile:?}"
+            );
+            assert_eq!(&copy[12..21], b"a payload");
+            assert_eq!(
+                server.open_rtp(&mut packet.clone(), 12, 7),
+                None,
+                "another roll-over"
+            );
+            assert_eq!(
+                client.open_rtp(&mut packet.clone(), 12, index),
+                None,
+                "its own direction"
+            );
+            packet[1] ^= 0x80;
+            assert_eq!(
+                server.open_rtp(&mut packet, 12, index),
+                None,
+                "a changed marker"
+            );
+        }
+    }
+
+    #[test]
+    fn feedback_is_protected_and_counted() {
+        for profile in PROFILES {
+            let (mut client, server) = pair(profile);
+            let mut plain = Vec::new();
+            crate::rtcp::write_pli(&mut plain, 1, 2);
+            for index in 0..3_u8 {
+                let mut packet = vec![0xff];
+                packet.extend_from_slice(&plain);
+                client.seal_rtcp(&mut packet, 1);
+                let trailer = if profile == SrtpProfile::AES128_CM_SHA1_80 {
+                    CM_TAG
+                } else {
+                    0
+                };
+                let at = packet.len() - trailer - 4;
+                assert_eq!(
+                    packet[at..at + 4],
+                    [0x80, 0, 0, index],
+                    "the index and the encryption bit"
+                );
+                assert_eq!(
+                    server.open_rtcp(&mut packet[1..]),
+                    Some(plain.len()),
+                    "{profile:?}"
+                );
+                assert_eq!(packet[1..=plain.len()], plain);
+            }
+            assert_eq!(server.open_rtcp(&mut [0; 40]), None);
+        }
+    }
+
+    /// RFC 3711 appendix B.3.
+    #[test]
+    fn session_keys_are_those_of_the_standard() {
+        let hex = |text: &str| -> Vec<u8> {
+            (0..text.len() / 2)
+                .map(|at| {
+                    u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("it is hexadecimal")
+                })
+                .collect()
+        };
+        let key = hex("E1F97A0D3E018BE0D64FA32C06DE4139");
+        let salt = hex("0EC675AD498AFEEBB6960B3AABE6");
+        for (label, wanted) in [
+            (0, "C61E7A93744F39EE10734AFE3FF7A087"),
+            (1, "CEBE321F6FF7716B6FD4AB49AF256A156D38BAA4"),
+            (2, "30CBBC08863D8C85D49DB34A9AE1"),
+        ] {
+            let wanted = hex(wanted);
+            let mut found = vec![0; wanted.len()];
+            derive(&key, &salt, label, &mut found).expect("the key has a valid length");
+            assert_eq!(found, wanted, "label {label}");
+        }
+    }
+}

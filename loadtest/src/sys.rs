@@ -451,15 +451,17 @@ impl Poller {
     }
 }
 
-/// CPU time that the calling thread has used so far.
-pub(crate) fn thread_cpu_time() -> Duration {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
+/// Lets this process open as many sockets as it may at all: the usual limit of 1024 is for programs with few.
+pub(crate) fn raise_open_file_limit() -> io::Result<()> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
     };
-    // SAFETY: the structure outlives the call.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    // SAFETY: the structure outlives the call, which fills it.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: the structure outlives the call, which reads it.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }).map(drop)
 }
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
@@ -486,7 +488,7 @@ mod tests {
         let mut batch = SendBatch::default();
         for (byte, len) in [(1, 1000), (2, 1000), (3, 400), (4, 1000)] {
             batch.push(to, Some(from), |buffer| {
-                buffer.resize(buffer.len() + len, byte)
+                buffer.resize(buffer.len() + len, byte);
             });
         }
         assert_eq!(batch.messages.len(), 2, "the short one ends the first run");

@@ -1,5 +1,8 @@
 //! One thread with its share of the clients: reads their sockets in batches and keeps their time.
 
+mod cpu;
+mod sockets;
+
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
@@ -17,15 +20,19 @@ use std::{
 use hdrhistogram::Histogram;
 use tokio::sync::mpsc as async_mpsc;
 
+use self::{
+    cpu::CpuMeter,
+    sockets::{OWN_BUFFER, SHARED_BUFFER, index_of_shared_address, open_socket, shared_address},
+};
 use crate::{
     clock,
     delay::Delays,
-    peer::{Behaviour, Peer},
+    peer::{Arrival, Behaviour, Peer},
     report::PeerReport,
     scenario::Visit,
     sdp::{self, OfferSpec},
     signal::{Job, Joined},
-    sys::{self, Poller, ReceiveBatch, SendBatch},
+    sys::{Poller, ReceiveBatch, SendBatch},
     transport::Identity,
 };
 
@@ -34,12 +41,6 @@ const WAKE: u64 = u64::MAX;
 
 /// The token of the socket that all clients of a worker share.
 const SHARED: u64 = u64::MAX - 1;
-
-/// Receive buffer of a client's own socket: a keyframe of 100 packets, as the kernel counts them.
-const OWN_BUFFER: usize = 256 << 10;
-
-/// Receive buffer of a shared socket: 50 ms of 200 000 packets per second.
-const SHARED_BUFFER: usize = 32 << 20;
 
 /// Longest sleep, so that a stop is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
@@ -310,7 +311,7 @@ impl Worker {
                 Ok((answer, url)) => {
                     client
                         .peer
-                        .handle_answer(answer, url, &self.run.identity, now)
+                        .handle_answer(answer, url, &self.run.identity, now);
                 }
                 Err(error) => client.peer.failed = Some(error),
             }
@@ -370,14 +371,18 @@ impl Worker {
     }
 
     fn flush(&mut self, index: usize) {
+        let Some(client) = self.clients[index].as_ref() else {
+            return;
+        };
         if self.send.is_empty() {
             return;
         }
-        let own = self.clients[index]
-            .as_ref()
-            .and_then(|client| client.socket.as_ref());
-        if let Some(socket) = own.or(self.shared.as_ref()) {
-            self.report.own.refused += self.send.flush(socket) as u64;
+        if let Some(socket) = client.socket.as_ref().or(self.shared.as_ref()) {
+            let refused = self.send.flush(socket) as u64;
+            // Before that, ICE tries candidates that cannot be reached from here.
+            if client.counted_connected {
+                self.report.own.refused += refused;
+            }
         }
     }
 
@@ -430,27 +435,18 @@ impl Worker {
         }
         let measuring = now >= self.run.measure_from && now < self.run.quiet_at;
         let wall_ns = clock::wall_ns();
-        let arrival_ns = if received.kernel_ns == 0 {
-            wall_ns
-        } else {
-            received.kernel_ns
-        };
+        let arrival = Arrival::of(received.kernel_ns, wall_ns, now);
         if measuring {
-            self.report
-                .own
-                .waited
-                .record(Duration::from_nanos(wall_ns.saturating_sub(arrival_ns)));
+            let waited = now.saturating_duration_since(arrival.at);
+            self.report.own.waited.record(waited);
         }
         let (mut packets, mut bytes, mut wants_poll) = (0, 0, false);
         for piece in received.data.chunks_mut(received.segment) {
             let len = piece.len() as u64;
-            let taken = client.peer.handle_datagram(
-                piece,
-                received.source,
-                arrival_ns,
-                now,
-                &mut self.send,
-            );
+            let taken =
+                client
+                    .peer
+                    .handle_datagram(piece, received.source, arrival, now, &mut self.send);
             wants_poll |= !taken.rtp;
             packets += u64::from(taken.rtp);
             bytes += if taken.rtp { len } else { 0 };
@@ -462,11 +458,11 @@ impl Worker {
         }
         self.run.live.packets.fetch_add(packets, Relaxed);
         self.run.live.bytes.fetch_add(bytes, Relaxed);
-        let nack = client
+        let urgent = client
             .peer
-            .nack_at()
+            .urgent_at()
             .filter(|at| client.peer.wake_at.is_none_or(|wake| *at < wake));
-        if let Some(at) = nack {
+        if let Some(at) = urgent {
             client.peer.wake_at = Some(at);
             self.timers.push(Reverse((at, index)));
         }
@@ -488,7 +484,9 @@ impl Worker {
             live.failed.fetch_add(1, Relaxed);
         }
         self.report.own.dropped += u64::from(client.dropped);
-        self.report.peers.push(PeerReport::of(&client.peer, now));
+        self.report
+            .peers
+            .push(PeerReport::of(&client.peer, now.min(self.run.quiet_at)));
         if let Some(url) = client.peer.session_url.filter(|url| !url.is_empty()) {
             let _ = self.jobs.send(Job::Leave {
                 url,
@@ -505,95 +503,5 @@ impl Worker {
         self.report.own.busiest = self.cpu.busiest;
         self.report.own.average = self.cpu.average(now);
         self.report
-    }
-}
-
-/// The address of a client on its worker's shared socket: 127.{1 + worker}.x.y.
-fn shared_address(worker: usize, client: usize) -> Ipv4Addr {
-    // 127.0.0.0/16 stays free for servers.
-    let number = ((worker + 1) << 16) + client + 1;
-    Ipv4Addr::from(0x7f00_0000 | number as u32 & 0x00ff_ffff)
-}
-
-fn index_of_shared_address(worker: usize, address: Ipv4Addr) -> usize {
-    let number = (u32::from(address) & 0x00ff_ffff) as usize;
-    number.wrapping_sub(((worker + 1) << 16) + 1)
-}
-
-fn open_socket(address: IpAddr, buffer: usize, want_destination: bool) -> io::Result<UdpSocket> {
-    let domain = if address.is_ipv4() {
-        socket2::Domain::IPV4
-    } else {
-        socket2::Domain::IPV6
-    };
-    let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, None)?;
-    socket.set_nonblocking(true)?;
-    sys::set_receive_buffer(&socket, buffer);
-    sys::prepare_udp(&socket, want_destination)?;
-    socket.bind(&SocketAddr::new(address, 0).into())?;
-    Ok(socket.into())
-}
-
-/// Follows how much of a core the thread takes.
-struct CpuMeter {
-    from: Instant,
-    at_from: Option<Duration>,
-    last: (Instant, Duration),
-    busiest: f64,
-}
-
-impl CpuMeter {
-    fn new(from: Instant) -> Self {
-        Self {
-            from,
-            at_from: None,
-            last: (Instant::now(), sys::thread_cpu_time()),
-            busiest: 0.0,
-        }
-    }
-
-    fn tick(&mut self, now: Instant) {
-        let wall = now.saturating_duration_since(self.last.0);
-        if wall < Duration::from_secs(1) {
-            return;
-        }
-        let used = sys::thread_cpu_time();
-        if now >= self.from {
-            let share = (used.saturating_sub(self.last.1)).as_secs_f64() / wall.as_secs_f64();
-            if self.at_from.is_some() {
-                self.busiest = self.busiest.max(share);
-            }
-            self.at_from.get_or_insert(used);
-        }
-        self.last = (now, used);
-    }
-
-    fn average(&self, now: Instant) -> f64 {
-        let wall = now.saturating_duration_since(self.from).as_secs_f64();
-        let used = sys::thread_cpu_time().saturating_sub(self.at_from.unwrap_or_default());
-        if self.at_from.is_none() || wall <= 0.0 {
-            0.0
-        } else {
-            used.as_secs_f64() / wall
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clients_on_a_shared_socket_keep_apart() {
-        for (worker, client) in [(0, 0), (0, 300), (3, 65_534)] {
-            let address = shared_address(worker, client);
-            assert!(address.is_loopback());
-            assert_eq!(index_of_shared_address(worker, address), client);
-            assert!(
-                index_of_shared_address(worker + 1, address) > 1 << 20,
-                "not another worker's"
-            );
-        }
-        assert_eq!(shared_address(0, 0), Ipv4Addr::new(127, 1, 0, 1));
     }
 }

@@ -2,13 +2,21 @@
 
 mod support;
 
-use std::process::Command;
+use std::{
+    process::Command,
+    sync::{Mutex, PoisonError},
+};
 
 use serde_json::Value;
 use support::{Fault, Server};
 
+/// What is measured here in real time must not be disturbed by the test next door.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 /// Runs the load test and gives its exit code and its report.
 fn loadtest(arguments: &[&str]) -> (Option<i32>, Value) {
+    // A test that failed has done no harm to this.
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
         .args(arguments)
         .args(["--json", "--seconds", "2"])
@@ -166,4 +174,90 @@ fn people_in_a_room_see_each_other() {
             "{client}"
         );
     }
+}
+
+#[test]
+fn a_page_and_the_servers_costs_are_written() {
+    let server = Server::start(Fault::default());
+    let page = std::env::temp_dir().join(format!("loadtest-{}.html", std::process::id()));
+    let (code, report) = loadtest(&[
+        "join-storm",
+        "--url",
+        &server.url,
+        "--subscribers",
+        "5",
+        "--within",
+        "0.2",
+        "--video",
+        "h264",
+        "--no-decrypt",
+        "--pid",
+        &std::process::id().to_string(),
+        "--html",
+        &page.to_string_lossy(),
+    ]);
+    assert_eq!(code, Some(0), "{}", report["totals"]);
+    assert!(report["server"]["cpu_ns_per_packet"].as_f64() > Some(0.0));
+    assert_eq!(number(&report, "undecodable_frames"), 0.0);
+    assert!(number(&report, "frames") > 5.0 * 40.0);
+    let text = std::fs::read_to_string(&page).expect("it was written");
+    std::fs::remove_file(&page).expect("it is ours");
+    assert!(text.contains("Server CPU") && text.contains("join-storm"));
+}
+
+#[test]
+fn who_comes_and_goes_leaves_no_trace_in_the_count_of_failures() {
+    let server = Server::start(Fault::default());
+    let (code, report) = loadtest(&[
+        "churn",
+        "--url",
+        &server.url,
+        "--subscribers",
+        "2",
+        "--churn-per-second",
+        "5",
+        "--shortest-stay",
+        "0.5",
+        "--longest-stay",
+        "1",
+    ]);
+    assert_eq!(code, Some(0), "{}", report["totals"]);
+    assert!(number(&report, "clients") > 10.0);
+}
+
+#[test]
+fn a_server_that_is_not_there_is_a_failure_of_every_client() {
+    let (code, report) = loadtest(&[
+        "broadcast",
+        "--url",
+        "http://127.0.0.1:1",
+        "--subscribers",
+        "2",
+    ]);
+    assert_eq!(code, Some(2));
+    assert_eq!(number(&report, "failed"), 3.0);
+}
+
+#[test]
+fn loss_on_both_ways_is_recovered_by_asking_again() {
+    let server = Server::start(Fault::default());
+    let (_, report) = loadtest(&[
+        "broadcast",
+        "--url",
+        &server.url,
+        "--subscribers",
+        "2",
+        "--lose-up",
+        "2",
+        "--lose-down",
+        "2",
+    ]);
+    let sent = &report["totals"]["sent"];
+    assert!(sent["resent_packets"].as_u64() > Some(0), "{sent}");
+    assert!(number(&report, "recovered_packets") > 0.0);
+    // Audio is not asked for again.
+    let audio = number(&report, "lost_audio_percent");
+    assert!((1.0..8.0).contains(&audio), "{audio} % of 4 %");
+    let video = number(&report, "lost_video_percent");
+    assert!(video < 0.5, "{video} %");
 }

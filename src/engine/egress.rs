@@ -131,36 +131,45 @@ impl Egress {
         self.slots.iter().filter_map(|slot| slot.report_at).min()
     }
 
-    /// Sends the report of every slot whose time has come (RFC 3550 §6.4.1).
-    ///
-    /// `clock` gives the newest pair of wall clock and RTP timestamp of a layer, already moved
-    /// to our wall clock.
+    /// The slots whose reports are due, and the layers that flow in them.
+    pub(crate) fn due_reports(&self, now: Instant) -> impl Iterator<Item = (usize, LayerRef)> {
+        let is_due = move |slot: &Slot| slot.report_at.is_some_and(|at| at <= now);
+        let slots = self.slots.iter().enumerate();
+        slots
+            .filter(move |(_, slot)| is_due(slot))
+            .filter_map(|(place, slot)| {
+                let (layer, _) = slot.timestamp_offset()?;
+                Some((place, layer))
+            })
+    }
+
+    /// Sends the reports of these slots (RFC 3550 §6.4.1), given the clocks of what flows in
+    /// them; none of a slot whose publisher has not reported yet.
     pub(crate) fn report(
         &mut self,
         path: Option<Path>,
+        due: &[(usize, SenderClock)],
         now: Instant,
         wall_clock: Duration,
         out: &mut Outbox,
-        clock: impl Fn(LayerRef) -> Option<(SenderClock, u32)>,
     ) {
+        for slot in &mut self.slots {
+            if slot.report_at.is_some_and(|at| at <= now) {
+                slot.report_at = Some(now + REPORT_INTERVAL);
+            }
+        }
         let (Some(path), Some(sealers)) = (path, self.sealers.as_mut()) else {
             return;
         };
-        for slot in &mut self.slots {
-            if slot.report_at.is_none_or(|at| at > now) {
-                continue;
-            }
-            slot.report_at = Some(now + REPORT_INTERVAL);
-            let Some((layer, offset)) = slot.timestamp_offset() else {
+        for (place, sender) in due {
+            let slot = &self.slots[*place];
+            let Some((_, offset)) = slot.timestamp_offset() else {
                 continue;
             };
-            let Some((sender, clock_rate_hz)) = clock(layer) else {
-                continue;
-            };
-            let rtp = extrapolate(sender, wall_clock, clock_rate_hz).wrapping_add(offset);
+            let rtp = extrapolate(*sender, wall_clock, slot.kind.clock_rate_hz());
             let info = SenderInfo {
                 ntp_time: ntp(wall_clock),
-                rtp_timestamp: rtp,
+                rtp_timestamp: rtp.wrapping_add(offset),
                 sent_packets: slot.sent_packets,
                 sent_payload_bytes: slot.sent_octets,
             };

@@ -5,10 +5,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use str0m::bwe::Bitrate;
+use str0m::format::PayloadParams;
 use str0m::media::{KeyframeRequestKind, SenderFeedback};
-use str0m::rtp::RtpPacket;
+use str0m::rtp::{Extension, RtpPacket};
 
-use super::Engine;
+use smallvec::SmallVec;
+
 use super::codec::{Codec, PayloadInfo};
 use super::command::SlotWish;
 use super::counters::DropReason;
@@ -19,6 +22,7 @@ use super::session::ClockOffset;
 use super::slot::Forwarded;
 use super::timers::Timer;
 use super::track::{Layer, LayerRef, MAX_LAYERS, MediaPacket, SenderClock, Subscriber};
+use super::{Engine, FRAME_PATIENCE};
 
 /// Most codecs that one track may change between.
 const MAX_CODECS: usize = 8;
@@ -72,6 +76,18 @@ impl Engine {
             self.rooms[room].heard(publisher, level, now);
         }
         self.forward(track, layer, &packet, now);
+        if kind == Kind::Video {
+            self.await_frame(packet.marker, now);
+        }
+    }
+
+    /// A frame that has begun leaves when its last packet is here, or soon.
+    fn await_frame(&mut self, is_last: bool, now: Instant) {
+        if is_last {
+            self.hold_until = None;
+        } else if !self.dirty.is_empty() {
+            self.hold_until.get_or_insert(now + FRAME_PATIENCE);
+        }
     }
 
     /// Hands a packet to every slot that is bound to its track.
@@ -82,12 +98,17 @@ impl Engine {
             serial: self.layers[layer].serial,
         };
         for subscriber in &track.subscribers {
-            let session = &mut self.sessions[subscriber.session];
+            // A session that failed half-way may still stand in the list.
+            let Some(session) = self.sessions.get_mut(subscriber.session) else {
+                continue;
+            };
             if !session.egress.is_connected() {
                 self.counters.drop(DropReason::NotConnected);
                 continue;
             }
-            let slot = &mut session.egress.slots[subscriber.slot];
+            let Some(slot) = session.egress.slots.get_mut(subscriber.slot) else {
+                continue;
+            };
             let queued = match slot.forward(subscriber.slot as u16, layer_ref, track, packet, now) {
                 Forwarded::Queue(queued) => queued,
                 Forwarded::Started(queued, waited) => {
@@ -124,8 +145,11 @@ impl Engine {
             serial: self.layers[layer].serial,
         };
         for subscriber in &self.tracks[track].subscribers {
-            let session = &mut self.sessions[subscriber.session];
-            session.egress.slots[subscriber.slot].skip(layer, seq);
+            if let Some(session) = self.sessions.get_mut(subscriber.session)
+                && let Some(slot) = session.egress.slots.get_mut(subscriber.slot)
+            {
+                slot.skip(layer, seq);
+            }
         }
     }
 
@@ -342,9 +366,45 @@ impl Engine {
                 self.review_layer(subscriber, place, now);
             }
         }
+        self.limit_publisher(place, now);
         let at = Some(now + LAYER_INTERVAL);
         self.timers
             .set(Timer::Track(place), &mut self.tracks[place].armed, at);
+    }
+
+    /// Tells a publisher how much to send, if REMB is all that it understands.
+    fn limit_publisher(&mut self, place: usize, now: Instant) {
+        let track = &self.tracks[place];
+        let session = &mut self.sessions[track.publisher];
+        let has_twcc = session.rtc.media(track.mid).is_none_or(|media| {
+            media
+                .remote_extmap()
+                .id_of(Extension::TransportSequenceNumber)
+                .is_some()
+        });
+        let understands = track.codecs.iter().any(PayloadParams::fb_remb);
+        if has_twcc || !understands || track.kind == Kind::Audio {
+            return;
+        }
+        let mut asked = false;
+        for layer in &track.layers {
+            let layer = &mut self.layers[*layer];
+            let Some(limit_bps) = layer.limit.judge(layer.bitrate_bps) else {
+                continue;
+            };
+            if let Some(stream) = session.rtc.direct_api().stream_rx(&layer.ssrc.into()) {
+                stream.request_remb(Bitrate::bps(limit_bps));
+                asked = true;
+            }
+        }
+        if asked {
+            // It leaves with the publisher's next turn, which is due at once.
+            self.timers.set(
+                Timer::Session(track.publisher),
+                &mut session.armed,
+                Some(now),
+            );
+        }
     }
 
     /// Takes note of what a session wishes of its slots: sizes, and which are paused.
@@ -507,25 +567,34 @@ impl Engine {
     /// Sends the sender reports that a session is due.
     pub(super) fn send_reports(&mut self, place: usize, now: Instant) {
         let wall_clock = self.wall_clock(now);
-        let mut egress = std::mem::take(&mut self.sessions[place].egress);
-        let path = self.sessions[place].path();
-        let (layers, tracks, sessions) = (&self.layers, &self.tracks, &self.sessions);
-        egress.report(path, now, wall_clock, &mut self.outbox, |layer| {
-            let layer = layers.get(layer.place)?;
-            let track = &tracks[layer.track];
-            let clock = layer.sender_clock?;
-            let offset = sessions
-                .get(track.publisher)?
-                .clock_offset?
-                .ours_minus_theirs_us;
-            let ntp_us = clock.ntp.as_micros() as i64 + offset;
-            let moved = SenderClock {
-                ntp: Duration::from_micros(ntp_us.max(0) as u64),
-                ..clock
-            };
-            Some((moved, track.kind.clock_rate_hz()))
-        });
-        self.sessions[place].egress = egress;
+        let session = &self.sessions[place];
+        let due: SmallVec<[(usize, SenderClock); 4]> = session
+            .egress
+            .due_reports(now)
+            .filter_map(|(slot, layer)| Some((slot, self.clock_of(layer)?)))
+            .collect();
+        let session = &mut self.sessions[place];
+        let path = session.path();
+        session
+            .egress
+            .report(path, &due, now, wall_clock, &mut self.outbox);
+    }
+
+    /// The newest pair of wall clock and RTP timestamp of a layer, on our wall clock.
+    fn clock_of(&self, layer: LayerRef) -> Option<SenderClock> {
+        let layer = self.layers.get(layer.place)?;
+        let clock = layer.sender_clock?;
+        let publisher = self.tracks[layer.track].publisher;
+        let offset = self
+            .sessions
+            .get(publisher)?
+            .clock_offset?
+            .ours_minus_theirs_us;
+        let ntp_us = clock.ntp.as_micros() as i64 + offset;
+        Some(SenderClock {
+            ntp: Duration::from_micros(ntp_us.max(0) as u64),
+            ..clock
+        })
     }
 }
 

@@ -60,6 +60,9 @@ impl Engine {
             name: join.name,
         };
         self.rooms[room].join(place, member, join.door);
+        if let Some(former) = former {
+            self.rooms[room].take_over(place, former);
+        }
         self.slots_changed(place, now);
         if let Some(former) = former {
             self.end_session(former, CloseReason::Resumed, now);

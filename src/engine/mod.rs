@@ -38,6 +38,7 @@ mod join;
 mod keyframes;
 mod outbox;
 mod path;
+mod remb;
 mod room;
 mod rtx;
 mod session;
@@ -153,6 +154,13 @@ impl Default for Limits {
 /// How long a session may take to connect before its place is given back.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
 
+/// How long a frame that has begun may wait for its last packet before it is sent on.
+///
+/// A publisher's packets arrive in bursts, but wake the shard one by one; what leaves together
+/// leaves as one group, which costs a third of what its packets cost apart. Half a millisecond
+/// covers the burst; more would add to the delay of frames that are paced out anyway.
+const FRAME_PATIENCE: Duration = Duration::from_micros(500);
+
 /// How long after its end a session can be continued by another (`X-Resume`).
 const RESUME_WINDOW: Duration = Duration::from_secs(30);
 
@@ -179,6 +187,8 @@ pub struct Engine {
     outbox: Outbox,
     /// Sessions with something queued.
     dirty: Vec<usize>,
+    /// When to flush at the latest, while the end of a frame is awaited.
+    hold_until: Option<Instant>,
     events: VecDeque<SessionEvent>,
     addresses: VecDeque<AddressChange>,
     /// Kept for its capacity.
@@ -218,6 +228,7 @@ impl Engine {
             timers: Timers::default(),
             outbox: Outbox::default(),
             dirty: Vec::new(),
+            hold_until: None,
             events: VecDeque::new(),
             addresses: VecDeque::new(),
             wanted: Vec::new(),
@@ -267,7 +278,13 @@ impl Engine {
     }
 
     /// Seals everything that is queued into datagrams: once a wake-up, before [`Self::poll_transmit`].
+    ///
+    /// While the rest of a frame is about to arrive, it waits for that a little.
     pub fn flush(&mut self, now: Instant) {
+        if self.hold_until.is_some_and(|until| now < until) {
+            return;
+        }
+        self.hold_until = None;
         for place in std::mem::take(&mut self.dirty) {
             let Some(session) = self.sessions.get_mut(place) else {
                 continue;
@@ -300,7 +317,7 @@ impl Engine {
 
     /// When [`Self::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+        self.timers.next().into_iter().chain(self.hold_until).min()
     }
 
     /// After [`Command::Shutdown`]: whether every goodbye has been polled out.
@@ -428,7 +445,10 @@ impl Engine {
         let lasted = now.saturating_duration_since(session.joined_at);
         info!(session = ?id, room = %self.rooms[room].id(), ?reason, ?lasted, "closed");
 
-        self.remember(place, now);
+        // Somebody who went on as another session cannot go on as a third.
+        if reason != CloseReason::Resumed {
+            self.remember(place, now);
+        }
         self.unsubscribe_all(place);
         for line in std::mem::take(&mut self.sessions[place].lines) {
             if let Some(track) = line.track {

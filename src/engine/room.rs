@@ -145,12 +145,29 @@ impl Room {
         let Some(member) = self.members.get_mut(&session) else {
             return;
         };
-        member.visible = true;
-        if matches!(member.door, Door::Watch { .. }) {
+        let was_visible = std::mem::replace(&mut member.visible, true);
+        if was_visible || matches!(member.door, Door::Watch { .. }) {
             return;
         }
         let change = Change::Participant(member.info.clone());
         self.tell_all(&change);
+    }
+
+    /// A session that is coming continues a former one: for the others, whoever was there has
+    /// been there all along. That the former one leaves is not told.
+    pub(crate) fn take_over(&mut self, session: usize, former: usize) {
+        let Some(was) = self.members.get(&former) else {
+            return;
+        };
+        let (is_visible, known) = (was.visible, was.info.clone());
+        let Some(member) = self.members.get_mut(&session) else {
+            return;
+        };
+        member.visible = is_visible;
+        if is_visible && member.info != known {
+            let change = Change::Participant(member.info.clone());
+            self.tell_all(&change);
+        }
     }
 
     /// Somebody is gone, with all their tracks. `silently` if another session continues this one.

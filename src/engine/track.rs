@@ -13,6 +13,7 @@ use super::codec::PayloadInfo;
 use super::event::Kind;
 use super::ids::TrackId;
 use super::keyframes::KeyframeRequests;
+use super::remb::ReceiveLimit;
 
 /// Packets that a layer's history holds.
 ///
@@ -118,6 +119,8 @@ pub(crate) struct Layer {
     pub(crate) bitrate_bps: u64,
     /// The engine's timer for its keyframe requests.
     pub(crate) armed: Option<Instant>,
+    /// What to ask of a publisher without transport-wide feedback.
+    pub(crate) limit: ReceiveLimit,
     measured_at: Option<Instant>,
     measured_bytes: u64,
     history: History,
@@ -144,6 +147,7 @@ impl Layer {
             last_packet: None,
             bitrate_bps: 0,
             armed: None,
+            limit: ReceiveLimit::default(),
             measured_at: None,
             measured_bytes: 0,
             history: History::new(kind),
@@ -153,6 +157,7 @@ impl Layer {
     /// Takes in a packet: measures the layer and remembers the packet.
     pub(crate) fn received(&mut self, packet: &Arc<MediaPacket>, now: Instant) {
         self.last_packet = Some(now);
+        self.limit.received(packet.seq);
         self.measured_bytes += packet.payload.len() as u64;
         let since = *self.measured_at.get_or_insert(now);
         let window = now.saturating_duration_since(since);

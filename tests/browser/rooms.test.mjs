@@ -16,7 +16,8 @@ describe('a meeting of three', { timeout: 240_000 }, () => {
   const people = {};
 
   before(async () => {
-    [chromium, server] = await Promise.all([Chromium.start(), Server.start()]);
+    chromium = await Chromium.start();
+    server = await Server.start();
     for (const name of NAMES) people[name] = await chromium.person();
   });
   after(async () => {
@@ -26,8 +27,8 @@ describe('a meeting of three', { timeout: 240_000 }, () => {
     }
     await chromium?.stop();
     const end = await server?.stop();
-    assert.ok(!/panicked/.test(server.log), server.lastWords);
-    assert.equal(end.code, 0, server.lastWords);
+    assert.ok(!/panicked/.test(server?.log), server?.lastWords);
+    assert.equal(end?.code, 0, server?.lastWords);
   });
 
   const others = (name, of = NAMES) => of.filter(other => other !== name);

@@ -12,7 +12,8 @@ import { until } from './lib/until.mjs';
 
 let chromium, pages;
 before(async () => {
-  [chromium, pages] = await Promise.all([Chromium.start(), Pages.start()]);
+  chromium = await Chromium.start();
+  pages = await Pages.start();
 });
 after(() => Promise.all([chromium?.stop(), pages?.stop()]));
 

@@ -12,6 +12,8 @@ import { until } from './lib/until.mjs';
 
 /** From the POST to the first decoded frame; a person takes less for "at once". */
 const FIRST_FRAME_MS = 1000;
+/** What a busy machine may do to a picture; a lost keyframe or a wrong switch takes longer. */
+const LONGEST_FREEZE_S = 0.5;
 /** How long a publisher has been live before the late viewers come: longer than any start-up effect. */
 const LIVE_FOR_MS = process.env.PLENUM_LONG ? 60_000 : 5_000;
 const LATE_VIEWERS = 20;
@@ -21,15 +23,20 @@ describe('broadcasting by WHIP and WHEP', { timeout: 300_000 }, () => {
   let people;
 
   before(async () => {
-    [chromium, pages, server] = await Promise.all([Chromium.start(), Pages.start(), Server.start()]);
+    chromium = await Chromium.start();
+    pages = await Pages.start();
   });
-  after(async () => {
-    await Promise.all([chromium?.stop(), pages?.stop(), server?.stop()]);
-  });
-  beforeEach(() => {
+  after(() => Promise.all([chromium?.stop(), pages?.stop()]));
+  beforeEach(async () => {
     people = [];
+    server = await Server.start();
   });
-  afterEach(() => Promise.all(people.map(person => person.close())));
+  afterEach(async () => {
+    await Promise.all(people.map(person => person.close()));
+    const end = await server.stop();
+    assert.equal(end?.code, 0, server?.lastWords);
+    assert.ok(!/panicked/.test(server?.log), server?.lastWords);
+  });
 
   const someone = async () => {
     const person = await (await chromium.person()).open(`${pages.url}/lab.html`);
@@ -97,7 +104,7 @@ describe('broadcasting by WHIP and WHEP', { timeout: 300_000 }, () => {
       const { video, audio } = await receivedBy(bob);
       assert.equal(video.packetsLost, 0, 'video packets lost');
       assert.equal(audio.packetsLost, 0, 'audio packets lost');
-      assert.equal(video.freezeCount, 0, 'freezes');
+      assert.ok(video.totalFreezesDuration < LONGEST_FREEZE_S, `froze for ${video.totalFreezesDuration} s`);
     });
   }
 
@@ -153,7 +160,7 @@ describe('broadcasting by WHIP and WHEP', { timeout: 300_000 }, () => {
     );
     await bob.page.evaluate(() => modules.player.stop());
     await ada.page.evaluate(() => modules.publisher.stop());
-    const participants = async () => (await server.metrics()).sum(/^plenum_sessions$/);
-    await until('both sessions are over', async () => (await participants()) === 0);
+    const sessions = async () => (await server.metrics()).sum(/^plenum_sessions$/);
+    await until('both sessions are over', async () => (await sessions()) === 0, 2000);
   });
 });

@@ -46,12 +46,14 @@ describe('publishers of other makes', { timeout: 180_000 }, () => {
   let chromium, pages, server;
 
   before(async () => {
-    [chromium, pages, server] = await Promise.all([Chromium.start(), Pages.start(), Server.start()]);
+    chromium = await Chromium.start();
+    pages = await Pages.start();
+    server = await Server.start();
   });
   after(async () => {
     await Promise.all([chromium?.stop(), pages?.stop()]);
     const end = await server?.stop();
-    assert.equal(end.code, 0, server.lastWords);
+    assert.equal(end?.code, 0, server?.lastWords);
   });
 
   const gauge = async name => (await server.metrics()).sum(name);

@@ -20,6 +20,9 @@ const CHOICES = {
   audiooutput: { label: text.speaker, icon: 'speaker', pref: 'speakerId' },
 };
 
+/** How often a level that is not shown looks whether it is again. */
+const LEVEL_IDLE_MS = 200;
+
 /** Whether this browser can play through a chosen loudspeaker. */
 const canChooseSpeaker = () => 'setSinkId' in HTMLMediaElement.prototype;
 
@@ -79,14 +82,15 @@ export function levelBar(media) {
   /** @type {MediaStreamTrack | null} */
   let metered = null;
   let shown = 0;
-  let wasShown = false;
+  let wasInPage = false;
   const draw = () => {
-    if (bar.isConnected) wasShown = true;
-    else if (wasShown) {
+    if (wasInPage && !bar.isConnected) {
       meter?.close();
       return;
     }
-    const track = media.tracks.audio;
+    wasInPage = bar.isConnected;
+    // In a closed menu nothing is measured.
+    const track = bar.checkVisibility() ? media.tracks.audio : null;
     if (track !== metered) {
       meter?.close();
       meter = track ? new LevelMeter(track) : null;
@@ -96,7 +100,8 @@ export function levelBar(media) {
     shown = Math.max(meter?.level() ?? 0, shown * 0.92);
     fill.style.setProperty('--level', shown.toFixed(3));
     bar.setAttribute('aria-valuenow', String(Math.round(shown * 100)));
-    requestAnimationFrame(draw);
+    if (track) requestAnimationFrame(draw);
+    else setTimeout(draw, LEVEL_IDLE_MS);
   };
   requestAnimationFrame(draw);
   return bar;

@@ -2,7 +2,7 @@
 
 /**
  * @typedef {{x: number, y: number, width: number, height: number}} Box
- * @typedef {{boxes: Box[], perPage: number}} Arrangement
+ * @typedef {{boxes: Box[], perPage: number}} Arrangement `perPage` says how many would fit
  */
 
 /** Between tiles, and around them. */
@@ -31,7 +31,7 @@ const SLIMMEST_ALONE = 0.5;
  * @returns {Arrangement}
  */
 export function gridLayout(width, height, count) {
-  const perPage = Math.max(1, Math.min(count, MOST_TILES, fitting(width, height)));
+  const perPage = Math.min(MOST_TILES, fitting(width, height));
   const shown = Math.min(count, perPage);
   let best = { columns: 1, rows: shown, ...cell(width, height, 1, shown, shown) };
   for (let columns = 2; columns <= shown; columns += 1) {

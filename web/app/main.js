@@ -14,7 +14,6 @@ import { firstTracks } from './own.js';
 import { prefs, rememberRoom } from './prefs.js';
 
 const app = /** @type {HTMLElement} */ (document.getElementById('app'));
-const media = new LocalMedia();
 
 /** @param {HTMLElement} view */
 function show(view) {
@@ -32,6 +31,7 @@ function showHome() {
 /** @param {string} roomName */
 function showLobby(roomName) {
   document.title = strings.title(roomName);
+  const media = new LocalMedia();
   const name = new URLSearchParams(location.search).get('name') ?? prefs.name;
   const lobby = new Lobby({
     room: roomName,
@@ -47,7 +47,7 @@ function showLobby(roomName) {
       }
       rememberRoom(roomName);
       lobby.close();
-      showCall(roomName, room);
+      showCall(roomName, room, media);
     },
   });
   show(lobby.element);
@@ -56,8 +56,9 @@ function showLobby(roomName) {
 /**
  * @param {string} roomName
  * @param {Room} room
+ * @param {LocalMedia} media
  */
-function showCall(roomName, room) {
+function showCall(roomName, room, media) {
   const call = new Call({ room, roomName, name: prefs.name, media, leave: () => room.leave() });
   const leaveNow = () => room.leave();
   addEventListener('pagehide', leaveNow);

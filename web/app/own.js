@@ -1,6 +1,7 @@
 // What we send: keeps the room in step with the devices of this machine.
 
 import { captureScreen } from '../media.js';
+import { isRefusal } from '../room-connection.js';
 import { strings } from '../strings.js';
 import { deviceProblems } from './devices.js';
 import { note, say } from './notices.js';
@@ -123,7 +124,8 @@ export class Own {
     // The browser's own button for it ends the track.
     video.addEventListener('ended', () => this.#stopScreen());
     await Promise.all([this.#send('screen', video), audio && this.#send('screen-audio', audio)]);
-    note(text.shareOn);
+    if (this.sharing) note(text.shareOn);
+    else for (const track of stream?.getTracks() ?? []) track.stop();
   }
 
   async #stopScreen() {
@@ -154,8 +156,9 @@ export class Own {
   async #send(source, track, muted = false) {
     try {
       await this.#room.publish(source, track, muted);
-    } catch {
-      // The connection is being made anew, and the room brings the track along.
+    } catch (error) {
+      // Else the connection is being made anew, and the room brings the track along.
+      if (isRefusal(error)) note(text.refused);
     }
   }
 

@@ -69,6 +69,7 @@ export class Quality {
   #drawPanel(sample) {
     const layers = sample.outbound
       .filter(({ kind, fps }) => kind === 'video' && fps > 0)
+      .sort((a, b) => a.width - b.width)
       .map(
         ({ width, height, fps, bitrate }) => `${text.layer(width, height, fps)} · ${text.bitrate(bitrate)}`,
       );

@@ -45,6 +45,8 @@ struct Session {
     mids: Vec<(Mid, MediaKind, Direction)>,
     /// The source that each slot shows: session and MID, and what to add to its sequence numbers.
     bindings: HashMap<Mid, (usize, Mid)>,
+    /// When it wants to be woken.
+    wake_at: Instant,
 }
 
 impl Server {
@@ -164,6 +166,9 @@ fn forward(fault: Fault, inbox: &Receiver<Join>) {
             }
         }
         for index in 0..sessions.len() {
+            if sessions[index].wake_at > now {
+                continue;
+            }
             let _ = sessions[index].rtc.handle_input(Input::Timeout(now));
             drain(&mut sessions, index, &socket, fault, &mut forwarded, now);
         }
@@ -188,6 +193,7 @@ fn accept(join: &Join, local: SocketAddr) -> Result<(Session, String), String> {
             rtc,
             mids: Vec::new(),
             bindings: HashMap::new(),
+            wake_at: Instant::now(),
         },
         answer,
     ))
@@ -235,7 +241,7 @@ fn drain(
     loop {
         match sessions[index].rtc.poll_output() {
             Ok(Output::Transmit(transmit)) => {
-                drop(socket.send_to(&transmit.contents, transmit.destination))
+                let _ = socket.send_to(&transmit.contents, transmit.destination);
             }
             Ok(Output::Event(Event::RtpPacket(packet))) => {
                 let mut direct = sessions[index].rtc.direct_api();
@@ -245,8 +251,7 @@ fn drain(
                 else {
                     continue;
                 };
-                for other in 0..sessions.len() {
-                    let session = &mut sessions[other];
+                for session in sessions.iter_mut() {
                     let slots: Vec<Mid> = session
                         .bindings
                         .iter()
@@ -295,7 +300,14 @@ fn drain(
                 }
             }
             Ok(Output::Event(_)) => {}
-            Ok(Output::Timeout(_)) | Err(_) => return,
+            Ok(Output::Timeout(at)) => {
+                sessions[index].wake_at = at;
+                return;
+            }
+            Err(_) => {
+                sessions[index].wake_at = now + Duration::from_secs(1);
+                return;
+            }
         }
     }
 }
@@ -306,7 +318,7 @@ fn send_all(rtc: &mut Rtc, socket: &UdpSocket, lose: bool) {
         match output {
             Output::Transmit(transmit) if lose && (128..=191).contains(&transmit.contents[0]) => {}
             Output::Transmit(transmit) => {
-                drop(socket.send_to(&transmit.contents, transmit.destination))
+                let _ = socket.send_to(&transmit.contents, transmit.destination);
             }
             Output::Timeout(_) => return,
             Output::Event(_) => {}

@@ -133,7 +133,7 @@ pub enum Malformed {
     /// Not version 2.
     #[error("RTCP of another version")]
     Version,
-    /// Padding that is longer than the packet, empty, or not at the end.
+    /// Padding that is longer than the packet, or empty.
     #[error("RTCP padding is wrong")]
     Padding,
     /// A value that its standard does not allow.
@@ -188,17 +188,20 @@ impl<'a> Packets<'a> {
         let len = usize::from(u16::from_be_bytes([len_high, len_low])) * 4;
         let (mut body, rest) = rest.split_at_checked(len).ok_or(Malformed::Truncated)?;
         if flags & 0x20 != 0 {
-            body = without_padding(body, rest.is_empty())?;
+            body = without_padding(body)?;
         }
         self.rest = rest;
         read_body(packet_type, flags & 0x1f, body)
     }
 }
 
-/// Only the last packet of a datagram may be padded, in whole words (RFC 3550 §6.4.1).
-fn without_padding(body: &[u8], is_last: bool) -> Result<&[u8], Malformed> {
+/// Takes off the padding, whose last octet counts it.
+///
+/// RFC 3550 §6.4.1 pads the last packet of a datagram only, in whole words. libwebrtc fills up
+/// every transport feedback to a word that way, with one to three octets, wherever it stands.
+fn without_padding(body: &[u8]) -> Result<&[u8], Malformed> {
     let padding = usize::from(*body.last().ok_or(Malformed::Padding)?);
-    if !is_last || padding == 0 || !padding.is_multiple_of(4) || padding > body.len() {
+    if padding == 0 || padding > body.len() {
         return Err(Malformed::Padding);
     }
     Ok(&body[..body.len() - padding])
@@ -425,17 +428,27 @@ mod tests {
     }
 
     #[test]
-    fn padding_is_taken_off_the_last_packet_and_nowhere_else() {
+    fn padding_is_taken_off() {
         let padded = [0xa0, 201, 0, 2, 0, 0, 0, 1, 0, 0, 0, 4];
         assert!(matches!(only(&padded), Packet::ReceiverReport { .. }));
         let followed = [&padded[..], &packet(202, 0, &[])].concat();
-        assert_eq!(error_of(&followed), Malformed::Padding);
-        for padding in [0, 3, 12] {
+        assert!(packets(&followed).all(|packet| packet.is_ok()));
+        for padding in [0, 12] {
             let mut wrong = padded;
             wrong[11] = padding;
             assert_eq!(error_of(&wrong), Malformed::Padding);
         }
         assert_eq!(error_of(&[0xa0, 201, 0, 0]), Malformed::Padding);
+    }
+
+    #[test]
+    fn transport_feedback_as_libwebrtc_pads_it_is_read() {
+        // One packet arrived: a chunk, its delta, and one octet to fill up the word.
+        let feedback = [
+            0xaf, 205, 0, 5, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0x20, 1, 0, 1,
+        ];
+        let twice = [feedback, feedback].concat();
+        assert_eq!(packets(&twice).filter(Result::is_ok).count(), 2);
     }
 
     #[test]

@@ -51,16 +51,17 @@ export class Server {
     const kill = () => child.kill('SIGKILL');
     process.once('exit', kill);
     child.once('exit', () => process.off('exit', kill));
-    child.once('error', error => {
-      this.#log += `cannot start ${BINARY}: ${error.message}\n`;
-    });
+    if (child.pid === undefined) {
+      const [error] = await once(child, 'error');
+      throw new Error(`cannot start ${BINARY}: ${error.message}`);
+    }
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding('utf8').on('data', text => {
         this.#log += text;
       });
     }
     await until('the server is ready', async () => {
-      if (child.exitCode !== null || child.pid === undefined) return true;
+      if (child.exitCode !== null) return true;
       return (await fetch(`${this.operatorUrl}/readyz`)).ok;
     });
     if (!this.isRunning) throw new Error(`the server did not start:\n${this.#log}`);

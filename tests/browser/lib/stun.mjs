@@ -1,27 +1,38 @@
 // Datagrams as strangers send them: STUN, DTLS and RTP by hand, right or wrong on purpose.
 
 import { createHmac } from 'node:crypto';
+import { crc32 } from 'node:zlib';
 
 const BINDING_REQUEST = 0x0001;
 const MAGIC_COOKIE = 0x2112a442;
 const HEADER_BYTES = 20;
 const USERNAME = 0x0006;
 const MESSAGE_INTEGRITY = 0x0008;
+const PRIORITY = 0x0024;
+const ICE_CONTROLLING = 0x802a;
+const FINGERPRINT = 0x8028;
+/** What tells a fingerprint from another protocol's checksum (RFC 8489 §14.7). */
+const FINGERPRINT_XOR = 0x5354554e;
 
 /**
- * A binding request (RFC 8489 §5) with USERNAME and, if there is a password, MESSAGE-INTEGRITY.
+ * A connectivity check (RFC 8445 §7.2.2): a binding request by a controlling agent, with
+ * MESSAGE-INTEGRITY and FINGERPRINT.
  *
- * @param {string} username `{remote ufrag}:{local ufrag}`
- * @param {string} [password]
+ * @param {string} username `{ufrag of the receiver}:{ufrag of the sender}`
+ * @param {string} password
  */
 export function bindingRequest(username, password) {
-  const attributes = [attribute(USERNAME, Buffer.from(username))];
-  if (password) {
-    // The integrity covers a header that already counts it (RFC 8489 §14.5).
-    const covered = message(attributes, 24);
-    const hmac = createHmac('sha1', password).update(covered).digest();
-    attributes.push(attribute(MESSAGE_INTEGRITY, hmac));
-  }
+  const attributes = [
+    attribute(USERNAME, Buffer.from(username)),
+    attribute(PRIORITY, Buffer.from([0x6e, 0x7f, 0xff, 0xff])),
+    attribute(ICE_CONTROLLING, Buffer.alloc(8, 5)),
+  ];
+  // Each of the two covers a header that already counts it (RFC 8489 §14.5, §14.7).
+  const hmac = createHmac('sha1', password).update(message(attributes, 24)).digest();
+  attributes.push(attribute(MESSAGE_INTEGRITY, hmac));
+  const checksum = Buffer.alloc(4);
+  checksum.writeUInt32BE((crc32(message(attributes, 8)) ^ FINGERPRINT_XOR) >>> 0);
+  attributes.push(attribute(FINGERPRINT, checksum));
   return message(attributes);
 }
 

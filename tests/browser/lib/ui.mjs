@@ -5,9 +5,9 @@
 export async function join(person, server, room, name) {
   const { page } = await person.open(`${server.url}/r/${room}`);
   await page.getByLabel('Your name').fill(name);
-  // The picture of oneself is there: the camera runs.
+  // Camera and microphone run: who joins before comes without.
   await page.getByRole('button', { name: 'Turn camera off' }).waitFor();
-  await page.getByRole('button', { name: 'Mute' }).waitFor();
+  await page.getByRole('button', { name: 'Mute', exact: true }).waitFor();
   await page.getByRole('button', { name: 'Join', exact: true }).click();
   await page.getByRole('button', { name: 'Leave', exact: true }).waitFor();
 }

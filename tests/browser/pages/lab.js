@@ -67,8 +67,9 @@ export async function received(session) {
 /** Ends a session as the standards ask. */
 export async function stop(session) {
   const { pc, location } = sessions[session];
+  const { status } = await fetch(location, { method: 'DELETE' });
   pc.close();
-  return (await fetch(location, { method: 'DELETE' })).status;
+  return status;
 }
 
 /** Posts the offer and takes the answer; returns when the POST was sent. */

@@ -6,7 +6,7 @@ import { WhepPlayer } from './web/whep.js';
 import { WhipPublisher } from './web/whip.js';
 
 const devices = () =>
-  navigator.mediaDevices.getUserMedia({ audio: true, video: { width: 640, height: 360 } });
+  navigator.mediaDevices.getUserMedia({ audio: true, video: { width: 1280, height: 720 } });
 
 export const states = [];
 export let room;

@@ -1,0 +1,86 @@
+//! Who comes to a door, and with what.
+
+use std::time::Duration;
+
+use plenum::engine::command::Door;
+use plenum::engine::ids::SessionId;
+
+use super::media::Device;
+
+/// What somebody wants who comes to a door.
+#[derive(Clone, Debug)]
+pub(crate) struct Guest {
+    pub(crate) door: Door,
+    pub(crate) name: Option<String>,
+    pub(crate) resume: Option<SessionId>,
+    pub(crate) devices: Vec<Device>,
+    pub(crate) video_slots: usize,
+    pub(crate) audio_slots: usize,
+    pub(crate) one_way_delay: Duration,
+}
+
+impl Guest {
+    /// Comes to a room to show and to watch: camera and microphone, two slots of each kind.
+    pub(crate) fn meeting() -> Self {
+        Self {
+            door: Door::Meet,
+            name: None,
+            resume: None,
+            devices: vec![Device::microphone(), Device::camera()],
+            video_slots: 2,
+            audio_slots: 2,
+            one_way_delay: Duration::from_millis(20),
+        }
+    }
+
+    /// Publishes by WHIP.
+    pub(crate) fn publishing(name: &str) -> Self {
+        let participant = Some(name.parse().expect("a name"));
+        Self {
+            video_slots: 0,
+            audio_slots: 0,
+            door: Door::Publish { participant },
+            ..Self::meeting()
+        }
+    }
+
+    /// Watches by WHEP whoever speaks.
+    pub(crate) fn watching() -> Self {
+        Self {
+            door: Door::Watch { participant: None },
+            devices: Vec::new(),
+            video_slots: 1,
+            audio_slots: 1,
+            ..Self::meeting()
+        }
+    }
+
+    /// Watches one participant by WHEP.
+    pub(crate) fn watching_only(name: &str) -> Self {
+        let participant = Some(name.parse().expect("a name"));
+        Self {
+            door: Door::Watch { participant },
+            ..Self::watching()
+        }
+    }
+
+    pub(crate) fn with(mut self, devices: impl IntoIterator<Item = Device>) -> Self {
+        self.devices = devices.into_iter().collect();
+        self
+    }
+
+    pub(crate) fn slots(mut self, video: usize, audio: usize) -> Self {
+        (self.video_slots, self.audio_slots) = (video, audio);
+        self
+    }
+
+    pub(crate) fn at_distance(mut self, one_way_delay: Duration) -> Self {
+        self.one_way_delay = one_way_delay;
+        self
+    }
+
+    pub(crate) fn resuming(mut self, session: SessionId) -> Self {
+        self.resume = Some(session);
+        self
+    }
+}

@@ -1,0 +1,212 @@
+//! Those who mean no good, and those who only send nonsense.
+
+use std::net::SocketAddr;
+
+use plenum::engine::command::CommandError;
+use plenum::engine::counters::DropReason;
+use plenum::engine::event::Kind;
+
+use crate::client::Client;
+use crate::guest::Guest;
+use crate::wire::Class;
+use crate::world::World;
+use crate::{millis, secs};
+
+/// Where no guest ever is. That nothing is sent there is watched in every story.
+const ATTACKER: SocketAddr = SocketAddr::new(
+    std::net::IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 66)),
+    6_666,
+);
+
+#[test]
+fn a_hello_from_an_address_that_proved_nothing_does_nothing() {
+    let mut world = World::new(81);
+    let mallory = world.enter("attic", Guest::publishing("mallory"));
+    world.run_for(millis(200));
+    let hello = world.last_sent(mallory, |class| class == Class::Dtls);
+
+    let ada = world.enter("lobby", Guest::publishing("ada"));
+    for _ in 0..20 {
+        world.inject(ada, ATTACKER, &hello);
+        world.run_for(millis(10));
+    }
+    world.run_for(secs(2));
+    assert!(
+        world.client(ada).connected_at.is_some(),
+        "ada connects all the same"
+    );
+    assert_eq!(world.counters().drops[&DropReason::UnvalidatedSource], 20);
+}
+
+#[test]
+fn a_check_with_a_wrong_password_teaches_nothing_and_gets_no_answer() {
+    let mut world = World::new(82);
+    let ada = world.enter("lobby", Guest::publishing("ada"));
+    let viewer = world.enter("lobby", Guest::watching());
+    world.run_for(secs(3));
+    let sent_before = world.wire.datagrams;
+    let mut check = world.last_sent(ada, |class| class == Class::Stun);
+    // The last eight bytes are the fingerprint, before it stands the integrity.
+    let place = check.len() - 12;
+    check[place] ^= 1;
+    for _ in 0..10 {
+        world.inject(ada, ATTACKER, &check);
+    }
+    assert_eq!(world.wire.datagrams, sent_before, "no answer to anybody");
+    let media = world.last_sent(ada, |class| matches!(class, Class::Rtp { .. }));
+    world.inject(ada, ATTACKER, &media);
+    let drops = world.counters().drops;
+    assert_eq!(
+        drops[&DropReason::StunIntegrity] + drops.get(&DropReason::Unrecognized).unwrap_or(&0),
+        10
+    );
+    assert_eq!(drops[&DropReason::UnvalidatedSource], 1);
+    world.run_for(secs(2));
+    world.video(viewer, 0).assert_flawless();
+}
+
+#[test]
+fn media_that_is_sent_again_or_forged_reaches_nobody() {
+    let mut world = World::new(83);
+    let ada = world.enter("lobby", Guest::publishing("ada"));
+    let viewer = world.enter("lobby", Guest::watching());
+    world.run_for(secs(3));
+    let from = world.client(ada).public;
+    let media = world.last_sent(ada, |class| matches!(class, Class::Rtp { .. }));
+    let report = world.last_sent(ada, |class| class == Class::Rtcp);
+    for _ in 0..50 {
+        world.inject(ada, from, &media);
+        world.inject(ada, from, &report);
+    }
+    let mut forged = media.clone();
+    // The next sequence number, with what authenticated the last.
+    forged[3] = forged[3].wrapping_add(1);
+    world.inject(ada, from, &forged);
+    for length in 0..40 {
+        world.inject(ada, from, &media[..length.min(media.len())]);
+        world.inject(ada, from, &report[..length.min(report.len())]);
+    }
+    world.run_for(secs(3));
+    assert_eq!(world.counters().panics, 0);
+    // Whatever reached the viewer twice would have failed the story.
+    world.video(viewer, 0).assert_flawless();
+    world.audio(viewer, 0).assert_flawless();
+}
+
+#[test]
+fn random_bytes_from_the_right_address_end_nothing() {
+    let mut world = World::new(84);
+    let ada = world.enter("lobby", Guest::publishing("ada"));
+    let viewer = world.enter("lobby", Guest::watching());
+    for round in 0..2_000 {
+        let length = world.rng.usize(0..1_600);
+        let mut noise: Vec<u8> = (0..length).map(|_| world.rng.u8(..)).collect();
+        if let Some(first) = noise.first_mut() {
+            // One of every kind: STUN, DTLS, RTP and RTCP.
+            *first = [0, 22, 128, 128, 255][round % 5];
+        }
+        if let Some(second) = noise.get_mut(1)
+            && round % 5 == 3
+        {
+            *second = 200 + (round % 7) as u8;
+        }
+        let from = world.client(ada).public;
+        world.inject(ada, from, &noise);
+        if round % 20 == 0 {
+            world.run_for(millis(10));
+        }
+    }
+    world.run_for(secs(3));
+    assert_eq!(world.counters().panics, 0);
+    assert_eq!(world.client(ada).closed_because, None);
+    let recent = world.video(viewer, 0).since(world.now() - secs(1)).len();
+    assert!(recent >= 24, "{recent} pictures in the last second");
+}
+
+#[test]
+fn one_name_publishes_once() {
+    let mut world = World::new(85);
+    world.enter("lobby", Guest::publishing("ada"));
+    let again = world.join("lobby", &Guest::publishing("ada"));
+    assert!(matches!(again, Err(CommandError::ParticipantExists(_))));
+    world.enter("attic", Guest::publishing("ada"));
+}
+
+#[test]
+fn offers_that_cannot_be_answered_leave_nothing_behind() {
+    let mut world = World::new(86);
+    let now = world.now();
+    let good = |guest: &Guest| {
+        let server = SocketAddr::from(([203, 0, 113, 1], 3478));
+        let mut client = Client::new(ATTACKER, server, (now, now), 0, 1);
+        client
+            .offer(&guest.devices, guest.video_slots, guest.audio_slots)
+            .sdp
+    };
+    let (meet, publish, watch) = (
+        Guest::meeting(),
+        Guest::publishing("ada"),
+        Guest::watching(),
+    );
+    let offer = good(&meet);
+
+    let mut bad: Vec<(Guest, String)> = Vec::new();
+    for text in [
+        "",
+        "v=0",
+        "v=1\r\n",
+        "hello",
+        "\0\0\0",
+        "m=audio",
+        "a=b\r\n\r\n",
+    ] {
+        bad.push((meet.clone(), text.to_owned()));
+    }
+    for (from, to) in [
+        ("a=fingerprint:", "a=fingerprimt:"),
+        ("a=ice-ufrag:", "a=x:"),
+        ("a=ice-pwd:", "a=x:"),
+        ("a=setup:actpass", "a=setup:holdconn"),
+        ("UDP/TLS/RTP/SAVPF", "RTP/AVP"),
+        ("v=0\r\n", ""),
+    ] {
+        assert!(offer.contains(from), "{from} in {offer}");
+        bad.push((meet.clone(), offer.replace(from, to)));
+    }
+    // Somebody who only receives does not publish, and the other way round.
+    bad.push((publish.clone(), good(&watch)));
+    bad.push((watch.clone(), good(&publish)));
+    // Two cameras are one too many for one publisher.
+    bad.push((publish, offer.clone()));
+    for (guest, text) in bad {
+        let posted = world.post_offer("lobby", &guest, &text);
+        assert!(posted.is_err(), "{:?} let in\n{text}", guest.door);
+    }
+    // Cut off anywhere, an offer is refused or answered, and never worse.
+    for end in (0..offer.len())
+        .step_by(17)
+        .filter(|end| offer.is_char_boundary(*end))
+    {
+        let _ = world.post_offer("attic", &meet, &offer[..end]);
+    }
+    world.run_for(secs(16));
+    world.assert_empty();
+}
+
+#[test]
+fn a_guest_who_hangs_up_is_gone_at_once() {
+    let mut world = World::new(87);
+    let ada = world.enter("lobby", Guest::meeting());
+    let ben = world.enter("lobby", Guest::meeting());
+    world.run_for(secs(2));
+    world.hang_up(ben);
+    world.run_for(millis(200));
+    assert!(world.client(ben).closed_because.is_some());
+    assert!(
+        world.client(ada).roster.tracks.len() == 2,
+        "only her own are left"
+    );
+    let slot = world.video(ada, 0);
+    assert_eq!(slot.kind, Kind::Video);
+    slot.assert_flawless();
+}

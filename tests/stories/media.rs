@@ -1,0 +1,375 @@
+//! Media as a browser would send it: the structure is real, the pictures are not.
+//!
+//! Each packet ends with a [`Stamp`] that says who made it, when, and what of; so whoever
+//! receives it can tell whether it should be there and whether a decoder could use it.
+
+use std::time::{Duration, Instant};
+
+use plenum::engine::event::Kind;
+use str0m::media::{Mid, Rid};
+
+/// How a source is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Opus,
+    Vp8,
+    H264,
+}
+
+impl Format {
+    pub(crate) fn kind(self) -> Kind {
+        match self {
+            Format::Opus => Kind::Audio,
+            Format::Vp8 | Format::H264 => Kind::Video,
+        }
+    }
+
+    pub(crate) fn clock_rate_hz(self) -> u64 {
+        match self {
+            Format::Opus => 48_000,
+            Format::Vp8 | Format::H264 => 90_000,
+        }
+    }
+}
+
+/// What every packet says about itself in its last bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    /// The room that it was published in, by its place in the world.
+    pub(crate) room: u32,
+    /// The source that made it.
+    pub(crate) source: u32,
+    pub(crate) layer: u8,
+    /// Counts the frames of a layer.
+    pub(crate) frame: u32,
+    /// Which packet of its frame it is.
+    pub(crate) index: u8,
+    /// How many packets its frame has.
+    pub(crate) count: u8,
+    pub(crate) keyframe: bool,
+    /// When it was captured, since the world began.
+    pub(crate) captured: Duration,
+}
+
+const MAGIC: [u8; 4] = *b"PLNM";
+const STAMP_BYTES: usize = 28;
+
+impl Stamp {
+    fn write(&self, payload: &mut Vec<u8>) {
+        payload.extend_from_slice(&MAGIC);
+        payload.extend_from_slice(&self.room.to_be_bytes());
+        payload.extend_from_slice(&self.source.to_be_bytes());
+        payload.extend_from_slice(&self.frame.to_be_bytes());
+        payload.extend_from_slice(&[self.layer, self.index, self.count, u8::from(self.keyframe)]);
+        payload.extend_from_slice(&(self.captured.as_micros() as u64).to_be_bytes());
+    }
+
+    pub(crate) fn read(payload: &[u8]) -> Option<Self> {
+        let stamp = payload.last_chunk::<STAMP_BYTES>()?;
+        let word = |at: usize| stamp[at..at + 4].try_into().map(u32::from_be_bytes).ok();
+        let captured = stamp[20..].try_into().map(u64::from_be_bytes).ok()?;
+        (stamp[..4] == MAGIC).then_some(())?;
+        Some(Self {
+            room: word(4)?,
+            source: word(8)?,
+            frame: word(12)?,
+            layer: stamp[16],
+            index: stamp[17],
+            count: stamp[18],
+            keyframe: stamp[19] != 0,
+            captured: Duration::from_micros(captured),
+        })
+    }
+}
+
+/// One encoding of a source.
+#[derive(Debug)]
+pub(crate) struct Encoding {
+    pub(crate) rid: Option<Rid>,
+    pub(crate) seq: u64,
+    /// RTP timestamp of the world's beginning.
+    pub(crate) first_timestamp: u32,
+    /// Sizes of an ordinary frame's and of a keyframe's packets, in bytes.
+    frame: Vec<usize>,
+    keyframe: Vec<usize>,
+    frames: u32,
+    picture_id: u16,
+    tl0_pic_idx: u8,
+    pub(crate) wants_keyframe: bool,
+    /// Whether it sends at all.
+    pub(crate) is_active: bool,
+    /// Keyframe requests that it was sent.
+    pub(crate) keyframe_requests: usize,
+}
+
+/// A camera, a screen or a microphone.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// Unlike that of any other source in the world.
+    pub(crate) id: u32,
+    pub(crate) mid: Mid,
+    pub(crate) format: Format,
+    pub(crate) encodings: Vec<Encoding>,
+    pub(crate) interval: Duration,
+    /// Loudness of a microphone, in dBov.
+    pub(crate) level: i8,
+    /// When it is due for its next frame.
+    pub(crate) next_at: Instant,
+}
+
+/// A packet, ready to be sent.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) rid: Option<Rid>,
+    pub(crate) seq: u64,
+    pub(crate) timestamp: u32,
+    pub(crate) marker: bool,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) level: Option<i8>,
+}
+
+/// What a guest brings along to show; becomes a [`Source`] with the session.
+#[derive(Clone, Debug)]
+pub(crate) struct Device {
+    pub(crate) format: Format,
+    pub(crate) slides: bool,
+    pub(crate) rids: &'static [&'static str],
+    pub(crate) interval: Duration,
+    /// The first sequence number of every encoding; as browsers do, in the lower half.
+    pub(crate) first_seq: u16,
+    /// The RTP timestamp at the world's beginning.
+    pub(crate) first_timestamp: u32,
+}
+
+impl Device {
+    /// 25 VP8 pictures a second at half a megabit, or so.
+    pub(crate) fn camera() -> Self {
+        Self {
+            format: Format::Vp8,
+            slides: false,
+            rids: &[],
+            interval: Duration::from_millis(40),
+            first_seq: 1_000,
+            first_timestamp: 500_000,
+        }
+    }
+
+    /// The same in H.264.
+    pub(crate) fn h264_camera() -> Self {
+        Self {
+            format: Format::H264,
+            ..Self::camera()
+        }
+    }
+
+    /// Three sizes at once, as browsers name them.
+    pub(crate) fn simulcast_camera() -> Self {
+        Self {
+            rids: &["q", "h", "f"],
+            ..Self::camera()
+        }
+    }
+
+    /// A screen of few pictures.
+    pub(crate) fn screen() -> Self {
+        Self {
+            slides: true,
+            interval: Duration::from_millis(100),
+            ..Self::camera()
+        }
+    }
+
+    /// Opus in packets of 20 ms.
+    pub(crate) fn microphone() -> Self {
+        Self {
+            format: Format::Opus,
+            slides: false,
+            rids: &[],
+            interval: Duration::from_millis(20),
+            first_seq: 2_000,
+            first_timestamp: 900_000,
+        }
+    }
+}
+
+/// Loudness of somebody who listens, and of somebody who speaks at their loudest.
+pub(crate) const SILENT: i8 = -127;
+pub(crate) const SPEAKING: i8 = -20;
+
+/// A voice rises and falls, and pauses: eight tenths of a second of speech, two of breath. A tone
+/// that never changes is taken for the noise of a fan.
+fn voice(level: i8, frame: u32) -> i8 {
+    match frame % 50 {
+        _ if level == SILENT => SILENT,
+        0..40 => level - (frame % 7) as i8 * 3,
+        _ => -75,
+    }
+}
+
+impl Source {
+    pub(crate) fn new(id: u32, mid: Mid, device: &Device, now: Instant) -> Self {
+        let rids: Vec<Option<Rid>> = if device.rids.is_empty() {
+            vec![None]
+        } else {
+            device
+                .rids
+                .iter()
+                .map(|rid| Some(Rid::from(*rid)))
+                .collect()
+        };
+        let encodings = rids.iter().enumerate().map(|(place, rid)| {
+            let (frame, keyframe) = sizes(device.format, place, rids.len());
+            Encoding {
+                rid: *rid,
+                seq: u64::from(device.first_seq),
+                first_timestamp: device
+                    .first_timestamp
+                    .wrapping_add(place as u32 * 1_000_000),
+                frame,
+                keyframe,
+                frames: 0,
+                // Near its end, so that every story sees it wrap.
+                picture_id: 0x7ff0,
+                tl0_pic_idx: 250,
+                wants_keyframe: true,
+                is_active: true,
+                keyframe_requests: 0,
+            }
+        });
+        Self {
+            id,
+            mid,
+            format: device.format,
+            encodings: encodings.collect(),
+            interval: device.interval,
+            level: SILENT,
+            next_at: now,
+        }
+    }
+
+    /// The next frame of every encoding, if it is due.
+    pub(crate) fn poll(&mut self, now: Instant, began: Instant, room: u32) -> Vec<Made> {
+        let mut made = Vec::new();
+        if now < self.next_at {
+            return made;
+        }
+        self.next_at += self.interval;
+        let captured = now - began;
+        let ticks = captured.as_nanos() * u128::from(self.format.clock_rate_hz()) / 1_000_000_000;
+        for (layer, encoding) in self.encodings.iter_mut().enumerate() {
+            if !encoding.is_active {
+                continue;
+            }
+            let keyframe = self.format.kind() == Kind::Video && encoding.wants_keyframe;
+            let sizes = if keyframe {
+                &encoding.keyframe
+            } else {
+                &encoding.frame
+            };
+            let count = sizes.len() as u8;
+            for (index, size) in sizes.iter().enumerate() {
+                let stamp = Stamp {
+                    room,
+                    source: self.id,
+                    layer: layer as u8,
+                    frame: encoding.frames,
+                    index: index as u8,
+                    count,
+                    keyframe,
+                    captured,
+                };
+                let head = match self.format {
+                    Format::Opus => vec![0x78],
+                    Format::Vp8 => vp8_head(&stamp, encoding.picture_id, encoding.tl0_pic_idx),
+                    Format::H264 => h264_head(&stamp),
+                };
+                made.push(Made {
+                    rid: encoding.rid,
+                    seq: encoding.seq,
+                    timestamp: encoding.first_timestamp.wrapping_add(ticks as u32),
+                    marker: self.format.kind() == Kind::Video && index as u8 + 1 == count,
+                    payload: fill(head, *size, &stamp),
+                    level: (self.format == Format::Opus)
+                        .then_some(voice(self.level, encoding.frames)),
+                });
+                encoding.seq += 1;
+            }
+            encoding.frames += 1;
+            encoding.picture_id = (encoding.picture_id + 1) & 0x7fff;
+            encoding.tl0_pic_idx = encoding.tl0_pic_idx.wrapping_add(1);
+            encoding.wants_keyframe = false;
+        }
+        made
+    }
+
+    /// All keyframe requests that reached it.
+    pub(crate) fn keyframe_requests(&self) -> usize {
+        self.encodings
+            .iter()
+            .map(|encoding| encoding.keyframe_requests)
+            .sum()
+    }
+}
+
+/// Packets of an ordinary frame and of a keyframe. Of three encodings, each costs a multiple of
+/// the one before.
+fn sizes(format: Format, place: usize, encodings: usize) -> (Vec<usize>, Vec<usize>) {
+    match (format, encodings, place) {
+        (Format::Opus, ..) => (vec![80], vec![80]),
+        (_, 3, 0) => (vec![300], vec![700; 2]),
+        (_, 3, 1) => (vec![1_000], vec![1_000; 4]),
+        (_, 3, _) => (vec![1_100; 4], vec![1_100; 8]),
+        _ => (vec![1_000; 2], vec![1_100; 6]),
+    }
+}
+
+/// Descriptor with a long picture id and TL0PICIDX (RFC 7741 §4.2), and a frame's first bytes.
+fn vp8_head(stamp: &Stamp, picture_id: u16, tl0_pic_idx: u8) -> Vec<u8> {
+    let start = if stamp.index == 0 { 0x10 } else { 0 };
+    let id = picture_id.to_be_bytes();
+    let mut head = vec![0x80 | start, 0xe0, 0x80 | id[0], id[1], tl0_pic_idx, 0];
+    if stamp.index == 0 {
+        // P=0 is a keyframe (RFC 6386 §9.1), which begins with a start code.
+        head.extend_from_slice(if stamp.keyframe {
+            &[0x10, 0, 0, 0x9d, 0x01, 0x2a]
+        } else {
+            &[0x11, 0, 0]
+        });
+    }
+    head
+}
+
+/// Parameter sets in packets of their own before an IDR; slices as FU-A (RFC 6184 §5.8).
+fn h264_head(stamp: &Stamp) -> Vec<u8> {
+    let first_slice = if stamp.keyframe { 2 } else { 0 };
+    let nal = if stamp.keyframe { 5 } else { 1 };
+    match (stamp.keyframe, stamp.index) {
+        (true, 0) => vec![0x67, 0x42, 0xe0, 0x1f],
+        (true, 1) => vec![0x68, 0xce],
+        _ => {
+            let start = if stamp.index == first_slice { 0x80 } else { 0 };
+            let end = if stamp.index + 1 == stamp.count {
+                0x40
+            } else {
+                0
+            };
+            vec![0x60 | 28, start | end | nal, 0x88]
+        }
+    }
+}
+
+fn fill(mut head: Vec<u8>, size: usize, stamp: &Stamp) -> Vec<u8> {
+    head.resize(size.max(head.len() + STAMP_BYTES) - STAMP_BYTES, 0xaa);
+    stamp.write(&mut head);
+    head
+}
+
+/// Picture id and TL0PICIDX of a packet that [`vp8_head`] began.
+pub(crate) fn vp8_numbers(payload: &[u8]) -> Option<(u16, u8)> {
+    match payload {
+        [first, 0xe0, high, low, tl0, ..] if first & 0x80 != 0 && high & 0x80 != 0 => {
+            Some((u16::from_be_bytes([high & 0x7f, *low]), *tl0))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,241 @@
+//! Clients that move, restart, or vanish.
+
+use plenum::engine::event::{Change, CloseReason, Kind};
+
+use crate::guest::Guest;
+use crate::world::World;
+use crate::{millis, secs};
+
+#[test]
+fn media_follows_a_viewer_whose_nat_gave_it_another_port() {
+    let mut world = World::new(61);
+    world.enter("lobby", Guest::publishing("ada"));
+    let viewer = world.enter("lobby", Guest::watching());
+    world.run_for(secs(5));
+    for _ in 0..3 {
+        world.rebind(viewer);
+        let moved_at = world.now();
+        let public = world.client(viewer).public;
+        // The server cannot know before the client's next check, which is the client's to send.
+        let checked = world.run_until(secs(5), |world| world.wire.consent_of(public).is_some());
+        let checked_at = world.now();
+        assert!(checked.is_some());
+        world.run_for(secs(20));
+        for slot in [world.video(viewer, 0), world.audio(viewer, 0)] {
+            let first = slot
+                .since(moved_at + millis(100))
+                .first()
+                .expect("media again")
+                .at;
+            assert!(
+                first - checked_at <= millis(1_000),
+                "took {:?}",
+                first - checked_at
+            );
+            let freeze = slot.longest_freeze(checked_at, world.now());
+            assert!(freeze <= millis(2_000), "froze for {freeze:?}");
+        }
+    }
+}
+
+#[test]
+fn a_publisher_whose_nat_gave_it_another_port_is_seen_again() {
+    let mut world = World::new(62);
+    let ada = world.enter("lobby", Guest::publishing("ada"));
+    let viewer = world.enter("lobby", Guest::watching());
+    world.run_for(secs(5));
+    let moved_at = world.now();
+    world.rebind(ada);
+    world.run_for(secs(20));
+    // Media counts from the new address once a check came from there: that is the client's pace.
+    let freeze = world.video(viewer, 0).longest_freeze(moved_at, world.now());
+    assert!(freeze <= millis(4_000), "froze for {freeze:?}");
+    assert_eq!(world.client(ada).closed_because, None);
+}
+
+#[test]
+fn an_ice_restart_by_fragment_is_not_seen() {
+    let mut world = World::new(63);
+    let ada = world.enter("lobby", Guest::publishing("ada"));
+    let viewer = world.enter("lobby", Guest::watching());
+    world.run_for(secs(3));
+    let from = world.now();
+    for person in [viewer, ada] {
+        world.restart_ice_by_fragment(person);
+        world.run_for(secs(5));
+    }
+    // Long enough for consent on the old credentials to have run out.
+    world.run_for(secs(40));
+    for slot in [world.video(viewer, 0), world.audio(viewer, 0)] {
+        slot.assert_flawless();
+        let freeze = slot.longest_freeze(from, world.now());
+        assert!(freeze <= millis(300), "froze for {freeze:?}");
+    }
+}
+
+#[test]
+fn an_ice_restart_by_offer_from_another_network_goes_on_where_it_was() {
+    let mut world = World::new(64);
+    let ada = world.enter("lobby", Guest::meeting());
+    let ben = world.enter("lobby", Guest::meeting());
+    world.run_for(secs(3));
+    let from = world.now();
+    world.rebind(ada);
+    world.restart_ice_by_offer(ada);
+    world.run_for(secs(40));
+    for person in [ada, ben] {
+        let freeze = world.video(person, 0).longest_freeze(from, world.now());
+        assert!(freeze <= millis(1_000), "froze for {freeze:?}");
+        assert_eq!(world.client(person).closed_because, None);
+    }
+}
+
+#[test]
+fn who_vanishes_is_gone_when_consent_has_run_out() {
+    let mut world = World::new(65);
+    let ada = world.enter("lobby", Guest::meeting());
+    let ben = world.enter("lobby", Guest::meeting());
+    world.run_for(secs(3));
+    let bens = world.participant(ben);
+    world.vanish(ben);
+    let vanished_at = world.now();
+    let left = Change::ParticipantLeft { id: bens };
+    let waited = world.run_until(secs(60), |world| {
+        world.heard(ada, vanished_at, |change| *change == left)
+    });
+    assert!(
+        waited.is_some_and(|waited| waited <= secs(30)),
+        "waited {waited:?}"
+    );
+    assert_eq!(
+        world.client(ben).closed_because,
+        Some(CloseReason::Vanished)
+    );
+
+    world.vanish(ada);
+    world.run_for(secs(31));
+    world.assert_empty();
+}
+
+#[test]
+fn an_outage_of_ten_seconds_is_survived() {
+    let mut world = World::new(66);
+    let ada = world.enter("lobby", Guest::publishing("ada"));
+    let viewer = world.enter("lobby", Guest::watching());
+    world.run_for(secs(3));
+    world.cut(viewer, true);
+    world.run_for(secs(10));
+    world.cut(viewer, false);
+    let mended_at = world.now();
+    world.run_for(secs(5));
+    let source = world.source_of(ada, Kind::Video);
+    let first = world
+        .video(viewer, 0)
+        .first_of(source, mended_at)
+        .expect("a picture again");
+    assert!(
+        first - mended_at <= millis(1_000),
+        "took {:?}",
+        first - mended_at
+    );
+}
+
+#[test]
+fn who_comes_back_in_time_never_left() {
+    let mut world = World::new(67);
+    let ada = world.enter("lobby", Guest::meeting());
+    let ben = world.enter("lobby", Guest::meeting());
+    world.run_for(secs(3));
+    let (bens, session) = (world.participant(ben), world.session(ben));
+    world.vanish(ben);
+    world.run_for(secs(2));
+    let back_at = world.now();
+    let ben_again = world.enter("lobby", Guest::meeting().resuming(session));
+    world.run_for(secs(3));
+
+    assert_eq!(world.participant(ben_again), bens);
+    assert_eq!(world.client(ben).closed_because, Some(CloseReason::Resumed));
+    assert!(!world.heard(ada, back_at, |change| matches!(
+        change,
+        Change::Participant(_) | Change::ParticipantLeft { .. }
+    )));
+    let source = world.source_of(ben_again, Kind::Video);
+    let first = world
+        .video(ada, 0)
+        .first_of(source, back_at)
+        .expect("a picture again");
+    assert!(first - back_at <= millis(700), "took {:?}", first - back_at);
+    world.video(ada, 0).assert_flawless();
+}
+
+#[test]
+fn who_comes_back_and_fails_to_connect_is_gone_for_everybody() {
+    let mut world = World::new(70);
+    let ada = world.enter("lobby", Guest::meeting());
+    let ben = world.enter("lobby", Guest::meeting());
+    world.run_for(secs(3));
+    let (bens, session) = (world.participant(ben), world.session(ben));
+    let again = world.enter("lobby", Guest::meeting().resuming(session));
+    world.vanish(again);
+    world.run_for(millis(100));
+    assert!(
+        world.client(ada).roster.participants.contains_key(&bens),
+        "not gone yet"
+    );
+    world.run_for(secs(16));
+    assert!(
+        !world.client(ada).roster.participants.contains_key(&bens),
+        "gone"
+    );
+}
+
+#[test]
+fn a_session_is_continued_once() {
+    let mut world = World::new(77);
+    let ada = world.enter("lobby", Guest::meeting());
+    world.run_for(secs(2));
+    let session = world.session(ada);
+    let first = world.enter("lobby", Guest::meeting().resuming(session));
+    world.run_for(secs(1));
+    let second = world.enter("lobby", Guest::meeting().resuming(session));
+    world.run_for(secs(1));
+    assert_ne!(
+        world.participant(first),
+        world.participant(second),
+        "two cannot be one"
+    );
+}
+
+#[test]
+fn who_comes_back_after_the_session_ended_is_still_the_same() {
+    let mut world = World::new(68);
+    let ada = world.enter("lobby", Guest::meeting());
+    let ben = world.enter("lobby", Guest::meeting());
+    world.run_for(secs(3));
+    let (bens, session) = (world.participant(ben), world.session(ben));
+    world.leave(ben);
+    world.run_for(secs(5));
+    let again = world.enter("lobby", Guest::meeting().resuming(session));
+    assert_eq!(world.participant(again), bens);
+    let elsewhere = world.enter("attic", Guest::meeting().resuming(session));
+    assert_ne!(
+        world.participant(elsewhere),
+        bens,
+        "in another room they are somebody else"
+    );
+    world.run_for(secs(2));
+    world.video(ada, 0).assert_flawless();
+}
+
+#[test]
+fn who_never_connects_is_let_go() {
+    let mut world = World::new(69);
+    let ghost = world.enter("lobby", Guest::meeting());
+    world.vanish(ghost);
+    world.run_for(secs(16));
+    assert_eq!(
+        world.client(ghost).closed_because,
+        Some(CloseReason::NeverConnected)
+    );
+    world.assert_empty();
+}

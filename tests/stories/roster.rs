@@ -1,0 +1,81 @@
+//! What a client knows of its session and of the room, from answers and events alone.
+
+use std::collections::BTreeMap;
+
+use plenum::engine::command::Binding;
+use plenum::engine::event::{Change, ParticipantInfo, Snapshot, TrackInfo};
+use plenum::engine::ids::{ParticipantId, SessionId, TrackId};
+
+/// A client's session with the server, once it was let in.
+#[derive(Clone, Debug)]
+pub(crate) struct Seat {
+    pub(crate) session: SessionId,
+    pub(crate) participant: ParticipantId,
+    pub(crate) ice_tag: String,
+    pub(crate) sdp_tag: String,
+    pub(crate) subscriptions_tag: String,
+}
+
+/// The room as a client knows it from its events.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Roster {
+    pub(crate) version: u64,
+    pub(crate) participants: BTreeMap<ParticipantId, ParticipantInfo>,
+    pub(crate) tracks: BTreeMap<TrackId, TrackInfo>,
+    /// Of slots that show something.
+    pub(crate) bindings: BTreeMap<String, Binding>,
+    pub(crate) speaker: Option<ParticipantId>,
+}
+
+impl From<&Snapshot> for Roster {
+    fn from(snapshot: &Snapshot) -> Self {
+        Self {
+            version: snapshot.version,
+            participants: snapshot
+                .participants
+                .iter()
+                .map(|p| (p.id.clone(), p.clone()))
+                .collect(),
+            tracks: snapshot
+                .tracks
+                .iter()
+                .map(|track| (track.id, track.clone()))
+                .collect(),
+            bindings: snapshot
+                .bindings
+                .iter()
+                .filter(|binding| binding.track.is_some())
+                .map(|binding| (binding.mid.clone(), binding.clone()))
+                .collect(),
+            speaker: snapshot.speaker.clone(),
+        }
+    }
+}
+
+impl Roster {
+    /// Follows a change, as every client must be able to.
+    pub(crate) fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Participant(info) => {
+                self.participants.insert(info.id.clone(), info.clone());
+            }
+            Change::ParticipantLeft { id } => {
+                self.participants.remove(id);
+            }
+            Change::Track(info) => {
+                self.tracks.insert(info.id, info.clone());
+            }
+            Change::TrackEnded { id } => {
+                self.tracks.remove(id);
+            }
+            Change::Binding(binding) if binding.track.is_none() => {
+                self.bindings.remove(&binding.mid);
+            }
+            Change::Binding(binding) => {
+                self.bindings.insert(binding.mid.clone(), binding.clone());
+            }
+            Change::Speaker { participant } => self.speaker = participant.clone(),
+            Change::Reconnect { .. } | Change::Closed { .. } => {}
+        }
+    }
+}
