@@ -30,6 +30,7 @@ pub mod timeline;
 pub mod ufrag;
 
 mod commands;
+mod downlink;
 mod egress;
 mod feedback;
 mod forward;
@@ -42,6 +43,7 @@ mod remb;
 mod room;
 mod rtx;
 mod session;
+mod share;
 mod slot;
 mod timers;
 mod track;
@@ -369,6 +371,7 @@ impl Engine {
         }
         session.handle_timeout(now);
         self.send_reports(place, now);
+        self.downlink_timeout(place, now);
         self.run(place, now);
     }
 

@@ -209,10 +209,14 @@ impl Session {
 
     /// When it wants [`Self::handle_timeout`].
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        match (self.timeout, self.egress.report_at()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        [
+            self.timeout,
+            self.egress.report_at(),
+            self.egress.downlink.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// The client restarted ICE: new credentials are in force.
@@ -397,6 +401,7 @@ impl Session {
         };
         if self.paths.checked(path, nominates, now) {
             debug!(session = ?self.id, "media path");
+            self.egress.downlink.path_changed(now);
         }
         self.receive(datagram, now, counters);
         true
@@ -441,7 +446,13 @@ impl Session {
             return;
         };
         self.paths.heard(datagram.source, now);
-        if feedback::read(compound, &mut self.egress, wall_clock, wanted, counters) {
+        if feedback::read(
+            compound,
+            &mut self.egress,
+            (now, wall_clock),
+            wanted,
+            counters,
+        ) {
             self.receive(datagram, now, counters);
         }
     }

@@ -43,6 +43,9 @@ const PROBE_MARGIN: f64 = 1.25;
 /// A probe that would not raise the estimate by at least this much buys nothing.
 const PROBE_GAIN: f64 = 1.1;
 
+/// What flows is measured over half a second; this much more lets it vary.
+const FLOWING_MARGIN: f64 = 1.25;
+
 /// A probe that raised the estimate by this much is followed by another at once.
 const PROBE_WIN: f64 = 1.2;
 
@@ -198,6 +201,24 @@ impl Estimator {
     #[must_use]
     pub fn estimate(&self) -> Bitrate {
         self.limited(self.control.estimate())
+    }
+
+    /// What may be shared among slots: the estimate; or, while no limit was ever met, what flows.
+    ///
+    /// Until then the estimate is only what was proven, and a picture that arrives without a
+    /// queue needs no further proof.
+    #[must_use]
+    pub fn budget(&self) -> Bitrate {
+        let is_proven_only = self.control.is_free()
+            && !self.control.is_draining()
+            && self.silence.is_none()
+            && !self.loss.is_experimenting();
+        let flows = if is_proven_only {
+            self.sent_bps() * FLOWING_MARGIN
+        } else {
+            0.0
+        };
+        self.limited(self.control.estimate().max(flows))
     }
 
     /// What may be sent now: the estimate, or less while a queue drains.
