@@ -156,11 +156,13 @@ impl Stage {
         }
         self.engine.handle_timeout(self.now);
         self.engine.flush(self.now);
-        while let Some(transmit) = self.engine.poll_transmit() {
-            let client = &mut self.clients[place_of(transmit.destination)];
-            let size = transmit.segment_size.unwrap_or(transmit.contents.len());
-            for contents in transmit.contents.chunks(size) {
-                client.receive(self.server, self.now, contents);
+        while let Some(batch) = self.engine.poll_batch() {
+            for transmit in batch {
+                let client = &mut self.clients[place_of(transmit.destination)];
+                let size = transmit.segment_size.unwrap_or(transmit.contents.len());
+                for contents in transmit.contents.chunks(size) {
+                    client.receive(self.server, self.now, contents);
+                }
             }
         }
         while let Some(change) = self.engine.poll_address() {
@@ -200,7 +202,7 @@ impl Stage {
             took += start.elapsed();
             self.engine.handle_timeout(self.now);
             self.engine.flush(self.now);
-            while self.engine.poll_transmit().is_some() {}
+            while self.engine.poll_batch().is_some() {}
         }
         took
     }
@@ -312,9 +314,11 @@ fn measured(
     }
     engine.flush(now);
     let mut packets = 0;
-    while let Some(transmit) = engine.poll_transmit() {
-        let size = transmit.segment_size.unwrap_or(transmit.contents.len());
-        packets += transmit.contents.len().div_ceil(size) as u64;
+    while let Some(batch) = engine.poll_batch() {
+        for transmit in batch {
+            let size = transmit.segment_size.unwrap_or(transmit.contents.len());
+            packets += transmit.contents.len().div_ceil(size) as u64;
+        }
     }
     packets
 }

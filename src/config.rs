@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
-use clap::Parser;
 use clap::builder::BoolishValueParser;
+use clap::{Parser, Subcommand};
 use thiserror::Error;
 
+use crate::http::TokenRequest;
 use crate::{http, logging, net, shard};
 
 /// A conferencing media server: rooms, WHIP and WHEP in one binary.
@@ -27,9 +28,20 @@ pub struct Config {
     #[command(flatten)]
     pub log: logging::Settings,
 
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub action: Option<Action>,
+
     /// Listen on addresses that other machines reach, although everybody may join every room.
     #[arg(long, env = "PLENUM_INSECURE", value_parser = BoolishValueParser::new())]
     pub insecure: bool,
+}
+
+/// What the program does besides serving.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Action {
+    /// Make a token and print it.
+    Token(TokenRequest),
 }
 
 /// Settings that do not go together.
@@ -38,8 +50,9 @@ pub enum ConfigError {
     /// Somebody else than this machine could join.
     #[error(
         "{setting} {address} can be reached by other machines, and whoever reaches this server may \
-         join every room. Use a loopback address, such as 127.0.0.1, or say that this is what \
-         you want with --insecure (or PLENUM_INSECURE=true)"
+         join every room. Require tokens with --keys, --key or --static-tokens, use a loopback \
+         address, such as 127.0.0.1, or say that this is what you want with --insecure (or \
+         PLENUM_INSECURE=true)"
     )]
     Exposed {
         /// The option.
@@ -57,12 +70,17 @@ impl Config {
 
     /// Checks the rules between settings.
     pub fn check(&self) -> Result<(), ConfigError> {
+        // The operator's listener has no tokens: what it shows is never for everybody.
+        let has_tokens = self.http.auth.is_required();
         let listeners = [
             ("--http", self.http.http_listen),
             ("--udp", self.udp_address()),
             ("--operator", self.http.operator_listen),
         ];
-        let exposed = |(_, address): &(_, SocketAddr)| !address.ip().to_canonical().is_loopback();
+        let exposed = |(setting, address): &(&str, SocketAddr)| {
+            let is_safe = has_tokens && *setting != "--operator";
+            !is_safe && !address.ip().to_canonical().is_loopback()
+        };
         match listeners.into_iter().find(exposed) {
             Some((setting, address)) if !self.insecure => {
                 Err(ConfigError::Exposed { setting, address })
@@ -111,6 +129,13 @@ mod tests {
             );
             assert_eq!(config(&format!("{options} --insecure")).check(), Ok(()));
         }
+        let tokens = "--key 0123456789abcdef0123456789abcdef";
+        assert_eq!(
+            config(&format!("--http 0.0.0.0:80 {tokens}")).check(),
+            Ok(())
+        );
+        let operator = config(&format!("--operator 0.0.0.0:80 {tokens}")).check();
+        assert!(operator.is_err(), "it asks for no token");
         for loopback in [
             "--http [::1]:80",
             "--udp 127.0.0.7:9",

@@ -1,14 +1,14 @@
 //! Starts and stops the server.
 
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::Parser;
-use plenum::config::{Config, ConfigError};
+use plenum::config::{Action, Config, ConfigError};
 use plenum::engine::{Certificate, Limits};
-use plenum::http::{Hub, Server, StartError};
+use plenum::http::{Hub, MintError, Server, StartError, TokenRequest};
 use plenum::logging;
 use plenum::metrics::{Metrics, Reading};
 use plenum::net::{MediaSocket, interfaces};
@@ -40,8 +40,10 @@ enum Failure {
         "no network interface is up that clients could send to; name an address with --public-ip"
     )]
     NoAddress,
-    #[error("cannot listen: {0}")]
+    #[error("cannot serve: {0}")]
     Http(#[from] StartError),
+    #[error(transparent)]
+    Token(#[from] MintError),
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
 }
@@ -49,13 +51,24 @@ enum Failure {
 fn main() -> ExitCode {
     let config = Config::parse();
     logging::start(&config.log);
-    match run(&config) {
+    let done = match &config.action {
+        Some(Action::Token(request)) => print_token(request),
+        None => run(&config),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             tracing::error!("{failure}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints nothing else, so that a script can take it.
+fn print_token(request: &TokenRequest) -> Result<(), Failure> {
+    #[expect(clippy::disallowed_methods, reason = "a token begins when it is made")]
+    let token = request.mint(SystemTime::now())?;
+    Ok(writeln!(io::stdout(), "{token}")?)
 }
 
 fn run(config: &Config) -> Result<(), Failure> {

@@ -484,12 +484,13 @@ fn per_kind(shards: &[Counters], read: fn(&Counters) -> PerKind) -> [(&'static s
     [("audio", audio as f64), ("video", video as f64)]
 }
 
-const CLOSE_REASONS: [CloseReason; 7] = [
+const CLOSE_REASONS: [CloseReason; 8] = [
     CloseReason::Left,
     CloseReason::ClosedByPeer,
     CloseReason::Vanished,
     CloseReason::NeverConnected,
     CloseReason::Resumed,
+    CloseReason::Expired,
     CloseReason::Shutdown,
     CloseReason::Failed,
 ];
@@ -501,6 +502,7 @@ fn close_label(reason: CloseReason) -> &'static str {
         CloseReason::Vanished => "vanished",
         CloseReason::NeverConnected => "never_connected",
         CloseReason::Resumed => "resumed",
+        CloseReason::Expired => "expired",
         CloseReason::Shutdown => "shutdown",
         CloseReason::Failed => "failed",
     }

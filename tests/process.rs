@@ -78,3 +78,30 @@ fn a_port_in_use_is_named() {
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(said.contains(&address), "{said}");
 }
+
+#[test]
+fn a_token_is_all_that_is_printed() {
+    let made = Command::new(env!("CARGO_BIN_EXE_plenum"))
+        .args(["token", "--room", "demo", "--identity", "ada", "--publish"])
+        .env_clear()
+        .env("PLENUM_KEY", "0123456789abcdef0123456789abcdef")
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let token = String::from_utf8(made.stdout).unwrap();
+    assert_eq!(token.trim_end().split('.').count(), 3, "{token}");
+    assert_eq!(token.lines().count(), 1);
+}
+
+#[test]
+fn keys_that_cannot_be_used_are_named() {
+    let refused = Command::new(env!("CARGO_BIN_EXE_plenum"))
+        .args(["--http", "127.0.0.1:0", "--udp", "127.0.0.1:0"])
+        .args(["--keys", "/does/not/exist"])
+        .env_clear()
+        .output()
+        .unwrap();
+    assert!(!refused.status.success());
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("--keys /does/not/exist"), "{said}");
+}

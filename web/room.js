@@ -33,7 +33,7 @@ const MOST_VIDEO_SLOTS = 25;
 /** Wishes are sent this long after the last change: scrolling and resizing make many. */
 const WISH_DELAY_MS = 120;
 /** Reasons of `closed` after which coming back would be against somebody's will. */
-const FINAL_REASONS = new Set(['left', 'resumed']);
+const FINAL_REASONS = new Set(['left', 'resumed', 'expired']);
 
 /**
  * Events: `state` (detail: RoomState), `health` (detail: whether the media path works), `over`

@@ -61,6 +61,12 @@ pub enum Command {
         /// Whose.
         session: SessionId,
     },
+    /// The session is ended although its client would stay: its permission is over.
+    /// Answered by [`Reply::Done`].
+    Expel {
+        /// Whose.
+        session: SessionId,
+    },
     /// Every session is told and ended; the engine is done once nothing is left to send.
     /// Answered by [`Reply::Done`].
     Shutdown,

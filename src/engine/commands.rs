@@ -39,6 +39,11 @@ impl Engine {
                 self.end_session(place, CloseReason::Left, now);
                 Ok(Reply::Done)
             }
+            Command::Expel { session } => {
+                let place = self.session_place(session)?;
+                self.end_session(place, CloseReason::Expired, now);
+                Ok(Reply::Done)
+            }
             Command::Shutdown => {
                 self.shut_down(now);
                 Ok(Reply::Done)

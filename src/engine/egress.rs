@@ -36,6 +36,9 @@ const REPORT_INTERVAL: Duration = Duration::from_millis(1_000);
 /// Says that a packet ends in padding (RFC 3550 §5.1).
 const PADDING_BIT: u8 = 1 << 5;
 
+/// Says that a frame ends (RFC 3551 §4.1).
+const MARKER_BIT: u8 = 1 << 7;
+
 /// Seconds from 1900 (NTP) to 1970 (Unix).
 const NTP_UNIX_OFFSET_SECS: u64 = 2_208_988_800;
 
@@ -238,6 +241,7 @@ fn write_packet(
     if queued.padding > 0 {
         // RFC 3550 §5.1: the last byte counts the padding, itself included.
         buffer[start] |= PADDING_BIT;
+        buffer[start + 1] &= !MARKER_BIT;
         buffer.resize(buffer.len() + usize::from(queued.padding) - 1, 0);
         buffer.push(queued.padding);
         sealer.seal(buffer, start, slot.header.len(), index);

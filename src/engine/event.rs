@@ -94,6 +94,8 @@ pub enum CloseReason {
     NeverConnected,
     /// Another session continues this one.
     Resumed,
+    /// The token that it was opened with has expired or was withdrawn.
+    Expired,
     /// The server shut down.
     Shutdown,
     /// The engine failed in this session; others are not affected.

@@ -12,6 +12,7 @@ use str0m::rtp::{Extension, RtpPacket};
 
 use smallvec::SmallVec;
 
+use super::Engine;
 use super::codec::{Codec, PayloadInfo};
 use super::command::SlotWish;
 use super::counters::DropReason;
@@ -22,7 +23,6 @@ use super::session::ClockOffset;
 use super::slot::Forwarded;
 use super::timers::Timer;
 use super::track::{Layer, LayerRef, MAX_LAYERS, MediaPacket, SenderClock, Subscriber};
-use super::{Engine, FRAME_PATIENCE};
 
 /// Most codecs that one track may change between.
 const MAX_CODECS: usize = 8;
@@ -76,18 +76,6 @@ impl Engine {
             self.rooms[room].heard(publisher, level, now);
         }
         self.forward(track, layer, &packet, now);
-        if kind == Kind::Video {
-            self.await_frame(packet.marker, now);
-        }
-    }
-
-    /// A frame that has begun leaves when its last packet is here, or soon.
-    fn await_frame(&mut self, is_last: bool, now: Instant) {
-        if is_last {
-            self.hold_until = None;
-        } else if !self.dirty.is_empty() {
-            self.hold_until.get_or_insert(now + FRAME_PATIENCE);
-        }
     }
 
     /// Hands a packet to every slot that is bound to its track.

@@ -6,7 +6,7 @@
 //!
 //! The methods come in kinds, to be called in this order:
 //! * `handle_*` take something in: a datagram, a command, the passing of time;
-//! * [`Engine::flush`] seals everything that is queued for subscribers into datagrams;
+//! * [`Engine::flush`] ends a wake-up: what is queued for subscribers is to leave;
 //! * `poll_*` give something out, and are called until they return `None`.
 //!
 //! A [`room`] decides who sees what and never touches a connection; a [`session`] carries one
@@ -65,6 +65,7 @@ pub use dtls::Certificate;
 use event::{Change, CloseReason, Kind, SessionEvent};
 use feedback::Wanted;
 use ids::{ParticipantId, RoomId, SessionId, TrackId};
+pub use outbox::Batch;
 use outbox::Outbox;
 use room::{Decision, Room};
 use session::{Session, SessionOutput};
@@ -156,13 +157,6 @@ impl Default for Limits {
 /// How long a session may take to connect before its place is given back.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
 
-/// How long a frame that has begun may wait for its last packet before it is sent on.
-///
-/// A publisher's packets arrive in bursts, but wake the shard one by one; what leaves together
-/// leaves as one group, which costs a third of what its packets cost apart. Half a millisecond
-/// covers the burst; more would add to the delay of frames that are paced out anyway.
-const FRAME_PATIENCE: Duration = Duration::from_micros(500);
-
 /// How long after its end a session can be continued by another (`X-Resume`).
 const RESUME_WINDOW: Duration = Duration::from_secs(30);
 
@@ -189,8 +183,9 @@ pub struct Engine {
     outbox: Outbox,
     /// Sessions with something queued.
     dirty: Vec<usize>,
-    /// When to flush at the latest, while the end of a frame is awaited.
-    hold_until: Option<Instant>,
+    /// Sessions whose queues are being sealed, batch by batch.
+    flushing: Vec<usize>,
+    flushed_at: Option<Instant>,
     events: VecDeque<SessionEvent>,
     addresses: VecDeque<AddressChange>,
     /// Kept for its capacity.
@@ -230,7 +225,8 @@ impl Engine {
             timers: Timers::default(),
             outbox: Outbox::default(),
             dirty: Vec::new(),
-            hold_until: None,
+            flushing: Vec::new(),
+            flushed_at: None,
             events: VecDeque::new(),
             addresses: VecDeque::new(),
             wanted: Vec::new(),
@@ -279,31 +275,22 @@ impl Engine {
         }
     }
 
-    /// Seals everything that is queued into datagrams: once a wake-up, before [`Self::poll_transmit`].
-    ///
-    /// While the rest of a frame is about to arrive, it waits for that a little.
+    /// The wake-up is over: everything that is queued leaves with the batches that follow.
     pub fn flush(&mut self, now: Instant) {
-        if self.hold_until.is_some_and(|until| now < until) {
-            return;
-        }
-        self.hold_until = None;
-        for place in std::mem::take(&mut self.dirty) {
-            let Some(session) = self.sessions.get_mut(place) else {
-                continue;
-            };
-            session.is_dirty = false;
-            let path = session.path();
-            session
-                .egress
-                .flush(path, now, &mut self.outbox, &mut self.counters);
-            let at = session.deadline();
-            self.timers
-                .set(Timer::Session(place), &mut session.armed, at);
-        }
+        self.flushed_at = Some(now);
+        self.flushing.append(&mut self.dirty);
     }
 
-    /// The next datagrams to send.
-    pub fn poll_transmit(&mut self) -> Option<Transmit<'_>> {
+    /// The next datagrams to send, some hundred kilobytes of them at the most.
+    ///
+    /// They are sealed only now, so that they are still in the processor's cache when the kernel
+    /// copies them.
+    pub fn poll_batch(&mut self) -> Option<Batch<'_>> {
+        while !self.outbox.is_full()
+            && let Some(place) = self.flushing.pop()
+        {
+            self.seal(place);
+        }
         self.outbox.poll()
     }
 
@@ -319,12 +306,33 @@ impl Engine {
 
     /// When [`Self::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next().into_iter().chain(self.hold_until).min()
+        self.timers.next()
     }
 
     /// After [`Command::Shutdown`]: whether every goodbye has been polled out.
     pub fn is_drained(&self) -> bool {
         self.is_shutting_down && self.sessions.is_empty() && self.outbox.is_empty()
+    }
+
+    /// Seals what is queued for one session, and its sender reports if they are about due.
+    fn seal(&mut self, place: usize) {
+        let (Some(session), Some(now)) = (self.sessions.get_mut(place), self.flushed_at) else {
+            return;
+        };
+        session.is_dirty = false;
+        let path = session.path();
+        session
+            .egress
+            .flush(path, now, &mut self.outbox, &mut self.counters);
+        if session.egress.report_at().is_some_and(|at| at <= now) {
+            self.send_reports(place, now);
+        }
+        let session = &mut self.sessions[place];
+        if session.connected {
+            let at = session.deadline();
+            self.timers
+                .set(Timer::Session(place), &mut session.armed, at);
+        }
     }
 
     /// Runs what concerns one session; if it panics, that session ends and no other.

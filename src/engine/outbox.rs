@@ -15,10 +15,11 @@ const MAX_SEGMENTS: usize = 64;
 /// Most bytes in a group: an IPv4 datagram's limit, which the kernel applies before it segments.
 const MAX_GROUP_BYTES: usize = 65_000;
 
-/// A buffer that grew larger than this is given back once it is empty.
+/// Bytes after which a batch is full.
 ///
-/// Two megabytes hold one frame of five packets for 300 receivers.
-const KEEP_BYTES: usize = 2 << 20;
+/// They should still be in the second-level cache when the kernel reads them, and be enough for
+/// some dozens of groups to a system call.
+const BATCH_BYTES: usize = 128 << 10;
 
 /// Datagrams on their way to the socket.
 #[derive(Debug, Default)]
@@ -51,7 +52,9 @@ impl Outbox {
     /// Where a datagram that is to be written in place starts.
     pub(crate) fn begin(&mut self) -> usize {
         if self.next == self.groups.len() && self.next > 0 {
-            self.clear();
+            self.groups.clear();
+            self.bytes.clear();
+            self.next = 0;
         }
         self.bytes.len()
     }
@@ -87,31 +90,48 @@ impl Outbox {
         });
     }
 
-    /// The next group to send.
-    pub(crate) fn poll(&mut self) -> Option<Transmit<'_>> {
-        let group = self.groups.get(self.next)?;
-        self.next += 1;
+    /// Everything that waits, to be sent side by side.
+    pub(crate) fn poll(&mut self) -> Option<Batch<'_>> {
+        let groups = self
+            .groups
+            .get(self.next..)
+            .filter(|groups| !groups.is_empty())?;
+        self.next += groups.len();
+        Some(Batch {
+            bytes: &self.bytes,
+            groups: groups.iter(),
+        })
+    }
+
+    /// Whether nothing waits to be sent.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.next == self.groups.len()
+    }
+
+    /// Whether as much waits as should be sent at once.
+    pub(crate) fn is_full(&self) -> bool {
+        !self.is_empty() && self.bytes.len() >= BATCH_BYTES
+    }
+}
+
+/// Datagrams that leave side by side.
+#[derive(Clone, Debug)]
+pub struct Batch<'a> {
+    bytes: &'a [u8],
+    groups: std::slice::Iter<'a, Group>,
+}
+
+impl<'a> Iterator for Batch<'a> {
+    type Item = Transmit<'a>;
+
+    fn next(&mut self) -> Option<Transmit<'a>> {
+        let group = self.groups.next()?;
         Some(Transmit {
             destination: group.path.remote,
             local_ip: group.path.local_ip,
             contents: &self.bytes[group.range.clone()],
             segment_size: (group.segments > 1).then_some(group.segment_size),
         })
-    }
-
-    /// Whether nothing is left to send.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.next == self.groups.len()
-    }
-
-    fn clear(&mut self) {
-        self.groups.clear();
-        self.next = 0;
-        if self.bytes.capacity() > KEEP_BYTES {
-            self.bytes = Vec::new();
-        } else {
-            self.bytes.clear();
-        }
     }
 }
 
@@ -141,12 +161,21 @@ mod tests {
         }
         outbox.push(path(2), &[7; 100]);
 
-        let group = outbox.poll().expect("the first three");
-        assert_eq!((group.contents.len(), group.segment_size), (240, Some(100)));
-        let group = outbox.poll().expect("nothing follows a shorter one");
-        assert_eq!((group.contents.len(), group.segment_size), (100, None));
-        let group = outbox.poll().expect("another destination");
-        assert_eq!(group.destination.port(), 2);
+        let groups: Vec<_> = outbox
+            .poll()
+            .expect("something waits")
+            .map(|group| {
+                (
+                    group.destination.port(),
+                    group.contents.len(),
+                    group.segment_size,
+                )
+            })
+            .collect();
+        assert_eq!(
+            groups,
+            [(1, 240, Some(100)), (1, 100, None), (2, 100, None)]
+        );
         assert!(outbox.poll().is_none());
         assert!(outbox.is_empty());
     }
@@ -155,9 +184,20 @@ mod tests {
     fn a_group_that_was_handed_out_does_not_grow() {
         let mut outbox = Outbox::default();
         outbox.push(path(1), &[1; 10]);
-        assert!(outbox.poll().is_some());
+        assert_eq!(outbox.poll().map(Iterator::count), Some(1));
         outbox.push(path(1), &[2; 10]);
-        let group = outbox.poll().expect("a group of its own");
-        assert_eq!(group.contents, [2; 10]);
+        let mut batch = outbox.poll().expect("a group of its own");
+        assert_eq!(batch.next().map(|group| group.contents), Some(&[2; 10][..]));
+    }
+
+    #[test]
+    fn a_batch_has_an_end_however_much_is_to_be_sent() {
+        let mut outbox = Outbox::default();
+        while !outbox.is_full() {
+            outbox.push(path(1), &[1; 1200]);
+        }
+        assert!(outbox.bytes.len() < BATCH_BYTES + 1200);
+        assert!(outbox.poll().is_some());
+        assert!(!outbox.is_full());
     }
 }

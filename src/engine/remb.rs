@@ -25,8 +25,10 @@ const MUCH_LOSS_PERCENT: u64 = 10;
 #[derive(Debug)]
 pub(crate) struct ReceiveLimit {
     limit_bps: u64,
-    highest_seq: Option<u64>,
-    window_start: u64,
+    /// One beyond the highest sequence number that arrived.
+    end: Option<u64>,
+    /// Where the window began, as a sequence number.
+    start: u64,
     received: u64,
 }
 
@@ -34,8 +36,8 @@ impl Default for ReceiveLimit {
     fn default() -> Self {
         Self {
             limit_bps: INITIAL_BPS,
-            highest_seq: None,
-            window_start: 0,
+            end: None,
+            start: 0,
             received: 0,
         }
     }
@@ -45,22 +47,19 @@ impl ReceiveLimit {
     /// A packet arrived.
     pub(crate) fn received(&mut self, seq: u64) {
         self.received += 1;
-        match self.highest_seq {
-            Some(highest) => self.highest_seq = Some(highest.max(seq)),
-            None => {
-                self.highest_seq = Some(seq);
-                self.window_start = seq.wrapping_sub(1);
-            }
+        if self.end.is_none() {
+            self.start = seq;
         }
+        self.end = self.end.max(Some(seq + 1));
     }
 
     /// The rate to ask for, in bits per second, after another window of arrivals; `None` if there
     /// were none to judge by.
     pub(crate) fn judge(&mut self, measured_bps: u64) -> Option<u64> {
-        let highest = self.highest_seq?;
-        let expected = highest.saturating_sub(self.window_start);
+        let end = self.end?;
+        let expected = end.saturating_sub(self.start);
         let lost = expected.saturating_sub(self.received);
-        self.window_start = highest;
+        self.start = end;
         self.received = 0;
         if expected == 0 {
             return None;

@@ -41,6 +41,9 @@ const MAX_INGRESS_PPS: u32 = 15_000;
 /// encoder that crashed and came back. Audio alone comes fifty times a second.
 const ABANDONED_AFTER: Duration = Duration::from_secs(2);
 
+/// How long a sender report that is due waits for media to leave with: five audio packets.
+const REPORT_PATIENCE: Duration = Duration::from_millis(100);
+
 /// After this many errors at one time the transport is not going to recover.
 const MAX_ERRORS: usize = 16;
 
@@ -209,14 +212,12 @@ impl Session {
 
     /// When it wants [`Self::handle_timeout`].
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        [
-            self.timeout,
-            self.egress.report_at(),
-            self.egress.downlink.deadline(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        // Reports leave beside media, if there is any; without, they wait a little in vain.
+        let report_at = self.egress.report_at().map(|at| at + REPORT_PATIENCE);
+        [self.timeout, report_at, self.egress.downlink.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The client restarted ICE: new credentials are in force.

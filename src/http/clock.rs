@@ -1,6 +1,6 @@
 //! Where HTTP reads the clock.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// What time it is.
 #[expect(
@@ -9,4 +9,13 @@ use std::time::Instant;
 )]
 pub(super) fn now() -> Instant {
     Instant::now()
+}
+
+/// What day it is.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tokens and certificates are made elsewhere, by the clock on the wall"
+)]
+pub(super) fn wall() -> SystemTime {
+    SystemTime::now()
 }

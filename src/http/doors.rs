@@ -11,8 +11,10 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use super::body::{SDP, text_of_type};
+use super::auth::Pass;
+use super::body::{MAX_BODY_BYTES, MAX_ROOM_OFFER_BYTES, SDP, check_type, text};
 use super::engines::Refusal;
+use super::hub::Owner;
 use super::limits::Client;
 use super::problem::{ACCEPT_PATCH, ACCEPT_POST, Problem, unexpected_reply};
 use super::session::PATCHABLE;
@@ -129,6 +131,7 @@ impl Offer {
     /// Checks everything that can be checked without an engine, then opens the session.
     async fn join(self, room: &str, door: Door) -> Result<Response, Problem> {
         let room: RoomId = name("room", room)?;
+        let pass = self.app.pass(&self.headers)?;
         if self.app.is_draining() {
             self.app.metrics.count_refusal("draining");
             return Err(Refusal::Gone.into());
@@ -136,16 +139,32 @@ impl Offer {
         let query = self
             .query
             .ok_or_else(|| Problem::bad_request("The query could not be read."))?;
-        let display_name = query.name.map(display_name).transpose()?.flatten();
+        let mut display_name = query.name.map(display_name).transpose()?.flatten();
         let resume = match door {
             Door::Meet => resumed(&self.headers)?,
             Door::Publish { .. } | Door::Watch { .. } => None,
         };
+        let mut door = door;
+        if let Some(pass) = &pass {
+            pass.allows_room(&room)?;
+            door = pass.through(door)?;
+            display_name = pass.display_name(display_name);
+            check_resumed(&self.app, resume, pass)?;
+        }
         let slot = self.app.limits.take_session(self.client).inspect_err(|_| {
             self.app.metrics.count_refusal("sessions");
         })?;
-        let offer = text_of_type(&self.headers, self.body, ACCEPT_POST, SDP).await?;
+        check_type(&self.headers, ACCEPT_POST, SDP)?;
+        let max_bytes = match door {
+            Door::Meet => MAX_ROOM_OFFER_BYTES,
+            Door::Publish { .. } | Door::Watch { .. } => MAX_BODY_BYTES,
+        };
+        let offer = text(&self.headers, self.body, max_bytes).await?;
+        if let Some(pass) = &pass {
+            pass.allows_offer(&door, &offer)?;
+        }
 
+        let owner = pass.map(|pass| Owner::new(room.clone(), door.clone(), pass));
         let shard = self.app.engines.home(&room);
         let join = Join {
             room,
@@ -161,10 +180,19 @@ impl Offer {
         else {
             return Err(unexpected_reply());
         };
-        self.app.hub.open(joined.session, shard, slot);
+        self.app.hub.open(joined.session, shard, owner, slot);
         self.app.metrics.count_join(self.arrived.elapsed());
         observe::joined(&joined);
         created(&self.app, joined)
+    }
+}
+
+/// Whether the bearer of a pass may continue a session.
+fn check_resumed(app: &App, session: Option<SessionId>, pass: &Pass) -> Result<(), Problem> {
+    // One that is not known (any more) continues nothing.
+    match session.and_then(|session| app.hub.owner(session)) {
+        Some(owner) => pass.allows_session(&owner.room, &owner.identity),
+        None => Ok(()),
     }
 }
 
@@ -176,11 +204,16 @@ fn name<T: FromStr<Err = NameError>>(what: &str, text: &str) -> Result<T, Proble
 
 /// A display name that fits a tile; an empty one is none.
 fn display_name(text: String) -> Result<Option<String>, Problem> {
-    if text.chars().count() > MAX_DISPLAY_NAME_CHARS || text.chars().any(char::is_control) {
+    if !is_display_name(&text) {
         let detail = format!("A name has at most {MAX_DISPLAY_NAME_CHARS} printable characters.");
         return Err(Problem::bad_request(detail));
     }
     Ok(Some(text).filter(|text| !text.is_empty()))
+}
+
+/// Whether a text fits a tile.
+pub(super) fn is_display_name(text: &str) -> bool {
+    text.chars().count() <= MAX_DISPLAY_NAME_CHARS && !text.chars().any(char::is_control)
 }
 
 /// The session that this one continues.

@@ -12,10 +12,12 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 use tokio::sync::Notify;
 
+use super::auth::{KeyPrint, Pass};
 use super::clock;
 use super::limits::AddressSlot;
+use crate::engine::command::Door;
 use crate::engine::event::{Change, CloseReason, SessionEvent};
-use crate::engine::ids::SessionId;
+use crate::engine::ids::{ParticipantId, RoomId, SessionId};
 
 /// Changes that a session's log keeps: a reader may be away for this many.
 ///
@@ -59,12 +61,20 @@ impl Hub {
         });
     }
 
-    /// Notes who owns a new session; `slot` is given back when it closes.
-    pub(super) fn open(&self, session: SessionId, shard: usize, slot: Option<AddressSlot>) {
+    /// Notes which shard a new session is on, and whose it is where that is known; `slot` is
+    /// given back when it closes.
+    pub(super) fn open(
+        &self,
+        session: SessionId,
+        shard: usize,
+        owner: Option<Owner>,
+        slot: Option<AddressSlot>,
+    ) {
         let log = Arc::clone(&self.logs.entry(session).or_default());
         // A session has one shard for its life, and is opened once.
         let _ = log.shard.set(shard);
         let mut state = lock(&log.state);
+        state.owner = owner;
         if state.closed.is_none() {
             state.slot = slot;
         }
@@ -92,6 +102,39 @@ impl Hub {
             });
             by_peer && !std::mem::replace(&mut state.deleted, true)
         })
+    }
+
+    /// Whose session it is, also for a while after its end.
+    pub(super) fn owner(&self, session: SessionId) -> Option<Owner> {
+        self.log(session)
+            .and_then(|log| lock(&log.state).owner.clone())
+    }
+
+    /// Notes that an owner has shown a newer token.
+    pub(super) fn renew(&self, session: SessionId, pass: &Pass) {
+        let Some(log) = self.log(session) else { return };
+        if let Some(owner) = &mut lock(&log.state).owner
+            && owner.identity == pass.identity
+            && owner.expires_at < pass.expires_at
+        {
+            owner.expires_at = pass.expires_at;
+            owner.key = pass.key;
+        }
+    }
+
+    /// The open sessions whose owner's token does not hold any more, with their shards.
+    pub(super) fn forfeited(&self, holds: impl Fn(&Owner) -> bool) -> Vec<(SessionId, usize)> {
+        let mut forfeited = Vec::new();
+        for entry in &self.logs {
+            let state = lock(&entry.state);
+            let is_open = state.closed.is_none();
+            if let (true, Some(owner), Some(shard)) = (is_open, &state.owner, entry.shard.get())
+                && !holds(owner)
+            {
+                forfeited.push((*entry.key(), *shard));
+            }
+        }
+        forfeited
     }
 
     /// The log of a session, also for a while after its end.
@@ -127,6 +170,30 @@ impl Hub {
     }
 }
 
+/// Whose a session is, where tokens are required.
+#[derive(Clone, Debug)]
+pub(super) struct Owner {
+    pub(super) room: RoomId,
+    /// How it came in.
+    pub(super) door: Door,
+    pub(super) identity: ParticipantId,
+    /// When the token ends, in seconds since the Unix epoch.
+    pub(super) expires_at: Option<u64>,
+    pub(super) key: KeyPrint,
+}
+
+impl Owner {
+    pub(super) fn new(room: RoomId, door: Door, pass: Pass) -> Self {
+        Self {
+            room,
+            door,
+            identity: pass.identity,
+            expires_at: pass.expires_at,
+            key: pass.key,
+        }
+    }
+}
+
 /// One numbered change.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
@@ -153,6 +220,8 @@ struct State {
     latest: u64,
     /// The session's last change.
     closed: Option<Entry>,
+    /// Whose the session is.
+    owner: Option<Owner>,
     /// The client took its leave by HTTP, too.
     deleted: bool,
     /// Who reads, oldest first, at most [`READERS_PER_SESSION`].
@@ -334,7 +403,7 @@ mod tests {
     #[test]
     fn a_log_keeps_the_newest_changes_and_a_slow_reader_starts_over() {
         let hub = Hub::default();
-        hub.open(session(0), 0, None);
+        hub.open(session(0), 0, None, None);
         let log = hub.log(session(0)).expect("it is open");
         let reader = log.attach();
         log.snapshot_taken(0);
@@ -361,7 +430,7 @@ mod tests {
     #[test]
     fn a_closed_session_says_so_for_a_while_and_is_then_forgotten() {
         let hub = Hub::default();
-        hub.open(session(0), 0, None);
+        hub.open(session(0), 0, None, None);
         hub.publish(closed(1));
         assert_eq!(hub.shard_of(session(0)), None, "no command reaches it");
         let log = hub.log(session(0)).expect("it is kept for late readers");
@@ -380,7 +449,7 @@ mod tests {
     fn a_session_that_closes_before_its_answer_left_is_not_kept_for_ever() {
         let hub = Hub::default();
         hub.publish(closed(1));
-        hub.open(session(0), 0, None);
+        hub.open(session(0), 0, None, None);
         hub.reap(clock::now() + CLOSED_LOG_KEPT);
         assert_eq!(hub.len(), 0);
     }

@@ -1,11 +1,12 @@
 //! The HTTP interface: doors, sessions, events, the web client's files and the operator's probes.
 //!
 //! `docs/http.md` is the contract. A request is checked here (names, types, sizes, rates),
-//! becomes a [`Command`](crate::engine::command::Command) for the engine that owns the room or
+//! becomes a [`Command`] for the engine that owns the room or
 //! session, and the reply becomes a response. Nothing here knows RTP, and nothing here decides
 //! about rooms. What rooms tell sessions comes back through the [`Hub`].
 
 mod assets;
+mod auth;
 mod body;
 mod clock;
 mod doors;
@@ -21,6 +22,7 @@ mod router;
 mod server;
 mod session;
 mod settings;
+mod watched;
 mod wish;
 
 #[cfg(test)]
@@ -28,8 +30,14 @@ mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use axum::http::HeaderMap;
+
+pub use auth::{
+    AuthSettings, Grants, KeyError, MintError, Publish, Publishable, Secret, SecretError,
+    TokenRequest,
+};
 pub use engines::{CommandFuture, Engines, Refusal};
 pub use hub::Hub;
 pub use server::{Server, StartError};
@@ -38,6 +46,7 @@ pub use settings::{PublicUrl, Settings};
 use crate::engine::command::{Command, Reply};
 use crate::engine::ids::SessionId;
 use crate::metrics::Metrics;
+use auth::{Auth, Pass};
 use limits::Limits;
 use problem::Problem;
 
@@ -50,6 +59,7 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
 /// What every handler needs; one per server.
 struct App {
     settings: Settings,
+    auth: Auth,
     engines: Arc<dyn Engines>,
     hub: Arc<Hub>,
     limits: Limits,
@@ -64,15 +74,16 @@ impl App {
         engines: Arc<dyn Engines>,
         hub: Arc<Hub>,
         metrics: Arc<Metrics>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, KeyError> {
+        Ok(Self {
+            auth: Auth::new(&settings.auth)?,
             limits: Limits::new(&settings),
             draining: AtomicBool::new(false),
             settings,
             engines,
             hub,
             metrics,
-        }
+        })
     }
 
     fn is_draining(&self) -> bool {
@@ -88,6 +99,47 @@ impl App {
             .shard_of(session)
             .ok_or_else(Problem::no_such_session)?;
         Ok((session, shard))
+    }
+
+    /// What a request may do; `None` where nobody needs a token.
+    fn pass(&self, headers: &HeaderMap) -> Result<Option<Pass>, Problem> {
+        self.auth.pass(headers, clock::wall())
+    }
+
+    /// The session that a URL names, for somebody who may change it.
+    fn find_for(&self, id: &str, headers: &HeaderMap) -> Result<(SessionId, usize), Problem> {
+        let pass = self.pass(headers)?;
+        let found = self.find(id)?;
+        if let Some(pass) = pass {
+            self.check_owner(found.0, &pass)?;
+            self.hub.renew(found.0, &pass);
+        }
+        Ok(found)
+    }
+
+    /// Whether the bearer of a pass may act for the owner of a session.
+    fn check_owner(&self, session: SessionId, pass: &Pass) -> Result<(), Problem> {
+        let owner = self.hub.owner(session);
+        let owner = owner.ok_or_else(Problem::no_such_session)?;
+        pass.allows_session(&owner.room, &owner.identity)
+    }
+
+    /// Ends sessions whose token has expired or was withdrawn, if that is wanted.
+    async fn end_forfeited(&self, now: SystemTime) {
+        if !self.auth.ends_sessions() {
+            return;
+        }
+        let holds = |owner: &hub::Owner| self.auth.holds(owner.key, owner.expires_at, now);
+        for (session, shard) in self.hub.forfeited(holds) {
+            // Where the engine is too busy, the next round asks again.
+            if self
+                .command(shard, Command::Expel { session })
+                .await
+                .is_ok()
+            {
+                tracing::info!(?session, "session ended with its token");
+            }
+        }
     }
 
     /// Asks an engine, but not for longer than [`COMMAND_TIMEOUT`].

@@ -86,6 +86,11 @@ impl Problem {
         Self::new(StatusCode::PRECONDITION_FAILED, "stale", detail)
     }
 
+    /// Whether what was asked for is not there (any more).
+    pub(super) fn is_gone(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND
+    }
+
     pub(super) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self

@@ -83,7 +83,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
 
 /// What a page of another origin may read from any answer, errors included.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "Location, ETag, Link, X-Participant, X-Description-Tag, X-Subscriptions-Tag, Accept-Patch, Retry-After",
+    "Location, ETag, Link, X-Participant, X-Description-Tag, X-Subscriptions-Tag, Accept-Patch, Retry-After, WWW-Authenticate",
 );
 /// What it may send. `X-Requested-With` and the like are not ours, so they are not here.
 const ALLOWED_HEADERS: HeaderValue =

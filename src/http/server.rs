@@ -21,9 +21,11 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tower::ServiceExt;
 
+use super::auth::KeyError;
 use super::engines::Engines;
 use super::hub::Hub;
 use super::settings::Settings;
+use super::watched::LOOK_INTERVAL;
 use super::{App, clock, operator, router};
 use crate::metrics::Metrics;
 
@@ -52,11 +54,20 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why the server did not start.
 #[derive(Debug, Error)]
-#[error("{setting} {address}: {error}")]
-pub struct StartError {
-    setting: &'static str,
-    address: SocketAddr,
-    error: io::Error,
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("{setting} {address}: {error}")]
+    Listen {
+        /// The option.
+        setting: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// Keys or tokens cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
 }
 
 /// The running HTTP interface.
@@ -77,13 +88,14 @@ impl Server {
         hub: Arc<Hub>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
+        let app = Arc::new(App::new(settings, engines, hub, metrics)?);
+        let settings = &app.settings;
         let listener = bind("--http", settings.http_listen).await?;
         let operator_listener = bind("--operator", settings.operator_listen).await?;
         let local_addr = address_of("--http", &listener, settings.http_listen)?;
         let operator_addr = address_of("--operator", &operator_listener, settings.operator_listen)?;
 
         let (stop, stopped) = watch::channel(false);
-        let app = Arc::new(App::new(settings, engines, hub, metrics));
         let public = Service {
             router: router::router(Arc::clone(&app)),
             connections: app.settings.http_connections,
@@ -99,7 +111,8 @@ impl Server {
         let tasks = vec![
             tokio::spawn(public.run(listener)),
             tokio::spawn(operator.run(operator_listener)),
-            tokio::spawn(reap(Arc::clone(&app), stopped)),
+            tokio::spawn(reap(Arc::clone(&app), stopped.clone())),
+            tokio::spawn(watch_keys(Arc::clone(&app), stopped)),
         ];
         tracing::info!(%local_addr, %operator_addr, "HTTP is up");
         Ok(Self {
@@ -147,7 +160,7 @@ impl Server {
 async fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address)
         .await
-        .map_err(|error| StartError {
+        .map_err(|error| StartError::Listen {
             setting,
             address,
             error,
@@ -159,7 +172,7 @@ fn address_of(
     listener: &TcpListener,
     address: SocketAddr,
 ) -> Result<SocketAddr, StartError> {
-    listener.local_addr().map_err(|error| StartError {
+    listener.local_addr().map_err(|error| StartError::Listen {
         setting,
         address,
         error,
@@ -174,6 +187,21 @@ async fn reap(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
     {
         app.hub.reap(clock::now());
         app.limits.forget_idle();
+    }
+}
+
+/// Reads keys again when their files change, and ends sessions whose token holds no more.
+async fn watch_keys(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
+    while tokio::time::timeout(LOOK_INTERVAL, stopped.changed())
+        .await
+        .is_err()
+    {
+        let reading = Arc::clone(&app);
+        let read = tokio::task::spawn_blocking(move || reading.auth.reload_if_changed());
+        if let Err(error) = read.await {
+            tracing::warn!(%error, "keys could not be read");
+        }
+        app.end_forfeited(clock::wall()).await;
     }
 }
 

@@ -10,7 +10,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::App;
-use super::body::{FRAGMENT, JSON, SDP, content_type, text, text_of_type};
+use super::body::{
+    FRAGMENT, MAX_BODY_BYTES, MAX_ROOM_OFFER_BYTES, SDP, content_type, json_text, text,
+};
 use super::doors::{X_DESCRIPTION_TAG, entity_tag};
 use super::precondition::Precondition;
 use super::problem::{ACCEPT_PATCH, Problem, unexpected_reply};
@@ -28,7 +30,7 @@ pub(super) async fn patch(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (session, shard) = app.find(&id)?;
+    let (session, shard) = app.find_for(&id, &headers)?;
     match content_type(&headers).as_deref() {
         Some(FRAGMENT) => {
             let precondition = Precondition::of(&headers)?;
@@ -40,12 +42,15 @@ pub(super) async fn patch(
                     detail,
                 ));
             }
-            let fragment = text(&headers, body).await?;
+            let fragment = text(&headers, body, MAX_BODY_BYTES).await?;
             trickle(&app, shard, session, precondition, fragment).await
         }
         Some(SDP) => {
             let if_match = Precondition::of(&headers)?.into_tag();
-            let offer = text(&headers, body).await?;
+            let offer = text(&headers, body, MAX_ROOM_OFFER_BYTES).await?;
+            if let (Some(pass), Some(owner)) = (app.pass(&headers)?, app.hub.owner(session)) {
+                pass.allows_offer(&owner.door, &offer)?;
+            }
             reoffer(
                 &app,
                 shard,
@@ -130,11 +135,12 @@ pub(super) async fn options_below() -> StatusCode {
 pub(super) async fn leave(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
+    headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let (session, shard) = match app.find(&id) {
+    let (session, shard) = match app.find_for(&id, &headers) {
         Ok(found) => found,
         // Browsers close the connection first and delete then: that is one farewell, not two.
-        Err(_) if app.hub.take_leave(&id) => return Ok(StatusCode::OK),
+        Err(problem) if problem.is_gone() && app.hub.take_leave(&id) => return Ok(StatusCode::OK),
         Err(problem) => return Err(problem),
     };
     match app.command(shard, Command::Leave { session }).await {
@@ -158,9 +164,9 @@ pub(super) async fn subscribe(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (session, shard) = app.find(&id)?;
+    let (session, shard) = app.find_for(&id, &headers)?;
     let if_match = Precondition::of(&headers)?.into_tag();
-    let text = text_of_type(&headers, body, axum::http::header::ACCEPT, JSON).await?;
+    let text = json_text(&headers, body).await?;
     let command = Command::Subscribe {
         session,
         if_match,
@@ -189,8 +195,8 @@ pub(super) async fn mute(
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Problem> {
-    let (session, shard) = app.find(&id)?;
-    let text = text_of_type(&headers, body, axum::http::header::ACCEPT, JSON).await?;
+    let (session, shard) = app.find_for(&id, &headers)?;
+    let text = json_text(&headers, body).await?;
     let muted = parse_muted(&text)?;
     app.command(shard, Command::Mute { session, muted }).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -8,6 +8,8 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use thiserror::Error;
 
+use super::auth::AuthSettings;
+
 /// The HTTP interface: where it listens and how much it takes.
 #[derive(Args, Clone, Debug)]
 #[group(id = "http")]
@@ -52,6 +54,10 @@ pub struct Settings {
         value_delimiter = ','
     )]
     pub trusted_proxies: Vec<IpAddr>,
+
+    /// Who may do what.
+    #[command(flatten)]
+    pub auth: AuthSettings,
 }
 
 impl Default for Settings {
@@ -69,6 +75,7 @@ impl Default for Settings {
             // A page holds one or two; each costs some 20 KiB and a file descriptor.
             http_connections: 8192,
             trusted_proxies: Vec::new(),
+            auth: AuthSettings::default(),
         }
     }
 }
@@ -120,8 +127,8 @@ mod tests {
     fn the_documentation_lists_every_setting_with_its_default() {
         let page = include_str!("../../docs/operations.md");
         let section = page
-            .split("\n## ")
-            .find(|part| part.starts_with("Settings of HTTP"))
+            .split("\n### ")
+            .find(|part| part.starts_with("HTTP\n"))
             .expect("the section");
         let documented: BTreeMap<String, String> = section
             .lines()

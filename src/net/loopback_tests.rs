@@ -73,6 +73,15 @@ fn numbered(count: u32) -> Vec<u8> {
     bytes
 }
 
+fn outgoing(to: SocketAddr, contents: &[u8], segment_size: Option<usize>) -> Outgoing<'_> {
+    Outgoing {
+        destination: to,
+        source: None,
+        contents,
+        segment_size,
+    }
+}
+
 #[test]
 fn a_thousand_datagrams_arrive_in_order_and_in_few_system_calls() {
     let (server, client) = (socket("127.0.0.1:0"), socket("127.0.0.1:0"));
@@ -81,10 +90,12 @@ fn a_thousand_datagrams_arrive_in_order_and_in_few_system_calls() {
     let all = numbered(1000);
     // In portions, as the receive buffer that this machine grants may be small.
     for portion in all.chunks(50 * 1200) {
-        for frame in portion.chunks(5 * 1200) {
-            sender.queue(client.local_addr(), None, frame, Some(1200));
-        }
-        sender.flush();
+        let to = client.local_addr();
+        sender.send(
+            portion
+                .chunks(5 * 1200)
+                .map(|frame| outgoing(to, frame, Some(1200))),
+        );
         let arrived = listener.contents(50);
         assert_eq!(arrived.concat(), portion);
     }
@@ -116,11 +127,13 @@ fn one_flush_serves_many_receivers_each_with_its_own_sizes() {
         .map(|_| UdpSocket::bind("127.0.0.1:0").unwrap())
         .collect();
     let mut sender = server.sender().unwrap();
-    for (n, client) in clients.iter().enumerate() {
-        let contents = vec![n as u8; 3 * (100 + n) + 7];
-        sender.queue(client.local_addr().unwrap(), None, &contents, Some(100 + n));
-    }
-    sender.flush();
+    let frames: Vec<_> = (0..100).map(|n| vec![n as u8; 3 * (100 + n) + 7]).collect();
+    let each = frames.iter().zip(&clients).enumerate();
+    sender.send(
+        each.map(|(n, (frame, client))| {
+            outgoing(client.local_addr().unwrap(), frame, Some(100 + n))
+        }),
+    );
     for (n, client) in clients.iter().enumerate() {
         client.set_read_timeout(Some(LOST_AFTER)).unwrap();
         let mut buffer = [0; 2048];
@@ -137,9 +150,13 @@ fn large_frames_are_cut_where_the_kernel_would_refuse_them() {
     let (server, client) = (socket("127.0.0.1:0"), socket("127.0.0.1:0"));
     let mut sender = server.sender().unwrap();
     // More than 64 small segments, and more than 64 KiB in large ones.
-    sender.queue(client.local_addr(), None, &[1; 150 * 10 + 3], Some(10));
-    sender.queue(client.local_addr(), None, &[2; 60 * 1400 + 5], Some(1400));
-    sender.flush();
+    let to = client.local_addr();
+    let frames = [(&[1; 150 * 10 + 3][..], 10), (&[2; 60 * 1400 + 5], 1400)];
+    sender.send(
+        frames
+            .into_iter()
+            .map(|(frame, size)| outgoing(to, frame, Some(size))),
+    );
     let arrived = Listener::new(&client).contents(151 + 61);
     let sizes: Vec<_> = arrived.iter().map(Vec::len).collect();
     let expected = [vec![10; 150], vec![3], vec![1400; 60], vec![5]].concat();
@@ -153,8 +170,7 @@ fn without_segmentation_everything_arrives_as_well() {
     server.disable_gso();
     let mut sender = server.sender().unwrap();
     let all = numbered(50);
-    sender.queue(client.local_addr(), None, &all, Some(1200));
-    sender.flush();
+    sender.send([outgoing(client.local_addr(), &all, Some(1200))].into_iter());
     assert_eq!(Listener::new(&client).contents(50).concat(), all);
     assert_eq!(server.counters().send_calls(), 1);
 }
@@ -168,11 +184,9 @@ fn a_network_that_refuses_segmentation_is_asked_only_once() {
     server.refuse_segmentation();
     let (mut first, mut second) = (server.sender().unwrap(), server.sender().unwrap());
     let all = numbered(5);
-    first.queue(client.local_addr(), None, &all, Some(1200));
-    first.flush();
+    first.send([outgoing(client.local_addr(), &all, Some(1200))].into_iter());
     assert!(!server.gso());
-    second.queue(client.local_addr(), None, &all, Some(1200));
-    second.flush();
+    second.send([outgoing(client.local_addr(), &all, Some(1200))].into_iter());
 
     let arrived = Listener::new(&client).contents(10);
     assert_eq!(arrived.concat(), [all.clone(), all].concat());
@@ -206,8 +220,11 @@ fn a_dual_stack_socket_answers_each_family_from_the_address_that_was_asked() {
         assert_eq!(source, client.local_addr().unwrap(), "not a mapped address");
         assert_eq!((local_ip, &contents[..]), (ip.parse().ok(), &b"ping"[..]));
 
-        sender.queue(source, local_ip, b"pongpo", Some(4));
-        sender.flush();
+        let answer = Outgoing {
+            source: local_ip,
+            ..outgoing(source, b"pongpo", Some(4))
+        };
+        sender.send([answer].into_iter());
         let mut buffer = [0; 16];
         assert_eq!(
             client.recv_from(&mut buffer).unwrap(),
@@ -237,17 +254,18 @@ fn a_send_that_fails_is_counted_and_the_others_leave() {
     client.set_read_timeout(Some(LOST_AFTER)).unwrap();
     let mut sender = server.sender().unwrap();
     let to = client.local_addr().unwrap();
-    sender.queue(to, None, b"first", None);
-    sender.queue(to, None, &[0; 65_535], None);
-    sender.queue("[::1]:9".parse().unwrap(), None, b"another family", None);
-    sender.queue(
-        "255.255.255.255:9".parse().unwrap(),
-        None,
-        b"broadcast",
-        None,
+    let messages = [
+        (to, &b"first"[..]),
+        (to, &[0; 65_535]),
+        ("[::1]:9".parse().unwrap(), b"another family"),
+        ("255.255.255.255:9".parse().unwrap(), b"broadcast"),
+        (to, b"last"),
+    ];
+    sender.send(
+        messages
+            .into_iter()
+            .map(|(to, contents)| outgoing(to, contents, None)),
     );
-    sender.queue(to, None, b"last", None);
-    sender.flush();
 
     let mut buffer = [0; 16];
     for expected in [&b"first"[..], b"last"] {

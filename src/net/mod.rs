@@ -24,7 +24,7 @@ pub use addresses::{AddressTable, Learned};
 pub use counters::{DropReason, NetCounters, SendError};
 pub use demux::Demux;
 pub use receive::{Received, Receiver, Stop, Stopper};
-pub use send::Sender;
+pub use send::{Outgoing, Sender};
 pub use settings::{DEFAULT_PORT, Settings};
 pub use socket::{BufferSizes, MediaSocket};
 

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +16,6 @@ const MAX_SEGMENTS: usize = 64;
 /// Largest message of several segments, in bytes: IPv6 and UDP headers count towards 64 KiB.
 const MAX_SEGMENTED_BYTES: usize = 65_535 - 40 - 8;
 
-/// Bytes that are gathered before a system call.
-///
-/// Larger, and the first bytes have left the processor's second-level cache by the time that
-/// the kernel reads them; smaller, and the messages of one call are few.
-const ARENA_BYTES: usize = 256 << 10;
-
 /// How long a full send buffer is waited for before what does not fit is thrown away.
 ///
 /// A buffer of 208 KiB (Linux without tuning) drains in 17 ms at 100 Mbit/s. Waiting longer
@@ -36,30 +29,23 @@ pub struct Sender {
     is_ipv6: bool,
     /// Whether the last wait for room was in vain: no further one until something was sent.
     congested: bool,
-    queue: Vec<Queued>,
-    /// The contents of everything in the queue, one after the other.
-    arena: Vec<u8>,
     headers: Headers,
 }
 
-#[derive(Debug)]
-struct Queued {
-    destination: SocketAddr,
-    source: Option<IpAddr>,
-    contents: Range<usize>,
-    segment_bytes: Option<u16>,
+/// One datagram, or several to one destination.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// Where to.
+    pub destination: SocketAddr,
+    /// The local address to send from, where it matters.
+    pub source: Option<IpAddr>,
+    /// One datagram, or several of [`Self::segment_size`] bytes each (the last may be shorter).
+    pub contents: &'a [u8],
+    /// The size of each datagram where there is more than one.
+    pub segment_size: Option<usize>,
 }
 
-impl Queued {
-    fn message<'a>(&self, arena: &'a [u8]) -> Message<'a> {
-        Message {
-            destination: self.destination,
-            source: self.source,
-            contents: &arena[self.contents.clone()],
-            segment_bytes: self.segment_bytes,
-        }
-    }
-
+impl Message<'_> {
     fn datagrams(&self) -> u64 {
         self.segment_bytes
             .map_or(1, |size| self.contents.len().div_ceil(size.into()) as u64)
@@ -73,86 +59,72 @@ impl Sender {
             shared,
             is_ipv6,
             congested: false,
-            queue: Vec::with_capacity(MAX_MESSAGES),
-            arena: Vec::with_capacity(ARENA_BYTES),
             headers: Headers::default(),
         }
     }
 
-    /// Queues one datagram, or several of `segment_size` bytes each (the last may be shorter),
-    /// and sends what is queued if there is no more room.
-    pub fn queue(
-        &mut self,
-        destination: SocketAddr,
-        source: Option<IpAddr>,
-        contents: &[u8],
-        segment_size: Option<usize>,
-    ) {
-        let size = segment_size.unwrap_or(contents.len());
-        if size == 0 || size >= contents.len() {
-            return self.push(destination, source, contents, None);
+    /// Sends all of these. What cannot be sent is counted and thrown away.
+    pub fn send<'a>(&mut self, outgoing: impl Iterator<Item = Outgoing<'a>>) {
+        let mut messages = Vec::with_capacity(MAX_MESSAGES);
+        for outgoing in outgoing {
+            self.split(&outgoing, &mut messages);
+        }
+        let mut done = 0;
+        while done < messages.len() {
+            let waiting = &messages[done..];
+            match self
+                .headers
+                .send(self.socket.as_fd(), waiting.iter().copied())
+            {
+                Ok(sent) => {
+                    self.congested = false;
+                    let datagrams = waiting[..sent].iter().map(Message::datagrams).sum();
+                    let bytes = waiting[..sent]
+                        .iter()
+                        .map(|message| message.contents.len() as u64);
+                    self.shared.counters.add_sent(datagrams, bytes.sum());
+                    done += sent;
+                }
+                Err(error) => done = self.after_failure(&messages, done, &error),
+            }
+        }
+    }
+
+    /// As many messages of it as the kernel needs to take them.
+    fn split<'a>(&self, outgoing: &Outgoing<'a>, messages: &mut Vec<Message<'a>>) {
+        let destination = if self.is_ipv6 {
+            mapped(outgoing.destination)
+        } else {
+            outgoing.destination
+        };
+        let message = |contents, segment_bytes| Message {
+            destination,
+            source: outgoing.source,
+            contents,
+            segment_bytes,
+        };
+        let size = outgoing.segment_size.unwrap_or(outgoing.contents.len());
+        if size == 0 || size >= outgoing.contents.len() {
+            return messages.push(message(outgoing.contents, None));
         }
         let segments = if self.shared.gso() {
             (MAX_SEGMENTED_BYTES / size).clamp(1, MAX_SEGMENTS)
         } else {
             1
         };
-        for group in contents.chunks(size * segments) {
+        for group in outgoing.contents.chunks(size * segments) {
             let segment_bytes = u16::try_from(size).ok().filter(|_| group.len() > size);
-            self.push(destination, source, group, segment_bytes);
+            messages.push(message(group, segment_bytes));
         }
-    }
-
-    fn push(
-        &mut self,
-        destination: SocketAddr,
-        source: Option<IpAddr>,
-        contents: &[u8],
-        segment_bytes: Option<u16>,
-    ) {
-        if self.queue.len() == MAX_MESSAGES || self.arena.len() + contents.len() > ARENA_BYTES {
-            self.flush();
-        }
-        let start = self.arena.len();
-        self.arena.extend_from_slice(contents);
-        self.queue.push(Queued {
-            destination: if self.is_ipv6 {
-                mapped(destination)
-            } else {
-                destination
-            },
-            source,
-            contents: start..self.arena.len(),
-            segment_bytes,
-        });
-    }
-
-    /// Sends everything that is queued. What cannot be sent is counted and thrown away.
-    pub fn flush(&mut self) {
-        let mut done = 0;
-        while done < self.queue.len() {
-            let waiting = &self.queue[done..];
-            let messages = waiting.iter().map(|queued| queued.message(&self.arena));
-            match self.headers.send(self.socket.as_fd(), messages) {
-                Ok(sent) => {
-                    self.congested = false;
-                    let datagrams = waiting[..sent].iter().map(Queued::datagrams).sum();
-                    let bytes = waiting[..sent]
-                        .iter()
-                        .map(|queued| queued.contents.len() as u64)
-                        .sum();
-                    self.shared.counters.add_sent(datagrams, bytes);
-                    done += sent;
-                }
-                Err(error) => done = self.after_failure(done, &error),
-            }
-        }
-        self.queue.clear();
-        self.arena.clear();
     }
 
     /// Deals with what became of the message at `failed`, and says which is next.
-    fn after_failure(&mut self, failed: usize, error: &io::Error) -> usize {
+    fn after_failure(
+        &mut self,
+        messages: &[Message<'_>],
+        failed: usize,
+        error: &io::Error,
+    ) -> usize {
         let kind = kind_of(error);
         if error.kind() == io::ErrorKind::Interrupted
             || kind == SendError::WouldBlock && self.await_room()
@@ -161,19 +133,21 @@ impl Sender {
         }
         if kind == SendError::WouldBlock {
             // The others would not fit either.
-            let lost = self.queue[failed..].iter().map(Queued::datagrams).sum();
+            let lost = messages[failed..].iter().map(Message::datagrams).sum();
             self.shared.counters.add_send_errors(kind, lost);
-            return self.queue.len();
+            return messages.len();
         }
         // Segmentation can be refused per route; Linux says so with these two, among others.
         let maybe_gso = matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL));
-        match self.queue[failed].segment_bytes {
-            Some(segment_bytes) if maybe_gso => self.send_segments(failed, segment_bytes),
+        match messages[failed].segment_bytes {
+            Some(segment_bytes) if maybe_gso => {
+                self.send_segments(&messages[failed], segment_bytes)
+            }
             _ => {
-                tracing::trace!(%error, destination = %self.queue[failed].destination, "not sent");
+                tracing::trace!(%error, destination = %messages[failed].destination, "not sent");
                 self.shared
                     .counters
-                    .add_send_errors(kind, self.queue[failed].datagrams());
+                    .add_send_errors(kind, messages[failed].datagrams());
             }
         }
         failed + 1
@@ -181,14 +155,13 @@ impl Sender {
 
     /// Sends the segments of a message one by one. If that works, segmentation was what failed,
     /// and is not tried again.
-    fn send_segments(&mut self, place: usize, segment_bytes: u16) {
-        let whole = self.queue[place].message(&self.arena);
+    fn send_segments(&mut self, whole: &Message<'_>, segment_bytes: u16) {
         let mut sent = 0;
         for contents in whole.contents.chunks(segment_bytes.into()) {
             let segment = Message {
                 contents,
                 segment_bytes: None,
-                ..whole
+                ..*whole
             };
             match self
                 .headers

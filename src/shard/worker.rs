@@ -195,16 +195,14 @@ impl Worker {
                 AddressChange::Forgotten(session) => addresses.forget(session),
             }
         }
-        while let Some(transmit) = self.engine.poll_transmit() {
-            let crate::engine::Transmit {
-                destination,
-                local_ip,
-                contents,
-                segment_size,
-            } = transmit;
-            sender.queue(destination, local_ip, contents, segment_size);
+        while let Some(batch) = self.engine.poll_batch() {
+            sender.send(batch.map(|transmit| net::Outgoing {
+                destination: transmit.destination,
+                source: transmit.local_ip,
+                contents: transmit.contents,
+                segment_size: transmit.segment_size,
+            }));
         }
-        sender.flush();
         while let Some(event) = self.engine.poll_event() {
             events.publish(event);
         }

@@ -290,15 +290,17 @@ impl World {
     fn send_all(&mut self, shard: usize) {
         let (now, age) = (self.now, self.age());
         let mut parcels = Vec::new();
-        while let Some(transmit) = self.engines[shard].poll_transmit() {
-            let to = transmit.destination;
-            self.wire.check_destination(to, now);
-            let size = transmit.segment_size.unwrap_or(transmit.contents.len());
-            parcels.extend(transmit.contents.chunks(size).map(|contents| Parcel {
-                from: self.server,
-                to,
-                contents: contents.to_vec(),
-            }));
+        while let Some(batch) = self.engines[shard].poll_batch() {
+            for transmit in batch {
+                let to = transmit.destination;
+                self.wire.check_destination(to, now);
+                let size = transmit.segment_size.unwrap_or(transmit.contents.len());
+                parcels.extend(transmit.contents.chunks(size).map(|contents| Parcel {
+                    from: self.server,
+                    to,
+                    contents: contents.to_vec(),
+                }));
+            }
         }
         // Retransmissions leave in the order of the reports, which str0m's clients write in the
         // order of a hash map.

@@ -28,6 +28,11 @@ function showHome() {
   show(homeView({ open }));
 }
 
+/** The token that the link brought along, behind the `#`: browsers keep that from servers and their logs. */
+function tokenOfPage() {
+  return new URLSearchParams(location.hash.slice(1)).get('token') ?? undefined;
+}
+
 /** @param {string} roomName */
 function showLobby(roomName) {
   document.title = strings.title(roomName);
@@ -38,7 +43,7 @@ function showLobby(roomName) {
     media,
     name,
     join: async () => {
-      const room = new Room({ room: roomName, name: prefs.name });
+      const room = new Room({ room: roomName, name: prefs.name, token: tokenOfPage() });
       try {
         await room.join(firstTracks(media));
       } catch (error) {

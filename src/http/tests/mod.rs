@@ -84,6 +84,7 @@ impl Scripted {
             Command::Trickle { .. }
             | Command::Mute { .. }
             | Command::Leave { .. }
+            | Command::Expel { .. }
             | Command::Shutdown => Reply::Done,
         }
     }
@@ -147,7 +148,8 @@ impl World {
             Arc::clone(&engines) as Arc<dyn Engines>,
             Arc::clone(&hub),
             metrics,
-        );
+        )
+        .expect("the settings' files can be used");
         let client = SocketAddr::from(([192, 0, 2, 1], 40_000));
         Self {
             app: Arc::new(app),

@@ -345,12 +345,8 @@ impl Engines for All {
 fn world_of(engines: All) -> World {
     let mut world = World::new();
     let hub = Arc::clone(&world.hub);
-    world.app = Arc::new(App::new(
-        Settings::default(),
-        Arc::new(engines),
-        hub,
-        Arc::default(),
-    ));
+    let app = App::new(Settings::default(), Arc::new(engines), hub, Arc::default());
+    world.app = Arc::new(app.expect("there are no keys"));
     world
 }
 

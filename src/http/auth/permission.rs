@@ -1,0 +1,122 @@
+//! A pass held against what a client wants to do.
+
+use axum::http::StatusCode;
+use axum::http::header::{HeaderValue, WWW_AUTHENTICATE};
+use str0m::media::Direction;
+
+use super::claims::{Grants, Pass, Publish, Publishable};
+use crate::engine::command::Door;
+use crate::engine::event::Source;
+use crate::engine::ids::{ParticipantId, RoomId};
+use crate::engine::sdp::{LineKind, OfferLine, OfferSummary};
+use crate::http::problem::Problem;
+
+impl Pass {
+    /// Whether its bearer may come in here.
+    pub(in crate::http) fn allows_room(&self, room: &RoomId) -> Result<(), Problem> {
+        if self.room.as_ref().is_none_or(|own| own == room) {
+            Ok(())
+        } else {
+            Err(forbidden("The token is for another room."))
+        }
+    }
+
+    /// The door as its bearer goes through it: publishers have their own name.
+    pub(in crate::http) fn through(&self, door: Door) -> Result<Door, Problem> {
+        match door {
+            Door::Publish { participant: None } => Ok(Door::Publish {
+                participant: Some(self.identity.clone()),
+            }),
+            Door::Publish {
+                participant: Some(name),
+            } if !self.may_be(&name) => Err(forbidden("The token is for another participant.")),
+            door => Ok(door),
+        }
+    }
+
+    /// What the others see: what the token says, else what the client says, else who it is.
+    pub(in crate::http) fn display_name(&self, asked: Option<String>) -> Option<String> {
+        let fixed = self.name.clone().or(asked);
+        fixed.or_else(|| Some(self.identity.to_string()))
+    }
+
+    /// Whether its bearer may do what an offer wants to. What cannot be read is refused elsewhere.
+    pub(in crate::http) fn allows_offer(&self, door: &Door, offer: &str) -> Result<(), Problem> {
+        let is_player = matches!(door, Door::Watch { .. });
+        if is_player && !self.grants.subscribe {
+            return Err(forbidden("The token does not allow to subscribe."));
+        }
+        let Ok(summary) = OfferSummary::parse(offer) else {
+            return Ok(());
+        };
+        for line in summary.lines.iter().filter(|line| !line.rejected) {
+            // A player's m-lines may be sendrecv: nothing is taken from them all the same.
+            let sends = line.direction.is_sending() && !is_player;
+            self.grants.allow_line(line, sends)?;
+        }
+        Ok(())
+    }
+
+    /// Whether its bearer may change and end the session of somebody.
+    pub(in crate::http) fn allows_session(
+        &self,
+        room: &RoomId,
+        identity: &ParticipantId,
+    ) -> Result<(), Problem> {
+        self.allows_room(room)?;
+        if self.may_be(identity) {
+            Ok(())
+        } else {
+            Err(forbidden("The session is another participant's."))
+        }
+    }
+
+    fn may_be(&self, identity: &ParticipantId) -> bool {
+        self.grants.admin || self.identity == *identity
+    }
+}
+
+impl Grants {
+    fn allow_line(&self, line: &OfferLine, sends: bool) -> Result<(), Problem> {
+        let index = line.index;
+        let source = match (line.kind, line.content_slides) {
+            (LineKind::Audio, false) => Source::Microphone,
+            (LineKind::Audio, true) => Source::ScreenAudio,
+            (LineKind::Video, false) => Source::Camera,
+            (LineKind::Video, true) => Source::Screen,
+            (LineKind::Application, _) if self.data => return Ok(()),
+            (LineKind::Application, _) => {
+                return Err(forbidden("The token does not allow data channels."));
+            }
+            // The door refuses it.
+            (LineKind::Other, _) => return Ok(()),
+        };
+        if sends && !self.publish.allows(source.into()) {
+            return Err(forbidden(format!(
+                "m-line {index}: the token does not allow to publish this source."
+            )));
+        }
+        if line.direction == Direction::RecvOnly && !self.subscribe {
+            return Err(forbidden(format!(
+                "m-line {index}: the token does not allow to subscribe."
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Publish {
+    fn allows(&self, source: Publishable) -> bool {
+        match self {
+            Self::All(all) => *all,
+            Self::Only(sources) => sources.contains(&source),
+        }
+    }
+}
+
+/// A good token that does not reach so far (RFC 6750 §3.1).
+fn forbidden(detail: impl Into<String>) -> Problem {
+    let challenge = "Bearer realm=\"plenum\", error=\"insufficient_scope\"";
+    Problem::new(StatusCode::FORBIDDEN, "forbidden", detail)
+        .with_header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+}

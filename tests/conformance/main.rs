@@ -1,0 +1,14 @@
+//! What RFC 9725 (WHIP), draft-ietf-wish-whep-03 and our own promises ask for, row by row.
+//!
+//! Each test is named for its row in `docs/http.md`, and asks the whole server, with its
+//! engines and its media socket, over real sockets on loopback.
+
+mod offers;
+mod peer;
+mod server;
+mod table;
+mod tokens;
+mod whep;
+mod whip;
+mod whip_http;
+mod whip_session;

@@ -1,0 +1,218 @@
+//! The whole server on ports of its own, and a client that says what it hears.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plenum::engine::{Certificate, Limits};
+use plenum::http::{Hub, Server, Settings};
+use plenum::metrics::Metrics;
+use plenum::net::MediaSocket;
+use plenum::shard::{EventSink, Shards, ShardsConfig};
+use reqwest::header::HeaderMap;
+use reqwest::{Method, StatusCode};
+
+/// The type of offers and answers.
+pub(crate) const SDP: (&str, &str) = ("content-type", "application/sdp");
+/// The type of trickle fragments.
+pub(crate) const FRAGMENT: (&str, &str) = ("content-type", "application/trickle-ice-sdpfrag");
+/// The type of wishes.
+pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
+
+/// How long the end of all sessions may take on loopback.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A running server.
+pub(crate) struct World {
+    shards: Shards,
+    server: Option<Server>,
+    client: reqwest::Client,
+    base: String,
+    operator: String,
+}
+
+/// An answer with its whole body.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// A server with other settings than usual.
+    pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::with_limits(change, Limits::default()).await
+    }
+
+    pub(crate) async fn with_limits(change: impl FnOnce(&mut Settings), limits: Limits) -> Self {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut settings = Settings {
+            http_listen: any,
+            operator_listen: any,
+            ..Settings::default()
+        };
+        change(&mut settings);
+        let socket = MediaSocket::bind(any).expect("loopback has free ports");
+        let config = ShardsConfig {
+            shards: NonZeroU16::MIN,
+            advertised: vec![socket.local_addr()],
+            limits,
+        };
+        let hub = Arc::<Hub>::default();
+        let events: Arc<dyn EventSink> = hub.clone();
+        let shards = Shards::start(&config, socket, &Certificate::generate(), &events)
+            .expect("threads can be started");
+        let engines = Arc::new(shards.clone());
+        let server = Server::start(settings, engines, hub, Arc::new(Metrics::new()))
+            .await
+            .expect("loopback has free ports");
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .expect("a client");
+        Self {
+            shards,
+            client,
+            base: format!("http://{}", server.local_addr()),
+            operator: format!("http://{}", server.operator_addr()),
+            server: Some(server),
+        }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server.as_ref().expect("it runs").local_addr()
+    }
+
+    /// The server takes no more sessions.
+    pub(crate) fn drain(&self) {
+        self.server.as_ref().expect("it runs").drain();
+    }
+
+    /// Every session is told that the server goes, as `main` does it.
+    pub(crate) fn shut_engines_down(&self) {
+        self.shards.shutdown(SHUTDOWN_PATIENCE);
+    }
+
+    /// One request; a path below the server's root, or an absolute URL.
+    pub(crate) fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> reqwest::RequestBuilder {
+        let url = if path.starts_with("http") {
+            path.to_owned()
+        } else {
+            format!("{}{path}", self.base)
+        };
+        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        let mut request = self.client.request(method, url).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request
+    }
+
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> Answer {
+        let response = self.request(method, path, headers, body).send().await;
+        let response = response.expect("the server answers");
+        Answer {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            body: response.text().await.expect("answers are text"),
+        }
+    }
+
+    pub(crate) async fn ask(&self, method: &str, path: &str) -> Answer {
+        self.send(method, path, &[], "").await
+    }
+
+    /// Posts an offer.
+    pub(crate) async fn post(&self, door: &str, offer: impl Into<String>) -> Answer {
+        self.send("POST", door, &[SDP], offer.into()).await
+    }
+
+    /// Posts an offer that is taken.
+    pub(crate) async fn join(&self, door: &str, offer: impl Into<String>) -> Answer {
+        let answer = self.post(door, offer).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer
+    }
+
+    /// How many sessions the server has, as an operator sees it.
+    pub(crate) async fn sessions(&self) -> u64 {
+        let url = format!("{}/metrics", self.operator);
+        let text = self.send("GET", &url, &[], "").await.body;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("plenum_sessions "));
+        line.expect("it is exported").parse().expect("a number")
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.shards.shutdown(SHUTDOWN_PATIENCE);
+    }
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name);
+        value
+            .unwrap_or_else(|| panic!("no {name} in {self:?}"))
+            .to_str()
+            .expect("ASCII")
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.headers.contains_key(name)
+    }
+
+    /// The session's path.
+    pub(crate) fn session(&self) -> &str {
+        self.header("location")
+    }
+
+    /// The last part of the problem's type; the document must be whole.
+    pub(crate) fn problem(&self) -> String {
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        let document: serde_json::Value =
+            serde_json::from_str(&self.body).expect("a JSON document");
+        assert_eq!(document["status"], self.status, "{document}");
+        let status = StatusCode::from_u16(self.status).expect("a status");
+        assert!(document["title"].is_string(), "{status}: {document}");
+        assert!(document["detail"].is_string(), "{status}: {document}");
+        let kind = document["type"].as_str().expect("a type");
+        kind.strip_prefix("urn:plenum:problem:")
+            .expect("our namespace")
+            .to_owned()
+    }
+
+    /// Asserts that this is a refusal with this status and problem.
+    #[track_caller]
+    pub(crate) fn is(&self, status: u16, problem: &str) -> &Self {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.problem(), problem, "{self:?}");
+        self
+    }
+
+    /// The answer's lines that begin so.
+    pub(crate) fn lines(&self, start: &str) -> Vec<&str> {
+        let lines = self.body.lines();
+        lines.filter(|line| line.starts_with(start)).collect()
+    }
+}

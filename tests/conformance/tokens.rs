@@ -1,0 +1,486 @@
+//! Who may do what: W25, and every way in which a token can be wrong.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::offers::{CHROMIUM, CHROMIUM_MEETS, CHROMIUM_PLAYS, LIBDATACHANNEL};
+use crate::peer::Peer;
+use crate::server::{Answer, FRAGMENT, JSON, SDP, World};
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+fn secret() -> EncodingKey {
+    EncodingKey::from_secret(SECRET.as_bytes())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the server under test has a real clock"
+)]
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.expect("it is after 1970").as_secs()
+}
+
+/// A token that may do everything in `demo`, for an hour.
+fn claims() -> Value {
+    json!({
+        "exp": now() + 3600, "room": "demo", "identity": "ada",
+        "grants": {"publish": true, "subscribe": true, "data": true},
+    })
+}
+
+/// The same with some claims changed, or removed where they are null.
+fn claims_with(changes: &Value) -> Value {
+    let mut claims = claims();
+    for (name, value) in changes.as_object().expect("an object") {
+        claims[name] = value.clone();
+    }
+    let claims = claims.as_object().expect("an object").clone();
+    claims
+        .into_iter()
+        .filter(|(_, value)| !value.is_null())
+        .collect()
+}
+
+fn signed(claims: &Value) -> String {
+    encode(&Header::new(Algorithm::HS256), claims, &secret()).expect("it can be signed")
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "so that tests can say json! in place"
+)]
+fn token_with(changes: Value) -> String {
+    signed(&claims_with(&changes))
+}
+
+async fn world() -> World {
+    World::with(|settings| settings.auth.key = Some(SECRET.parse().expect("long enough"))).await
+}
+
+async fn send(
+    world: &World,
+    method: &str,
+    path: &str,
+    kind: (&str, &str),
+    token: &str,
+    body: &str,
+) -> Answer {
+    let bearer = format!("Bearer {token}");
+    let headers = [kind, ("authorization", &bearer)];
+    world.send(method, path, &headers, body.to_owned()).await
+}
+
+async fn post(world: &World, door: &str, token: &str, offer: &str) -> Answer {
+    send(world, "POST", door, SDP, token, offer).await
+}
+
+#[track_caller]
+fn is_unauthorized(answer: &Answer) {
+    answer.is(401, "unauthorized");
+    let challenge = answer.header("www-authenticate");
+    assert!(challenge.starts_with("Bearer"), "{challenge}");
+}
+
+#[tokio::test]
+async fn w25_every_change_needs_a_token_and_looking_does_not() {
+    let world = world().await;
+    let joined = post(&world, "/whip/demo", &token_with(json!({})), CHROMIUM).await;
+    assert_eq!(joined.status, 201, "{joined:?}");
+    let session = joined.session();
+    let (wishes, tracks) = (
+        format!("{session}/subscriptions"),
+        format!("{session}/tracks"),
+    );
+    for (method, path, kind) in [
+        ("POST", "/whip/demo", SDP),
+        ("POST", "/whep/demo", SDP),
+        ("POST", "/rooms/demo/sessions", SDP),
+        ("PATCH", session, FRAGMENT),
+        ("PATCH", session, SDP),
+        ("PUT", &wishes, JSON),
+        ("PUT", &tracks, JSON),
+        ("DELETE", session, JSON),
+    ] {
+        let none = world.send(method, path, &[kind], "x").await;
+        is_unauthorized(&none);
+        assert!(!none.header("www-authenticate").contains("error"));
+        let garbage = send(&world, method, path, kind, "garbage", "x").await;
+        is_unauthorized(&garbage);
+        assert!(garbage.header("www-authenticate").contains("invalid_token"));
+    }
+    let basic = [SDP, ("authorization", "Basic YWRhOmFkYQ==")];
+    is_unauthorized(&world.send("POST", "/whip/demo", &basic, CHROMIUM).await);
+
+    let events = format!("{session}/state");
+    for (method, path, status) in [
+        ("GET", "/whip/demo", 204),
+        ("OPTIONS", "/whip/demo", 200),
+        ("OPTIONS", session, 200),
+        ("GET", session, 204),
+        ("GET", &events, 200),
+    ] {
+        assert_eq!(
+            world.ask(method, path).await.status,
+            status,
+            "{method} {path}"
+        );
+    }
+    assert_eq!(world.sessions().await, 1);
+}
+
+#[tokio::test]
+async fn a_token_that_does_not_hold_is_401() {
+    let world = World::with(|settings| {
+        settings.auth.key = Some(SECRET.parse().expect("long enough"));
+        settings.auth.token_audience = Some("plenum".into());
+        settings.auth.token_issuer = Some("https://issuer.example".into());
+    })
+    .await;
+    let good = json!({"aud": "plenum", "iss": "https://issuer.example"});
+    let with = |changes: Value| {
+        let mut all = good.clone();
+        let changes = changes.as_object().expect("an object").clone();
+        all.as_object_mut().expect("an object").extend(changes);
+        token_with(all)
+    };
+    let answer = post(&world, "/whip/demo", &with(json!({})), CHROMIUM).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let several = with(json!({"aud": ["other", "plenum"]}));
+    let answer = post(&world, "/whep/demo", &several, CHROMIUM_PLAYS).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let skewed = with(json!({"exp": now() - 30, "nbf": now() + 30}));
+    let answer = post(&world, "/whep/demo", &skewed, CHROMIUM_PLAYS).await;
+    assert_eq!(answer.status, 201, "clocks differ: {answer:?}");
+
+    for wrong in [
+        json!({"exp": now() - 90}),
+        json!({"exp": 0}),
+        json!({"exp": null}),
+        json!({"exp": "tomorrow"}),
+        json!({"exp": -1}),
+        json!({"nbf": now() + 90}),
+        json!({"nbf": "later"}),
+        json!({"aud": "another"}),
+        json!({"aud": ["another"]}),
+        json!({"aud": null}),
+        json!({"iss": "https://another.example"}),
+        json!({"iss": null}),
+        json!({"room": null}),
+        json!({"room": ""}),
+        json!({"room": "a/b"}),
+        json!({"room": 7}),
+        json!({"identity": null}),
+        json!({"identity": "../ada"}),
+        json!({"name": "x".repeat(65)}),
+        json!({"grants": {"publish": "everything"}}),
+        json!({"grants": {"publish": ["kitchen"]}}),
+        json!({"grants": {"publish": true, "subscribe": true, "hidden": true}}),
+    ] {
+        let answer = post(&world, "/whip/demo/ada2", &with(wrong.clone()), CHROMIUM).await;
+        assert_eq!(answer.status, 401, "{wrong}: {answer:?}");
+        is_unauthorized(&answer);
+    }
+    // An audience where none is expected is for somebody else (RFC 7519, section 4.1.3).
+    let world = self::world().await;
+    is_unauthorized(&post(&world, "/whip/demo", &with(json!({})), CHROMIUM).await);
+}
+
+#[tokio::test]
+async fn a_forged_token_is_401() {
+    let world = world().await;
+    let good = signed(&claims());
+    let parts: Vec<&str> = good.split('.').collect();
+    let none = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0";
+    let other_key = EncodingKey::from_secret(b"another secret that is long enough, too");
+    let stranger = encode(&Header::new(Algorithm::HS256), &claims(), &other_key);
+    let hs512 = encode(&Header::new(Algorithm::HS512), &claims(), &secret());
+    let with_kid = |kid: &str| {
+        let mut header = Header::new(Algorithm::HS256);
+        header.kid = Some(kid.to_owned());
+        encode(&header, &claims(), &secret()).expect("it can be signed")
+    };
+    for forged in [
+        format!("{none}.{}.", parts[1]),
+        format!("{none}.{}.{}", parts[1], parts[2]),
+        format!("{}.{}.", parts[0], parts[1]),
+        format!("{}.{}", parts[0], parts[1]),
+        format!("{good}.x"),
+        format!("{}.{}.{}", parts[0], parts[1], "A".repeat(43)),
+        stranger.expect("it can be signed"),
+        hs512.expect("it can be signed"),
+        with_kid("../../../../dev/null"),
+        with_kid("' OR 1=1 --"),
+        with_kid(""),
+        token_with(json!({"padding": "x".repeat(8 * 1024)})),
+        "x".repeat(8 * 1024),
+        "...".to_owned(),
+    ] {
+        let answer = post(&world, "/whip/demo", &forged, CHROMIUM).await;
+        assert_eq!(answer.status, 401, "{forged:.60}: {answer:?}");
+        is_unauthorized(&answer);
+    }
+    assert_eq!(world.sessions().await, 0);
+}
+
+/// A server whose keys are in a file, with that file.
+async fn world_with_keys(keys: &Value) -> (World, TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("keys.json");
+    fs::write(&path, keys.to_string()).expect("it can be written");
+    let file = path.clone();
+    let world = World::with(|settings| {
+        settings.auth.keys = Some(file);
+        settings.auth.end_on_expiry = true;
+    })
+    .await;
+    (world, folder, path)
+}
+
+/// A key's public half for the file.
+fn public(key: &EncodingKey, algorithm: Algorithm, kid: &str) -> Value {
+    let jwk = Jwk::from_encoding_key(key, algorithm).expect("a key");
+    let mut jwk = serde_json::to_value(jwk).expect("JSON");
+    jwk["kid"] = kid.into();
+    jwk
+}
+
+fn signed_by(key: &EncodingKey, algorithm: Algorithm, kid: Option<&str>) -> String {
+    let mut header = Header::new(algorithm);
+    header.kid = kid.map(str::to_owned);
+    encode(&header, &claims(), key).expect("it can be signed")
+}
+
+#[tokio::test]
+async fn each_key_is_for_one_algorithm_and_is_found_by_its_name() {
+    let rng = SystemRandom::new();
+    let ec = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &rng);
+    let ec = EncodingKey::from_ec_der(ec.expect("randomness").as_ref());
+    let ed = Ed25519KeyPair::generate_pkcs8v1(&rng).expect("randomness");
+    let ed = EncodingKey::from_ed_der(ed.as_ref());
+    let ec_public = public(&ec, Algorithm::ES256, "ec");
+    let keys = json!({"keys": [
+        public(&secret(), Algorithm::HS256, "hs"),
+        ec_public,
+        public(&ed, Algorithm::EdDSA, "ed"),
+    ]});
+    let (world, _folder, _) = world_with_keys(&keys).await;
+    for token in [
+        signed_by(&secret(), Algorithm::HS256, Some("hs")),
+        signed_by(&ec, Algorithm::ES256, Some("ec")),
+        signed_by(&ed, Algorithm::EdDSA, Some("ed")),
+    ] {
+        let answer = post(&world, "/whep/demo", &token, CHROMIUM_PLAYS).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+    }
+    // The public key as an HMAC secret: known as algorithm confusion.
+    let x = ec_public["x"].as_str().expect("a coordinate");
+    let confused = EncodingKey::from_secret(x.as_bytes());
+    for token in [
+        signed_by(&confused, Algorithm::HS256, Some("ec")),
+        signed_by(&secret(), Algorithm::HS256, Some("ec")),
+        signed_by(&ec, Algorithm::ES256, Some("hs")),
+        signed_by(&ed, Algorithm::EdDSA, Some("ec")),
+        signed_by(&secret(), Algorithm::HS256, Some("nobody")),
+        signed_by(&secret(), Algorithm::HS256, None),
+    ] {
+        let answer = post(&world, "/whep/demo", &token, CHROMIUM_PLAYS).await;
+        is_unauthorized(&answer);
+    }
+}
+
+#[tokio::test]
+async fn a_good_token_that_does_not_reach_so_far_is_403() {
+    let world = world().await;
+    let viewer = json!({"grants": {"subscribe": true}});
+    let speaker = json!({"grants": {"publish": ["microphone"], "subscribe": true}});
+    let sender = json!({"grants": {"publish": true}});
+    let nobody = json!({"grants": null});
+    let elsewhere = json!({"room": "other"});
+    for (door, changes, offer) in [
+        ("/whip/demo", &elsewhere, CHROMIUM),
+        ("/whep/demo", &elsewhere, CHROMIUM_PLAYS),
+        ("/rooms/demo/sessions", &elsewhere, CHROMIUM_MEETS),
+        ("/whip/demo", &viewer, CHROMIUM),
+        ("/rooms/demo/sessions", &viewer, CHROMIUM_MEETS),
+        ("/whip/demo", &speaker, CHROMIUM),
+        ("/rooms/demo/sessions", &speaker, CHROMIUM_MEETS),
+        ("/whep/demo", &sender, CHROMIUM_PLAYS),
+        ("/rooms/demo/sessions", &sender, CHROMIUM_MEETS),
+        ("/whip/demo", &nobody, CHROMIUM),
+        ("/whip/demo/grace", &json!({}), CHROMIUM),
+    ] {
+        let answer = post(&world, door, &token_with(changes.clone()), offer).await;
+        assert_eq!(answer.status, 403, "{door} {changes}: {answer:?}");
+        assert_eq!(answer.problem(), "forbidden");
+        let challenge = answer.header("www-authenticate");
+        assert!(challenge.contains("insufficient_scope"), "{challenge}");
+    }
+    assert_eq!(world.sessions().await, 0);
+
+    let everywhere = json!({"room": "*", "grants": {"publish": true, "admin": true}});
+    for (door, changes, offer) in [
+        ("/whep/demo", &viewer, CHROMIUM_PLAYS),
+        ("/whip/demo/ada", &sender, CHROMIUM),
+        ("/whip/any/grace", &everywhere, CHROMIUM),
+    ] {
+        let answer = post(&world, door, &token_with(changes.clone()), offer).await;
+        assert_eq!(answer.status, 201, "{door} {changes}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_shared_screen_needs_a_grant_of_its_own() {
+    let world = world().await;
+    let screen = LIBDATACHANNEL.replace("a=mid:video", "a=mid:video\r\na=content:slides");
+    let with = |sources: &[&str]| token_with(json!({"grants": {"publish": sources}}));
+    let camera = with(&["camera", "microphone"]);
+    post(&world, "/whip/demo", &camera, &screen)
+        .await
+        .is(403, "forbidden");
+    let all = with(&["screen", "microphone"]);
+    let answer = post(&world, "/whip/demo", &all, &screen).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_publisher_goes_by_the_name_in_the_token() {
+    let world = world().await;
+    let token = token_with(json!({"name": "Ada L."}));
+    let joined = post(&world, "/whip/demo?name=Mallory", &token, CHROMIUM).await;
+    assert_eq!(joined.header("x-participant"), "ada");
+    let state = format!("{}/state", joined.session());
+    let state = world.ask("GET", &state).await.body;
+    assert!(
+        state.contains("\"Ada L.\"") && !state.contains("Mallory"),
+        "{state}"
+    );
+}
+
+#[tokio::test]
+async fn nobody_else_changes_or_ends_a_session_but_an_admin_does() {
+    let world = world().await;
+    let ada = token_with(json!({}));
+    let mallory = token_with(json!({"identity": "mallory"}));
+    let joined = post(&world, "/rooms/demo/sessions", &ada, CHROMIUM_MEETS).await;
+    let session = joined.session();
+    let wishes = format!("{session}/subscriptions");
+    let elsewhere = token_with(json!({"room": "other"}));
+    for token in [&mallory, &elsewhere] {
+        for (method, path, kind, body) in [
+            ("PATCH", session, FRAGMENT, "a=end-of-candidates\r\n"),
+            ("PATCH", session, SDP, CHROMIUM_MEETS),
+            ("PUT", &wishes, JSON, "{}"),
+            ("DELETE", session, JSON, ""),
+        ] {
+            let answer = send(&world, method, path, kind, token, body).await;
+            assert_eq!(answer.status, 403, "{method}: {answer:?}");
+        }
+    }
+    let id = session.trim_start_matches("/sessions/");
+    let bearer = format!("Bearer {mallory}");
+    let resume = [SDP, ("authorization", &bearer), ("x-resume", id)];
+    let answer = world.send("POST", "/rooms/demo/sessions", &resume, CHROMIUM_MEETS);
+    answer.await.is(403, "forbidden");
+
+    let answer = send(&world, "PUT", &wishes, JSON, &ada, "{}").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let admin = token_with(json!({"identity": "host", "grants": {"admin": true}}));
+    let answer = send(&world, "DELETE", session, JSON, &admin, "").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_new_offer_cannot_take_more_than_the_token_allows() {
+    let world = world().await;
+    let viewer = token_with(json!({"grants": {"subscribe": true}}));
+    let plays = CHROMIUM_PLAYS;
+    let joined = post(&world, "/rooms/demo/sessions", &viewer, plays).await;
+    assert_eq!(joined.status, 201, "{joined:?}");
+    let sends = plays.replace("a=recvonly", "a=sendrecv");
+    let answer = send(&world, "PATCH", joined.session(), SDP, &viewer, &sends).await;
+    answer.is(403, "forbidden");
+    let answer = send(&world, "PATCH", joined.session(), SDP, &viewer, plays).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+#[tokio::test]
+async fn encoders_have_fixed_tokens() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tokens.json");
+    let stream_key = "a-stream-key-of-40-letters-for-an-encoder";
+    let tokens = json!({"tokens": [
+        {"token": stream_key, "room": "demo", "identity": "studio", "grants": {"publish": true}},
+    ]});
+    fs::write(&path, tokens.to_string()).expect("it can be written");
+    let world = World::with(|settings| settings.auth.static_tokens = Some(path)).await;
+    let answer = post(&world, "/whip/demo", stream_key, CHROMIUM).await;
+    assert_eq!(answer.header("x-participant"), "studio");
+    let answer = post(&world, "/whip/other", stream_key, CHROMIUM).await;
+    answer.is(403, "forbidden");
+    is_unauthorized(&post(&world, "/whip/demo", &stream_key[1..], CHROMIUM).await);
+    is_unauthorized(&post(&world, "/whip/demo", &token_with(json!({})), CHROMIUM).await);
+}
+
+/// How soon a revoked or expired token has effect: looked for each second.
+const SOON: Duration = Duration::from_secs(2);
+
+#[tokio::test]
+async fn a_withdrawn_key_ends_what_was_opened_with_it() {
+    let other = EncodingKey::from_secret(b"another secret that is long enough, too");
+    let kept = public(&other, Algorithm::HS256, "kept");
+    let keys = json!({"keys": [public(&secret(), Algorithm::HS256, "withdrawn"), kept]});
+    let (world, _folder, path) = world_with_keys(&keys).await;
+    let withdrawn = signed_by(&secret(), Algorithm::HS256, Some("withdrawn"));
+    let stays = signed_by(&other, Algorithm::HS256, Some("kept"));
+    let mut peer = Peer::publisher().await;
+    let joined = post(&world, "/whip/demo", &withdrawn, &peer.offer).await;
+    peer.connect(&joined.body).await;
+    let watched = post(&world, "/whep/demo", &stays, CHROMIUM_PLAYS).await;
+
+    // What cannot be used is not.
+    fs::write(&path, "{").expect("it can be written");
+    tokio::time::sleep(SOON).await;
+    assert_eq!(world.ask("GET", joined.session()).await.status, 204);
+    fs::write(&path, json!({"keys": [kept]}).to_string()).expect("it can be written");
+    let ended = tokio::time::timeout(SOON, peer.closed_by_server());
+    ended.await.expect("within two seconds");
+    let state = format!("{}/state", joined.session());
+    let state = world.ask("GET", &state).await.body;
+    assert!(state.contains("\"expired\""), "{state}");
+    is_unauthorized(&post(&world, "/whip/demo", &withdrawn, CHROMIUM).await);
+    assert_eq!(world.ask("GET", watched.session()).await.status, 204);
+}
+
+#[tokio::test]
+async fn a_session_ends_with_its_token_unless_a_newer_one_was_shown() {
+    let world = World::with(|settings| {
+        settings.auth.key = Some(SECRET.parse().expect("long enough"));
+        settings.auth.end_on_expiry = true;
+    })
+    .await;
+    let short = token_with(json!({"exp": now() + 3}));
+    let ends = post(&world, "/whep/demo", &short, CHROMIUM_PLAYS).await;
+    let stays = post(&world, "/whep/demo", &short, CHROMIUM_PLAYS).await;
+    assert_eq!((ends.status, stays.status), (201, 201));
+    let (session, fragment) = (stays.session(), "a=end-of-candidates\r\n");
+    let longer = token_with(json!({}));
+    let answer = send(&world, "PATCH", session, FRAGMENT, &longer, fragment).await;
+    assert_eq!(answer.status, 204, "{answer:?}");
+    tokio::time::sleep(Duration::from_secs(3) + SOON).await;
+    world
+        .ask("GET", ends.session())
+        .await
+        .is(404, "no-such-session");
+    assert_eq!(world.ask("GET", session).await.status, 204);
+    is_unauthorized(&post(&world, "/whep/demo", &short, CHROMIUM_PLAYS).await);
+}
