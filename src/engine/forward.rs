@@ -255,7 +255,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn subscribe(&mut self, subscriber: Subscriber, track: usize, now: Instant) {
+    fn subscribe(&mut self, subscriber: Subscriber, track: usize, now: Instant) {
         let layer = self.best_layer(subscriber, track, now);
         let Some(session) = self.sessions.get_mut(subscriber.session) else {
             return;
@@ -311,26 +311,10 @@ impl Engine {
     }
 
     /// The layer that a slot should show; a place that no layer has while there is none yet.
-    fn best_layer(&self, subscriber: Subscriber, track: usize, now: Instant) -> LayerRef {
-        let layers = self.useful_layers(subscriber, track, now);
-        let ceiling = self
-            .sessions
-            .get(subscriber.session)
-            .and_then(|session| session.egress.slots.get(subscriber.slot)?.ceiling);
-        let limited = layers.iter().find(|layer| Some(**layer) == ceiling);
-        limited.or(layers.last()).copied().unwrap_or(LayerRef::NONE)
-    }
-
-    /// The layers of a track that are of use to a slot, the cheapest first.
     ///
     /// Layers are ranked by what they are measured to cost, not by name: browsers name and
     /// order them as they like.
-    pub(super) fn useful_layers(
-        &self,
-        subscriber: Subscriber,
-        track: usize,
-        now: Instant,
-    ) -> Vec<LayerRef> {
+    fn best_layer(&self, subscriber: Subscriber, track: usize, now: Instant) -> LayerRef {
         let mut layers: Vec<usize> = self.tracks[track].layers.clone();
         if layers
             .iter()
@@ -345,14 +329,10 @@ impl Engine {
             Some(height) if height <= MEDIUM_HEIGHT => top.min(1),
             _ => top,
         };
-        layers.truncate(rank + 1);
-        layers
-            .into_iter()
-            .map(|place| LayerRef {
-                place,
-                serial: self.layers[place].serial,
-            })
-            .collect()
+        layers.get(rank).map_or(LayerRef::NONE, |place| LayerRef {
+            place: *place,
+            serial: self.layers[*place].serial,
+        })
     }
 
     fn wished_height(&self, subscriber: Subscriber) -> Option<u32> {
@@ -433,7 +413,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn review_layer(&mut self, subscriber: Subscriber, track: usize, now: Instant) {
+    fn review_layer(&mut self, subscriber: Subscriber, track: usize, now: Instant) {
         let best = self.best_layer(subscriber, track, now);
         let slot = &mut self.sessions[subscriber.session].egress.slots[subscriber.slot];
         let Some(subscription) = slot.subscription.as_mut() else {

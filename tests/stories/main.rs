@@ -21,7 +21,6 @@ mod layers;
 mod loss;
 mod meeting;
 mod moving;
-mod narrow;
 mod rooms;
 mod slots;
 mod speaking;
