@@ -134,6 +134,7 @@ impl Stage {
             room,
             door,
             name: None,
+            is_host: false,
             resume: None,
             offer,
         };

@@ -9,6 +9,7 @@ use thiserror::Error;
 use super::counters::Counters;
 use super::event::Snapshot;
 use super::ids::{ParticipantId, RoomId, SessionId, TrackId};
+use super::message::{Json, Say};
 
 /// One request to the engine that owns the room or session in question.
 #[derive(Debug)]
@@ -51,6 +52,16 @@ pub enum Command {
         /// m-line to muted; m-lines that are not named stay as they are.
         muted: BTreeMap<String, bool>,
     },
+    /// `PUT attributes`: what an application notes of a participant.
+    /// Answered by [`Reply::Done`].
+    SetAttributes {
+        /// Whose.
+        session: SessionId,
+        /// All of them; `None` takes them away.
+        attributes: Option<Json>,
+    },
+    /// `POST messages`. Answered by [`Reply::Said`].
+    Say(Box<Say>),
     /// `GET events` without a usable `Last-Event-ID`. Answered by [`Reply::Snapshot`].
     Snapshot {
         /// Whose.
@@ -100,6 +111,8 @@ pub struct Join {
     pub door: Door,
     /// What the others see: free text of at most [`MAX_DISPLAY_NAME_CHARS`] characters.
     pub name: Option<String>,
+    /// Whether they may administer the room, as their token says.
+    pub is_host: bool,
     /// The session that this one continues, with its participant id.
     pub resume: Option<SessionId>,
     /// The offer, `application/sdp`.
@@ -172,6 +185,11 @@ pub enum Reply {
         /// The new entity tag of the subscriptions.
         subscriptions_tag: String,
     },
+    /// It was said.
+    Said {
+        /// The message's id.
+        id: String,
+    },
     /// The room as this session sees it.
     Snapshot(Box<Snapshot>),
     /// What was counted.
@@ -218,6 +236,9 @@ pub enum CommandError {
     /// No session has this capability (any more).
     #[error("no such session")]
     NoSuchSession,
+    /// What was asked for is not in this room (any more).
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
     /// A precondition (`If-Match`) does not hold.
     #[error("the entity tag does not match")]
     Stale,

@@ -33,6 +33,11 @@ impl Engine {
                 wish,
             } => self.subscribe_to(session, if_match.as_deref(), wish, now),
             Command::Mute { session, muted } => self.mute(session, &muted, now),
+            Command::SetAttributes {
+                session,
+                attributes,
+            } => self.set_attributes(session, attributes, now),
+            Command::Say(say) => self.say(*say, now),
             Command::Snapshot { session } => self.snapshot(session),
             Command::Leave { session } => {
                 let place = self.session_place(session)?;
@@ -52,7 +57,7 @@ impl Engine {
         }
     }
 
-    fn session_place(&self, session: SessionId) -> Result<usize, CommandError> {
+    pub(super) fn session_place(&self, session: SessionId) -> Result<usize, CommandError> {
         self.session_ids
             .get(&session)
             .copied()

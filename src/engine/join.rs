@@ -15,7 +15,7 @@ use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
 use tracing::{info, warn};
 
 use super::command::{CommandError, Door, Join, Joined, Reply};
-use super::event::{CloseReason, Kind, ParticipantInfo};
+use super::event::{CloseReason, Kind, ParticipantInfo, Role};
 use super::header::HeaderTemplate;
 use super::ids::{ParticipantId, SessionId, TrackId, base32};
 use super::room::Room;
@@ -41,7 +41,8 @@ impl Engine {
             Door::Watch { .. } => sdp::check_whep(&summary)?,
             Door::Meet => sdp::check_meet(&summary)?,
         }
-        let participant = self.participant_of(&join, now)?;
+        let member = self.member_of(&join, now)?;
+        let participant = member.id.clone();
         let former = self.former_session(&join, &participant);
         let place = self.sessions.vacant_key();
         let mut session = self.new_session(place, join.door.clone(), now)?;
@@ -55,10 +56,6 @@ impl Engine {
         self.counters.sessions_opened += 1;
         info!(session = ?id, room = %join.room, door = ?join.door, "joined");
 
-        let member = ParticipantInfo {
-            id: participant.clone(),
-            name: join.name,
-        };
         self.rooms[room].join(place, member, join.door);
         if let Some(former) = former {
             self.rooms[room].take_over(place, former);
@@ -98,7 +95,13 @@ impl Engine {
     }
 
     /// Who somebody is: who they were, who they ask to be, or somebody new.
-    fn participant_of(&mut self, join: &Join, now: Instant) -> Result<ParticipantId, CommandError> {
+    fn member_of(&mut self, join: &Join, now: Instant) -> Result<ParticipantInfo, CommandError> {
+        let somebody = |id: ParticipantId| ParticipantInfo {
+            id,
+            name: join.name.clone(),
+            attributes: None,
+            role: join.is_host.then_some(Role::Host),
+        };
         let room = self
             .room_ids
             .get(&join.room)
@@ -121,13 +124,16 @@ impl Engine {
                 Some(session) if !session.is_abandoned(now) => {
                     Err(CommandError::ParticipantExists(asked.clone()))
                 }
-                _ => Ok(asked.clone()),
+                _ => Ok(somebody(asked.clone())),
             };
         }
         if let Some(former) = join.resume.and_then(|id| self.former(id, join, now)) {
-            return Ok(former);
+            return Ok(ParticipantInfo {
+                attributes: former.attributes,
+                ..somebody(former.id)
+            });
         }
-        Ok(ParticipantId::random(&mut self.rng))
+        Ok(somebody(ParticipantId::random(&mut self.rng)))
     }
 
     /// The session whose place this one takes, if it is still there.
@@ -145,13 +151,12 @@ impl Engine {
     }
 
     /// Who held a session that this one continues, if it was in the same room.
-    fn former(&mut self, id: SessionId, join: &Join, now: Instant) -> Option<ParticipantId> {
+    fn former(&mut self, id: SessionId, join: &Join, now: Instant) -> Option<ParticipantInfo> {
         if let Some(place) = self.session_ids.get(&id) {
             let room = &self.rooms[self.sessions[*place].room];
             return (*room.id() == join.room)
-                .then(|| room.snapshot(*place, 0))
-                .flatten()
-                .map(|s| s.me);
+                .then(|| room.info_of(*place).cloned())
+                .flatten();
         }
         self.resumable.retain(|resumable| resumable.until > now);
         let place = self

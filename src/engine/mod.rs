@@ -18,6 +18,7 @@ pub mod counters;
 pub mod dtls;
 pub mod event;
 pub mod ids;
+pub mod message;
 pub mod rtcp;
 pub mod sdp;
 pub mod speaker;
@@ -32,6 +33,7 @@ mod forward;
 mod header;
 mod join;
 mod keyframes;
+mod messages;
 mod outbox;
 mod path;
 mod remb;
@@ -56,9 +58,9 @@ use tracing::{error, info};
 use command::{Command, CommandError, Reply};
 use counters::{Counters, DropReason};
 pub use dtls::Certificate;
-use event::{Change, CloseReason, Kind, SessionEvent};
+use event::{Change, CloseReason, Kind, ParticipantInfo, SessionEvent};
 use feedback::Wanted;
-use ids::{ParticipantId, RoomId, SessionId, TrackId};
+use ids::{RoomId, SessionId, TrackId};
 pub use outbox::Batch;
 use outbox::Outbox;
 use room::{Decision, Room};
@@ -194,7 +196,7 @@ pub struct Engine {
 struct Resumable {
     session: SessionId,
     room: RoomId,
-    participant: ParticipantId,
+    participant: ParticipantInfo,
     until: Instant,
 }
 
@@ -477,7 +479,7 @@ impl Engine {
     fn remember(&mut self, place: usize, now: Instant) {
         let session = &self.sessions[place];
         let room = &self.rooms[session.room];
-        let Some(snapshot) = room.snapshot(place, 0) else {
+        let Some(participant) = room.info_of(place) else {
             return;
         };
         if self.resumable.len() == MAX_RESUMABLE {
@@ -486,7 +488,7 @@ impl Engine {
         self.resumable.push_back(Resumable {
             session: session.id,
             room: room.id().clone(),
-            participant: snapshot.me,
+            participant: participant.clone(),
             until: now + RESUME_WINDOW,
         });
     }

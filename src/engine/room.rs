@@ -3,13 +3,17 @@
 //! A room decides and never touches a connection. It speaks of sessions by their place in the
 //! engine's table, and of what it decided by [`Decision`]s, which the engine carries out.
 
+mod messages;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use super::command::{Binding, Door, SlotWish, Wish};
-use super::event::{Change, Kind, ParticipantInfo, Snapshot, Source, TrackInfo};
+use super::event::{Change, Kind, ParticipantInfo, RoomState, Snapshot, Source, TrackInfo};
 use super::ids::{ParticipantId, RoomId, TrackId};
+use super::message::Json;
 use super::speaker::SpeakerDetector;
+use messages::KeptMessages;
 
 /// What a room decided.
 #[derive(Debug, PartialEq)]
@@ -36,6 +40,8 @@ pub(crate) struct Room {
     speaker: Option<usize>,
     /// Counts speaker changes: who spoke later has the higher number.
     turn: u64,
+    state: RoomState,
+    messages: KeptMessages,
     decisions: VecDeque<Decision>,
     /// The engine's timer for this room.
     pub(crate) armed: Option<Instant>,
@@ -75,6 +81,11 @@ impl Room {
             detector: SpeakerDetector::default(),
             speaker: None,
             turn: 0,
+            state: RoomState {
+                locked: false,
+                metadata: Json::empty_object(),
+            },
+            messages: KeptMessages::default(),
             decisions: VecDeque::new(),
             armed: None,
         }
@@ -102,6 +113,11 @@ impl Room {
             .iter()
             .find(|(_, member)| named(member))
             .map(|(session, _)| *session)
+    }
+
+    /// Who a session is.
+    pub(crate) fn info_of(&self, session: usize) -> Option<&ParticipantInfo> {
+        self.members.get(&session).map(|member| &member.info)
     }
 
     /// The next thing that was decided.
@@ -329,6 +345,8 @@ impl Room {
                 .speaker
                 .and_then(|speaker| self.members.get(&speaker))
                 .map(|member| member.info.id.clone()),
+            state: self.state.clone(),
+            messages: self.messages.iter().cloned().collect(),
         })
     }
 

@@ -145,6 +145,8 @@ impl Offer {
             Door::Publish { .. } | Door::Watch { .. } => None,
         };
         let mut door = door;
+        // Without keys all are equal: nobody is marked, and a locked room is locked for all.
+        let is_host = pass.as_ref().is_some_and(Pass::is_admin);
         if let Some(pass) = &pass {
             pass.allows_room(&room)?;
             door = pass.through(door)?;
@@ -170,6 +172,7 @@ impl Offer {
             room,
             door,
             name: display_name,
+            is_host,
             resume,
             offer,
         };
@@ -197,7 +200,7 @@ fn check_resumed(app: &App, session: Option<SessionId>, pass: &Pass) -> Result<(
 }
 
 /// A name from the path; `what` it names stands in the refusal.
-fn name<T: FromStr<Err = NameError>>(what: &str, text: &str) -> Result<T, Problem> {
+pub(super) fn name<T: FromStr<Err = NameError>>(what: &str, text: &str) -> Result<T, Problem> {
     text.parse()
         .map_err(|error| Problem::bad_request(format!("{what}: {error}.")))
 }

@@ -64,6 +64,10 @@ impl Problem {
         )
     }
 
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", detail)
+    }
+
     /// Another type than `accepted`, which `header` names.
     pub(super) fn media_type(header: HeaderName, accepted: &'static str) -> Self {
         let detail = format!("The content type must be {accepted}.");
@@ -114,6 +118,7 @@ impl From<Refusal> for Problem {
                 CommandError::Malformed(_) => Self::bad_request(detail),
                 CommandError::Unsupported(_) => Self::unprocessable(detail),
                 CommandError::NoSuchSession => Self::no_such_session(),
+                CommandError::NotFound(_) => Self::not_found(detail),
                 CommandError::Stale => Self::stale(),
                 CommandError::ParticipantExists(_) => {
                     Self::new(StatusCode::CONFLICT, "participant-exists", detail)

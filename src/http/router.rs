@@ -12,12 +12,12 @@ use axum::http::header::{
 };
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use super::{App, assets, doors, events, limits, observe, problem, session};
+use super::{App, assets, doors, events, limits, messages, observe, problem, session};
 
 /// What clients reach.
 pub(super) fn router(app: Arc<App>) -> Router {
@@ -72,6 +72,14 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route(
             "/sessions/{session}/tracks",
             put(session::mute).options(session::options_below),
+        )
+        .route(
+            "/sessions/{session}/attributes",
+            put(messages::set_attributes).options(session::options_below),
+        )
+        .route(
+            "/rooms/{room}/messages",
+            post(messages::say).options(session::options_below),
         )
         .merge(assets::files())
         // The last layer sees a request first.

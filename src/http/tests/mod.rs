@@ -2,6 +2,7 @@
 
 mod doors;
 mod events;
+mod messages;
 mod resume;
 mod sessions;
 mod sockets;
@@ -22,8 +23,9 @@ use tower::ServiceExt;
 
 use super::{App, CommandFuture, Engines, Hub, Refusal, Settings, router};
 use crate::engine::command::{Command, CommandError, Joined, Reply};
-use crate::engine::event::Snapshot;
+use crate::engine::event::{RoomState, Snapshot};
 use crate::engine::ids::{ParticipantId, RoomId, SessionId};
+use crate::engine::message::Json;
 use crate::metrics::Metrics;
 
 /// The answer of the scripted engines.
@@ -51,6 +53,11 @@ impl Default for Scripted {
                 tracks: Vec::new(),
                 bindings: Vec::new(),
                 speaker: None,
+                state: RoomState {
+                    locked: false,
+                    metadata: Json::empty_object(),
+                },
+                messages: Vec::new(),
             }),
         }
     }
@@ -81,7 +88,11 @@ impl Scripted {
                 self.snapshot.lock().expect("no test panics here").clone(),
             )),
             Command::Counters => Reply::Counters(Box::default()),
+            Command::Say(_) => Reply::Said {
+                id: "m1".to_owned(),
+            },
             Command::Trickle { .. }
+            | Command::SetAttributes { .. }
             | Command::Mute { .. }
             | Command::Leave { .. }
             | Command::Expel { .. }
