@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use serde::Serialize;
 use thiserror::Error;
 
+use super::administration::{RoomCommand, RoomDetail, RoomSummary};
 use super::counters::Counters;
 use super::event::Snapshot;
 use super::ids::{ParticipantId, RoomId, SessionId, TrackId};
@@ -62,6 +63,8 @@ pub enum Command {
     },
     /// `POST messages`. Answered by [`Reply::Said`].
     Say(Box<Say>),
+    /// What hosts ask of rooms (`/api`).
+    Administer(RoomCommand),
     /// `GET events` without a usable `Last-Event-ID`. Answered by [`Reply::Snapshot`].
     Snapshot {
         /// Whose.
@@ -192,6 +195,10 @@ pub enum Reply {
     },
     /// The room as this session sees it.
     Snapshot(Box<Snapshot>),
+    /// The rooms of this engine.
+    Rooms(Vec<RoomSummary>),
+    /// One room.
+    Room(Box<RoomDetail>),
     /// What was counted.
     Counters(Box<Counters>),
 }
@@ -245,6 +252,9 @@ pub enum CommandError {
     /// Somebody of this name publishes already.
     #[error("{0} is publishing in this room already")]
     ParticipantExists(ParticipantId),
+    /// The room takes no newcomers.
+    #[error("room {0} is locked")]
+    RoomLocked(RoomId),
     /// The room has as many participants as it may have.
     #[error("room {room} is full: {limit} participants")]
     RoomFull {

@@ -51,6 +51,11 @@ pub enum Change {
     Message(Arc<Message>),
     /// The room itself changed.
     Room(RoomState),
+    /// A host sends this session to another room: join there.
+    Moved {
+        /// That room's door.
+        url: String,
+    },
     /// The server is going away: join again, elsewhere if it says so.
     Reconnect {
         /// Where, if not here.
@@ -75,6 +80,7 @@ impl Change {
             Change::Speaker { .. } => "speaker",
             Change::Message(_) => "message",
             Change::Room(_) => "room",
+            Change::Moved { .. } => "moved",
             Change::Reconnect { .. } => "reconnect",
             Change::Closed { .. } => "closed",
         }
@@ -97,6 +103,12 @@ pub enum CloseReason {
     Resumed,
     /// The token that it was opened with has expired or was withdrawn.
     Expired,
+    /// A host removed the participant.
+    Removed,
+    /// A host ended the room.
+    RoomEnded,
+    /// A host sent the participant to another room.
+    Moved,
     /// The server shut down.
     Shutdown,
     /// The engine failed in this session; others are not affected.
@@ -160,6 +172,9 @@ pub struct TrackInfo {
     pub source: Source,
     /// Whether its publisher has muted it (microphone) or switched it off (camera).
     pub muted: bool,
+    /// Who muted it, where it was not its publisher: nothing of it is forwarded.
+    #[serde(rename = "mutedBy", skip_serializing_if = "Option::is_none")]
+    pub muted_by: Option<Role>,
 }
 
 /// Audio or video.

@@ -71,6 +71,10 @@ impl Engine {
             self.layers[layer].keyframes.arrived();
             self.rearm_layer(layer);
         }
+        if self.tracks[track].is_held {
+            self.counters.drop(DropReason::MutedByHost);
+            return;
+        }
         if let Some((level, _)) = packet.audio_level {
             let room = self.sessions[publisher].room;
             self.rooms[room].heard(publisher, level, now);
@@ -255,7 +259,7 @@ impl Engine {
         }
     }
 
-    fn subscribe(&mut self, subscriber: Subscriber, track: usize, now: Instant) {
+    pub(super) fn subscribe(&mut self, subscriber: Subscriber, track: usize, now: Instant) {
         let layer = self.best_layer(subscriber, track, now);
         let Some(session) = self.sessions.get_mut(subscriber.session) else {
             return;

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use super::command::{CommandError, Door, Join, Joined, Reply};
 use super::event::{CloseReason, Kind, ParticipantInfo, Role};
 use super::header::HeaderTemplate;
-use super::ids::{ParticipantId, SessionId, TrackId, base32};
+use super::ids::{ParticipantId, RoomId, SessionId, TrackId, base32};
 use super::room::Room;
 use super::sdp::{self, AnswerLine, IceCredentials, LineKind, OfferLine, OfferSummary, SendSource};
 use super::session::{LocalLine, Session};
@@ -49,14 +49,15 @@ impl Engine {
         let answer = negotiate(&mut session, &join.offer, &summary, &mut self.rng)?;
 
         // From here on nothing can fail.
-        session.room = self.room_place(&join);
+        session.room = self.room_place(&join, now);
         let (id, tags, room) = (session.id, session.tags, session.room);
         self.sessions.insert(session);
         self.session_ids.insert(id, place);
         self.counters.sessions_opened += 1;
         info!(session = ?id, room = %join.room, door = ?join.door, "joined");
 
-        self.rooms[room].join(place, member, join.door);
+        let joined_ms = self.wall_clock_ms(now);
+        self.rooms[room].join(place, member, join.door, joined_ms);
         if let Some(former) = former {
             self.rooms[room].take_over(place, former);
         }
@@ -102,30 +103,27 @@ impl Engine {
             attributes: None,
             role: join.is_host.then_some(Role::Host),
         };
-        let room = self
-            .room_ids
-            .get(&join.room)
-            .map(|place| &self.rooms[*place]);
-        if let Some(room) = room
-            && room.len() >= self.config.limits.participants_per_room
-        {
-            let limit = self.config.limits.participants_per_room;
-            return Err(CommandError::RoomFull {
-                room: join.room.clone(),
-                limit,
-            });
-        }
+        let room = self.room_ids.get(&join.room).map(|it| &self.rooms[*it]);
+        let limit = self.config.limits.participants_per_room;
+        let limit = room.map_or(limit, |room| room.limit(limit));
+        let present = room.map_or(0, Room::len);
+        let is_locked = room.is_some_and(Room::is_locked) && !join.is_host;
         if let Door::Publish {
             participant: Some(asked),
         } = &join.door
+            && let Some(publisher) = room.and_then(|room| room.publisher_named(asked))
         {
-            let present = room.and_then(|room| room.publisher_named(asked));
-            return match present.map(|place| &self.sessions[place]) {
-                Some(session) if !session.is_abandoned(now) => {
-                    Err(CommandError::ParticipantExists(asked.clone()))
-                }
-                _ => Ok(somebody(asked.clone())),
+            return if self.sessions[publisher].is_abandoned(now) {
+                Ok(somebody(asked.clone()))
+            } else {
+                Err(CommandError::ParticipantExists(asked.clone()))
             };
+        }
+        // Who takes their own place is there already.
+        let is_replaced = join.resume.is_some_and(|id| self.is_in(id, &join.room));
+        if present - usize::from(is_replaced) >= limit {
+            let room = join.room.clone();
+            return Err(CommandError::RoomFull { room, limit });
         }
         if let Some(former) = join.resume.and_then(|id| self.former(id, join, now)) {
             return Ok(ParticipantInfo {
@@ -133,7 +131,22 @@ impl Engine {
                 ..somebody(former.id)
             });
         }
-        Ok(somebody(ParticipantId::random(&mut self.rng)))
+        if is_locked {
+            return Err(CommandError::RoomLocked(join.room.clone()));
+        }
+        let id = match &join.door {
+            Door::Publish {
+                participant: Some(asked),
+            } => asked.clone(),
+            _ => ParticipantId::random(&mut self.rng),
+        };
+        Ok(somebody(id))
+    }
+
+    /// Whether a session is there, and in this room.
+    fn is_in(&self, session: SessionId, room: &RoomId) -> bool {
+        let place = self.session_ids.get(&session);
+        place.is_some_and(|place| *self.rooms[self.sessions[*place].room].id() == *room)
     }
 
     /// The session whose place this one takes, if it is still there.
@@ -168,13 +181,9 @@ impl Engine {
             .map(|resumable| resumable.participant)
     }
 
-    fn room_place(&mut self, join: &Join) -> usize {
-        if let Some(place) = self.room_ids.get(&join.room) {
-            return *place;
-        }
-        let place = self.rooms.insert(Room::new(join.room.clone()));
-        self.room_ids.insert(join.room.clone(), place);
-        place
+    fn room_place(&mut self, join: &Join, now: Instant) -> usize {
+        let known = self.room_ids.get(&join.room).copied();
+        known.unwrap_or_else(|| self.new_room(&join.room, now))
     }
 
     fn new_session(
@@ -242,6 +251,7 @@ impl Engine {
                         kind: line.kind,
                         publisher: place,
                         mid: line.media,
+                        is_held: line.is_held,
                         codecs: Vec::new(),
                         layers: Vec::new(),
                         subscribers: Vec::new(),
@@ -249,7 +259,8 @@ impl Engine {
                     });
                     self.track_ids.insert(id, track);
                     self.sessions[place].lines[i].track = Some(track);
-                    self.rooms[room].publish(place, id, line.kind, (line.slides, line.muted), now);
+                    self.rooms[room].publish(place, id, line.kind, line.slides, now);
+                    self.rooms[room].mute(id, line.muted, muted_by(&line), now);
                 }
                 (false, Some(track)) => {
                     let id = self.tracks[track].id;
@@ -271,10 +282,15 @@ impl Engine {
         let session = &self.sessions[place];
         for line in &session.lines {
             if let Some(track) = line.track {
-                self.rooms[session.room].mute(self.tracks[track].id, line.muted, now);
+                let id = self.tracks[track].id;
+                self.rooms[session.room].mute(id, line.muted, muted_by(line), now);
             }
         }
     }
+}
+
+fn muted_by(line: &LocalLine) -> Option<Role> {
+    line.is_held.then_some(Role::Host)
 }
 
 /// Has str0m answer an offer, and makes the answer ours.
@@ -440,6 +456,7 @@ fn update_local_line(session: &mut Session, line: &OfferLine, media: Mid, kind: 
         slides: line.content_slides,
         sends,
         muted: false,
+        is_held: false,
         track: None,
     });
 }

@@ -27,7 +27,7 @@ impl Engine {
             None => (self.room_named(&say.room)?, None),
         };
         let id = base32(self.rng.random(), MESSAGE_ID_CHARS);
-        let at_ms = self.wall_clock(now).as_millis() as u64;
+        let at_ms = self.wall_clock_ms(now);
         let message = Message {
             id: id.clone(),
             from: from

@@ -12,6 +12,7 @@
 //! A [`room`] decides who sees what and never touches a connection; a [`session`] carries one
 //! connection and has never heard of rooms. The engine holds both, and introduces them.
 
+pub mod administration;
 pub mod codec;
 pub mod command;
 pub mod counters;
@@ -34,6 +35,7 @@ mod header;
 mod join;
 mod keyframes;
 mod messages;
+mod moderation;
 mod outbox;
 mod path;
 mod remb;
@@ -451,8 +453,10 @@ impl Engine {
         let lasted = now.saturating_duration_since(session.joined_at);
         info!(session = ?id, room = %self.rooms[room].id(), ?reason, ?lasted, "closed");
 
-        // Somebody who went on as another session cannot go on as a third.
-        if reason != CloseReason::Resumed {
+        // Somebody who went on as another session cannot go on as a third, and who was sent away
+        // comes back as a stranger.
+        use CloseReason::{Moved, Removed, Resumed, RoomEnded};
+        if !matches!(reason, Resumed | Removed | RoomEnded | Moved) {
             self.remember(place, now);
         }
         self.unsubscribe_all(place);
@@ -472,7 +476,17 @@ impl Engine {
         self.addresses.push_back(AddressChange::Forgotten(key));
         *self.counters.sessions_closed.entry(reason).or_default() += 1;
         if self.rooms[room].is_empty() {
-            self.remove_room(room);
+            self.rooms[room].emptied(now);
+            self.end_if_expired(room, now);
+        }
+    }
+
+    /// Ends a room that has been empty for as long as it may.
+    fn end_if_expired(&mut self, place: usize, now: Instant) {
+        if self.rooms[place].has_expired(now) {
+            self.remove_room(place);
+        } else {
+            self.rearm_room(place);
         }
     }
 
@@ -531,8 +545,8 @@ impl Engine {
             room.armed = None;
             room.handle_timeout(now);
             self.carry_out(place, now);
+            self.end_if_expired(place, now);
         }
-        self.rearm_room(place);
     }
 
     fn rearm_room(&mut self, place: usize) {
@@ -546,6 +560,11 @@ impl Engine {
     fn wall_clock(&mut self, now: Instant) -> Duration {
         let started_at = *self.started_at.get_or_insert(now);
         self.config.wall_clock + now.saturating_duration_since(started_at)
+    }
+
+    /// The wall clock, in milliseconds since the Unix epoch.
+    fn wall_clock_ms(&mut self, now: Instant) -> u64 {
+        self.wall_clock(now).as_millis() as u64
     }
 
     fn gauges(&mut self) -> Counters {

@@ -4,16 +4,17 @@
 //! engine's table, and of what it decided by [`Decision`]s, which the engine carries out.
 
 mod messages;
+mod policy;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use super::command::{Binding, Door, SlotWish, Wish};
-use super::event::{Change, Kind, ParticipantInfo, RoomState, Snapshot, Source, TrackInfo};
+use super::event::{Change, Kind, ParticipantInfo, Role, Snapshot, Source, TrackInfo};
 use super::ids::{ParticipantId, RoomId, TrackId};
-use super::message::Json;
 use super::speaker::SpeakerDetector;
 use messages::KeptMessages;
+use policy::Policy;
 
 /// What a room decided.
 #[derive(Debug, PartialEq)]
@@ -32,6 +33,8 @@ pub(crate) enum Decision {
 #[derive(Debug)]
 pub(crate) struct Room {
     id: RoomId,
+    /// Since when it is there, in milliseconds since the Unix epoch.
+    created_ms: u64,
     /// By the session's place in the engine's table.
     members: BTreeMap<usize, Member>,
     /// In order of publication.
@@ -40,7 +43,7 @@ pub(crate) struct Room {
     speaker: Option<usize>,
     /// Counts speaker changes: who spoke later has the higher number.
     turn: u64,
-    state: RoomState,
+    policy: Policy,
     messages: KeptMessages,
     decisions: VecDeque<Decision>,
     /// The engine's timer for this room.
@@ -51,6 +54,8 @@ pub(crate) struct Room {
 struct Member {
     info: ParticipantInfo,
     door: Door,
+    /// Since when it is there, in milliseconds since the Unix epoch.
+    joined_ms: u64,
     slots: Vec<Slot>,
     wish: Wish,
     /// The others see it only once it is connected.
@@ -73,18 +78,16 @@ struct PublishedTrack {
 }
 
 impl Room {
-    pub(crate) fn new(id: RoomId) -> Self {
+    pub(crate) fn new(id: RoomId, created_ms: u64) -> Self {
         Self {
             id,
+            created_ms,
             members: BTreeMap::new(),
             tracks: Vec::new(),
             detector: SpeakerDetector::default(),
             speaker: None,
             turn: 0,
-            state: RoomState {
-                locked: false,
-                metadata: Json::empty_object(),
-            },
+            policy: Policy::default(),
             messages: KeptMessages::default(),
             decisions: VecDeque::new(),
             armed: None,
@@ -115,6 +118,11 @@ impl Room {
             .map(|(session, _)| *session)
     }
 
+    /// Everybody's sessions.
+    pub(crate) fn sessions(&self) -> Vec<usize> {
+        self.members.keys().copied().collect()
+    }
+
     /// Who a session is.
     pub(crate) fn info_of(&self, session: usize) -> Option<&ParticipantInfo> {
         self.members.get(&session).map(|member| &member.info)
@@ -126,10 +134,18 @@ impl Room {
     }
 
     /// Somebody is coming: the others hear of it once they are connected.
-    pub(crate) fn join(&mut self, session: usize, info: ParticipantInfo, door: Door) {
+    pub(crate) fn join(
+        &mut self,
+        session: usize,
+        info: ParticipantInfo,
+        door: Door,
+        joined_ms: u64,
+    ) {
+        self.policy.expires_at = None;
         let member = Member {
             info,
             door,
+            joined_ms,
             slots: Vec::new(),
             wish: Wish {
                 rest_auto: true,
@@ -211,7 +227,7 @@ impl Room {
         session: usize,
         id: TrackId,
         kind: Kind,
-        (slides, muted): (bool, bool),
+        slides: bool,
         now: Instant,
     ) {
         let Some(member) = self.members.get(&session) else {
@@ -228,7 +244,8 @@ impl Room {
             participant: member.info.id.clone(),
             kind,
             source,
-            muted,
+            muted: false,
+            muted_by: None,
         };
         self.tracks.push(PublishedTrack {
             info: info.clone(),
@@ -248,15 +265,16 @@ impl Room {
         self.bind_all(now);
     }
 
-    /// A publisher muted or unmuted a track.
-    pub(crate) fn mute(&mut self, id: TrackId, muted: bool, now: Instant) {
+    /// A publisher, or a host, muted a track, or its publisher unmuted it.
+    pub(crate) fn mute(&mut self, id: TrackId, muted: bool, by: Option<Role>, now: Instant) {
         let Some(track) = self.tracks.iter_mut().find(|track| track.info.id == id) else {
             return;
         };
-        if track.info.muted == muted {
+        if track.info.muted == muted && track.info.muted_by == by {
             return;
         }
         track.info.muted = muted;
+        track.info.muted_by = by;
         let change = Change::Track(track.info.clone());
         self.tell_all(&change);
         self.bind_all(now);
@@ -269,7 +287,8 @@ impl Room {
 
     /// When [`Self::handle_timeout`] has work.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.detector.poll_timeout()
+        let speaker = self.detector.poll_timeout();
+        speaker.into_iter().chain(self.policy.expires_at).min()
     }
 
     /// Looks who is speaking.
@@ -345,7 +364,7 @@ impl Room {
                 .speaker
                 .and_then(|speaker| self.members.get(&speaker))
                 .map(|member| member.info.id.clone()),
-            state: self.state.clone(),
+            state: self.policy.state.clone(),
             messages: self.messages.iter().cloned().collect(),
         })
     }

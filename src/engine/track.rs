@@ -62,6 +62,8 @@ pub(crate) struct Track {
     pub(crate) publisher: usize,
     /// Its m-line there.
     pub(crate) mid: Mid,
+    /// A host has muted it: nothing of it is forwarded.
+    pub(crate) is_held: bool,
     /// The codecs seen, in order of appearance; packets refer to them by place.
     pub(crate) codecs: Vec<PayloadParams>,
     /// Keys of its layers in the engine's table.

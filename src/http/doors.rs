@@ -275,7 +275,7 @@ fn header(value: &str) -> Result<HeaderValue, Problem> {
 }
 
 /// RFC 3986 §2.1: everything but what never needs it.
-fn percent_encoded(text: &str) -> String {
+pub(super) fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {

@@ -5,6 +5,7 @@
 //! session, and the reply becomes a response. Nothing here knows RTP, and nothing here decides
 //! about rooms. What rooms tell sessions comes back through the [`Hub`].
 
+mod api;
 mod assets;
 mod auth;
 mod body;

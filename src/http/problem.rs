@@ -123,6 +123,9 @@ impl From<Refusal> for Problem {
                 CommandError::ParticipantExists(_) => {
                     Self::new(StatusCode::CONFLICT, "participant-exists", detail)
                 }
+                CommandError::RoomLocked(_) => {
+                    Self::new(StatusCode::FORBIDDEN, "room-locked", detail)
+                }
                 CommandError::RoomFull { .. } => {
                     unavailable("room-full").retry_after(jittered_seconds(10, 30))
                 }

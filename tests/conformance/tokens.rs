@@ -559,3 +559,53 @@ async fn a_session_is_told_what_it_may_do_and_hosts_are_marked() {
         "{me:?}"
     );
 }
+
+#[tokio::test]
+async fn only_hosts_administer_and_only_their_room() {
+    let world = world().await;
+    let admin = |room: &str| {
+        let grants = json!({"publish": true, "subscribe": true, "admin": true});
+        token_with(json!({"room": room, "identity": "host", "grants": grants}))
+    };
+    let guest = token_with(json!({}));
+    let joined = post(&world, "/rooms/demo/sessions", &guest, CHROMIUM_MEETS).await;
+    let id = joined.header("x-participant");
+    let (ada, move_away) = (
+        format!("/api/rooms/demo/participants/{id}"),
+        format!("/api/rooms/demo/participants/{id}/move"),
+    );
+    let track = format!("{ada}/tracks/k3jq5xw2m4za");
+    for (method, path, body) in [
+        ("GET", "/api/rooms", ""),
+        ("GET", "/api/rooms/demo", ""),
+        ("PUT", "/api/rooms/demo", "{}"),
+        ("DELETE", "/api/rooms/demo", ""),
+        ("PUT", &track, r#"{"muted":true}"#),
+        ("POST", &move_away, r#"{"room":"demo2"}"#),
+        ("DELETE", &ada, ""),
+    ] {
+        is_unauthorized(&world.send(method, path, &[JSON], body).await);
+        let answer = send(&world, method, path, JSON, &guest, body).await;
+        answer.is(403, "forbidden");
+        if path != "/api/rooms" {
+            let other = admin("other");
+            let answer = send(&world, method, path, JSON, &other, body).await;
+            answer.is(403, "forbidden");
+        }
+    }
+    let body = r#"{"room":"other"}"#;
+    let own = admin("demo");
+    let answer = send(&world, "POST", &move_away, JSON, &own, body).await;
+    answer.is(403, "forbidden");
+
+    let names = async |token: &str| {
+        let answer = send(&world, "GET", "/api/rooms", JSON, token, "").await;
+        let list: Value = serde_json::from_str(&answer.body).expect("JSON");
+        list["rooms"].as_array().expect("a list").len()
+    };
+    assert_eq!((names(&own).await, names(&admin("*")).await), (1, 1));
+    assert_eq!(names(&admin("other")).await, 0);
+    let removed = send(&world, "DELETE", &ada, JSON, &own, "").await;
+    assert_eq!(removed.status, 204, "{removed:?}");
+    assert_eq!(world.sessions().await, 0);
+}

@@ -78,7 +78,10 @@ impl Roster {
             }
             Change::Speaker { participant } => self.speaker = participant.clone(),
             Change::Room(state) => self.state = Some(state.clone()),
-            Change::Message(_) | Change::Reconnect { .. } | Change::Closed { .. } => {}
+            Change::Message(_)
+            | Change::Moved { .. }
+            | Change::Reconnect { .. }
+            | Change::Closed { .. } => {}
         }
     }
 }

@@ -84,6 +84,11 @@ impl Pass {
     /// Whether its bearer may administer this room.
     pub(in crate::http) fn allows_administration(&self, room: &RoomId) -> Result<(), Problem> {
         self.allows_room(room)?;
+        self.allows_some_administration()
+    }
+
+    /// Whether its bearer may administer any room.
+    pub(in crate::http) fn allows_some_administration(&self) -> Result<(), Problem> {
         if self.grants.admin {
             Ok(())
         } else {

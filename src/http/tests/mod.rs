@@ -1,5 +1,6 @@
 //! The interface as its clients see it, in front of engines that say what a test wants.
 
+mod api;
 mod doors;
 mod events;
 mod messages;
@@ -22,6 +23,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::{App, CommandFuture, Engines, Hub, Refusal, Settings, router};
+use crate::engine::administration::{RoomCommand, RoomDetail, RoomSettings, RoomSummary};
 use crate::engine::command::{Command, CommandError, Joined, Reply};
 use crate::engine::event::{RoomState, Snapshot};
 use crate::engine::ids::{ParticipantId, RoomId, SessionId};
@@ -91,7 +93,22 @@ impl Scripted {
             Command::Say(_) => Reply::Said {
                 id: "m1".to_owned(),
             },
-            Command::Trickle { .. }
+            Command::Administer(RoomCommand::List) => Reply::Rooms(Vec::new()),
+            Command::Administer(
+                RoomCommand::Show { room } | RoomCommand::Configure { room, .. },
+            ) => Reply::Room(Box::new(RoomDetail {
+                name: room.clone(),
+                participants: Vec::new(),
+                state: RoomState {
+                    locked: false,
+                    metadata: Json::empty_object(),
+                },
+                created_ms: 1_790_000_000_000,
+                max_participants: None,
+                empty_timeout_s: 300,
+            })),
+            Command::Administer(_)
+            | Command::Trickle { .. }
             | Command::SetAttributes { .. }
             | Command::Mute { .. }
             | Command::Leave { .. }
