@@ -14,6 +14,7 @@ use str0m::media::{Direction, Mid};
 use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
 use tracing::{info, warn};
 
+use super::channels::{MAX_BUFFERED_BYTES, MAX_MESSAGE_BYTES};
 use super::command::{CommandError, Door, Join, Joined, Reply};
 use super::event::{CloseReason, Kind, ParticipantInfo, Role};
 use super::header::HeaderTemplate;
@@ -378,6 +379,8 @@ fn transport_config() -> RtcConfig {
     RtcConfig::new()
         .set_rtp_mode(true)
         .set_ice_lite(true)
+        .set_sctp_max_message_size(MAX_MESSAGE_BYTES)
+        .set_sctp_max_buffered_amount(MAX_BUFFERED_BYTES)
         .clear_codecs()
         .enable_opus(true, false)
         .enable_vp8(true)

@@ -27,7 +27,9 @@ pub mod srtp;
 pub mod timeline;
 pub mod ufrag;
 
+mod channels;
 mod commands;
+mod data;
 mod egress;
 mod feedback;
 mod forward;
@@ -402,6 +404,7 @@ impl Engine {
     fn output(&mut self, place: usize, output: SessionOutput, now: Instant) {
         match output {
             SessionOutput::Media(packet) => self.media(place, *packet, now),
+            SessionOutput::Data(message) => self.data(place, &message, now),
             SessionOutput::SenderReport(report) => self.sender_report(place, &report, now),
             SessionOutput::IceConnected => {
                 let took = now.saturating_duration_since(self.sessions[place].joined_at);
@@ -522,7 +525,12 @@ impl Engine {
                     slot,
                     track,
                 } => self.bind(session, slot, track, now),
-                Decision::Tell { session, change } => self.tell(session, change),
+                Decision::Tell { session, change } => {
+                    if let Change::Message(message) = &change {
+                        self.deliver_message(session, message, now);
+                    }
+                    self.tell(session, change);
+                }
             }
         }
     }

@@ -116,7 +116,7 @@ pub(super) async fn close(
 ) -> Result<StatusCode, Problem> {
     let room = app.administered(&room, &headers)?;
     let command = RoomCommand::Close { room: room.clone() };
-    done(app.administer(&room, command).await?)
+    done(&app.administer(&room, command).await?)
 }
 
 /// `DELETE /api/rooms/{room}/participants/{participant}`: removes somebody.
@@ -130,7 +130,7 @@ pub(super) async fn remove(
         room: room.clone(),
         participant: name("participant", &participant)?,
     };
-    done(app.administer(&room, command).await?)
+    done(&app.administer(&room, command).await?)
 }
 
 /// The body of `PUT …/tracks/{track}`.
@@ -159,7 +159,7 @@ pub(super) async fn mute(
         participant,
         track: track.map_err(|_| Problem::not_found("There is no such track."))?,
     };
-    done(app.administer(&room, command).await?)
+    done(&app.administer(&room, command).await?)
 }
 
 /// The body of `POST …/move`.
@@ -187,7 +187,7 @@ pub(super) async fn move_away(
         participant,
         url: app.url(&path),
     };
-    done(app.administer(&room, command).await?)
+    done(&app.administer(&room, command).await?)
 }
 
 impl App {
@@ -211,7 +211,7 @@ fn detail(reply: Reply) -> Result<JsonBody<RoomDetail>, Problem> {
     }
 }
 
-fn done(reply: Reply) -> Result<StatusCode, Problem> {
+fn done(reply: &Reply) -> Result<StatusCode, Problem> {
     match reply {
         Reply::Done => Ok(StatusCode::NO_CONTENT),
         _ => Err(unexpected_reply()),
