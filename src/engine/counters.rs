@@ -133,6 +133,8 @@ pub enum DropReason {
     MutedByHost,
     /// A packet for a session that has more queued than one wake-up can bring.
     EgressQueueFull,
+    /// A packet for viewers on a shard that cannot keep up.
+    RelayQueueFull,
 }
 
 impl DropReason {
@@ -159,11 +161,12 @@ impl DropReason {
             DropReason::DataUnwanted => "data_unwanted",
             DropReason::MutedByHost => "muted_by_host",
             DropReason::EgressQueueFull => "egress_queue_full",
+            DropReason::RelayQueueFull => "relay_queue_full",
         }
     }
 
     /// Every reason there is, so that each is exported from the start.
-    pub const ALL: [DropReason; 20] = [
+    pub const ALL: [DropReason; 21] = [
         DropReason::UnknownSession,
         DropReason::UnvalidatedSource,
         DropReason::StunIntegrity,
@@ -184,6 +187,7 @@ impl DropReason {
         DropReason::DataUnwanted,
         DropReason::MutedByHost,
         DropReason::EgressQueueFull,
+        DropReason::RelayQueueFull,
     ];
 }
 

@@ -23,7 +23,7 @@ use super::room::Room;
 use super::sdp::{self, AnswerLine, IceCredentials, LineKind, OfferLine, OfferSummary, SendSource};
 use super::session::{LocalLine, Session};
 use super::slot::{Slot, SlotCodec};
-use super::track::Track;
+use super::track::{Origin, Track};
 use super::ufrag::ufrag_of_session;
 use super::{Engine, SessionKey, dtls};
 
@@ -43,6 +43,14 @@ impl Engine {
             Door::Meet => sdp::check_meet(&summary)?,
         }
         let member = self.member_of(&join, now)?;
+        if let Some(shard) = self.elsewhere(&join) {
+            let room = self.room_ids[&join.room];
+            self.rooms[room].expect_viewer(shard);
+            return Ok(Reply::Elsewhere {
+                shard,
+                join: Box::new(join),
+            });
+        }
         let participant = member.id.clone();
         let former = self.former_session(&join, &participant);
         let place = self.sessions.vacant_key();
@@ -50,15 +58,19 @@ impl Engine {
         let answer = negotiate(&mut session, &join.offer, &summary, &mut self.rng)?;
 
         // From here on nothing can fail.
-        session.room = self.room_place(&join, now);
+        session.room = self.room_place(&join.room, now);
         let (id, tags, room) = (session.id, session.tags, session.room);
         self.sessions.insert(session);
         self.session_ids.insert(id, place);
         self.counters.sessions_opened += 1;
         info!(session = ?id, room = %join.room, door = ?join.door, "joined");
 
+        if let Some(home) = join.home {
+            self.rooms[room].set_home(home);
+        }
         let joined_ms = self.wall_clock_ms(now);
         self.rooms[room].join(place, member, join.door, joined_ms);
+        self.viewers_changed(room);
         if let Some(former) = former {
             self.rooms[room].take_over(place, former);
         }
@@ -107,7 +119,7 @@ impl Engine {
         let room = self.room_ids.get(&join.room).map(|it| &self.rooms[*it]);
         let limit = self.config.limits.participants_per_room;
         let limit = room.map_or(limit, |room| room.limit(limit));
-        let present = room.map_or(0, Room::len);
+        let present = room.map_or(0, Room::population);
         let is_locked = room.is_some_and(Room::is_locked) && !join.is_host;
         if let Door::Publish {
             participant: Some(asked),
@@ -182,9 +194,9 @@ impl Engine {
             .map(|resumable| resumable.participant)
     }
 
-    fn room_place(&mut self, join: &Join, now: Instant) -> usize {
-        let known = self.room_ids.get(&join.room).copied();
-        known.unwrap_or_else(|| self.new_room(&join.room, now))
+    pub(super) fn room_place(&mut self, id: &RoomId, now: Instant) -> usize {
+        let known = self.room_ids.get(id).copied();
+        known.unwrap_or_else(|| self.new_room(id, now))
     }
 
     fn new_session(
@@ -247,17 +259,13 @@ impl Engine {
             match (line.sends, line.track) {
                 (true, None) => {
                     let id = TrackId::random(&mut self.rng);
-                    let track = self.tracks.insert(Track {
-                        id,
-                        kind: line.kind,
+                    let origin = Origin::Session {
                         publisher: place,
                         mid: line.media,
-                        is_held: line.is_held,
-                        codecs: Vec::new(),
-                        layers: Vec::new(),
-                        subscribers: Vec::new(),
-                        armed: None,
-                    });
+                    };
+                    let mut track = Track::new(id, line.kind, origin);
+                    track.is_held = line.is_held;
+                    let track = self.tracks.insert(track);
                     self.track_ids.insert(id, track);
                     self.sessions[place].lines[i].track = Some(track);
                     self.rooms[room].publish(place, id, line.kind, line.slides, now);

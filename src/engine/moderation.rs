@@ -8,6 +8,7 @@ use super::command::{CommandError, Door, Reply};
 use super::event::{Change, CloseReason};
 use super::ids::{ParticipantId, RoomId, TrackId};
 use super::room::Room;
+use super::track::Origin;
 
 /// Most rooms of an engine: what somebody makes who makes them all in a loop ends here.
 ///
@@ -26,7 +27,9 @@ impl Engine {
     ) -> Result<Reply, CommandError> {
         match command {
             RoomCommand::List => {
-                let rooms = self.rooms.iter().map(|(_, room)| room.summary());
+                let at_home = |room: &&Room| room.home().is_none();
+                let rooms = self.rooms.iter().map(|(_, room)| room);
+                let rooms = rooms.filter(at_home).map(Room::summary);
                 return Ok(Reply::Rooms(rooms.collect()));
             }
             RoomCommand::Show { room } => {
@@ -134,7 +137,9 @@ impl Engine {
         let sessions = self.sessions_named(room, participant)?;
         let not_found = CommandError::NotFound("track");
         let place = *self.track_ids.get(&id).ok_or(not_found)?;
-        let publisher = self.tracks[place].publisher;
+        let Origin::Session { publisher, .. } = self.tracks[place].origin else {
+            return Err(CommandError::NotFound("track"));
+        };
         if !sessions.contains(&publisher) {
             return Err(CommandError::NotFound("track"));
         }

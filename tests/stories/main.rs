@@ -26,6 +26,7 @@ mod moving;
 mod rooms;
 mod slots;
 mod speaking;
+mod spread;
 mod talking;
 
 use std::time::Duration;

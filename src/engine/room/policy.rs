@@ -84,7 +84,7 @@ impl Room {
     pub(crate) fn summary(&self) -> RoomSummary {
         RoomSummary {
             name: self.id.clone(),
-            participants: self.members.len(),
+            participants: self.population(),
             tracks: self.tracks.len(),
             state: self.policy.state.clone(),
             created_ms: self.created_ms,
