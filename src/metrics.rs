@@ -7,6 +7,7 @@
 //! compares.
 
 mod family;
+mod webhooks;
 
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,9 @@ use crate::engine::counters::{Counters, DropReason, Histogram, PerKind};
 use crate::engine::event::CloseReason;
 use crate::net::{self, NetCounters, SendError};
 use crate::shard::{Load, ShardHandle, Shards};
+use crate::webhooks::Counters as WebhookCounters;
 use family::{counter, counters, gauge, gauges, histogram, histograms};
+use webhooks::webhook_families;
 
 /// The content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = TEXT_FORMAT;
@@ -40,6 +43,8 @@ pub struct Reading {
     pub threads: Vec<Thread>,
     /// The UDP socket.
     pub net: Arc<NetCounters>,
+    /// Webhooks.
+    pub webhooks: Arc<WebhookCounters>,
 }
 
 /// One shard's thread.
@@ -54,8 +59,8 @@ pub struct Thread {
 }
 
 impl Reading {
-    /// Reads the shards and their socket.
-    pub fn of(shards: &Shards) -> Self {
+    /// Reads the shards, their socket, and webhooks.
+    pub fn of(shards: &Shards, webhooks: &Arc<WebhookCounters>) -> Self {
         let thread = |shard: &ShardHandle| Thread {
             load: shard.load(),
             queued_commands: shard.queued_commands(),
@@ -64,6 +69,7 @@ impl Reading {
         Self {
             threads: shards.all().iter().map(thread).collect(),
             net: shards.socket().counters().clone(),
+            webhooks: Arc::clone(webhooks),
         }
     }
 }
@@ -203,6 +209,7 @@ impl Metrics {
         let reading = self.source.get().map(|read| read()).unwrap_or_default();
         families.extend(thread_families(&reading.threads));
         families.extend(socket_families(&reading.net));
+        families.extend(webhook_families(&reading.webhooks));
         // What has no samples yet has no place in the format.
         families.retain(|family| !family.get_metric().is_empty());
         families.sort_by(|a, b| a.name().cmp(b.name()));

@@ -11,14 +11,18 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "main",
         &[
-            "config", "logging", "metrics", "http", "shard", "net", "engine",
+            "config", "logging", "metrics", "http", "webhooks", "shard", "net", "engine",
         ],
     ),
     ("lib", &[]),
-    ("config", &["logging", "http", "shard", "net", "engine"]),
+    (
+        "config",
+        &["logging", "http", "webhooks", "shard", "net", "engine"],
+    ),
     ("logging", &[]),
     ("http", &["metrics", "shard", "engine"]),
-    ("metrics", &["shard", "net", "engine"]),
+    ("metrics", &["webhooks", "shard", "net", "engine"]),
+    ("webhooks", &["shard", "engine"]),
     ("shard", &["engine", "net"]),
     ("net", &[]),
     ("engine", &[]),

@@ -21,6 +21,7 @@ fn busy() -> String {
         Reading {
             threads: vec![Thread::default(), thread],
             net: Arc::clone(&net),
+            webhooks: Arc::default(),
         }
     }));
     metrics.count_request("GET", "/whip/{room}", 204, Duration::from_millis(3));
