@@ -136,6 +136,7 @@ impl Stage {
             room,
             door,
             name: None,
+            is_host: false,
             resume: None,
             offer,
         };

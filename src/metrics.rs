@@ -474,13 +474,16 @@ fn per_kind(shards: &[Counters], read: fn(&Counters) -> PerKind) -> [(&'static s
     [("audio", audio as f64), ("video", video as f64)]
 }
 
-const CLOSE_REASONS: [CloseReason; 8] = [
+const CLOSE_REASONS: [CloseReason; 11] = [
     CloseReason::Left,
     CloseReason::ClosedByPeer,
     CloseReason::Vanished,
     CloseReason::NeverConnected,
     CloseReason::Resumed,
     CloseReason::Expired,
+    CloseReason::Removed,
+    CloseReason::RoomEnded,
+    CloseReason::Moved,
     CloseReason::Shutdown,
     CloseReason::Failed,
 ];
@@ -493,6 +496,9 @@ fn close_label(reason: CloseReason) -> &'static str {
         CloseReason::NeverConnected => "never_connected",
         CloseReason::Resumed => "resumed",
         CloseReason::Expired => "expired",
+        CloseReason::Removed => "removed",
+        CloseReason::RoomEnded => "room_ended",
+        CloseReason::Moved => "moved",
         CloseReason::Shutdown => "shutdown",
         CloseReason::Failed => "failed",
     }

@@ -14,7 +14,7 @@ pub struct Counters {
     pub sessions: u64,
     /// Sessions whose ICE and DTLS are up (gauge).
     pub connected_sessions: u64,
-    /// Rooms with at least one session (gauge).
+    /// Rooms, those included that were made and are empty (gauge).
     pub rooms: u64,
     /// Published tracks (gauge).
     pub tracks: PerKind,
@@ -119,6 +119,8 @@ pub enum DropReason {
     RtxLimit,
     /// A packet that its slot has sent already.
     Duplicate,
+    /// A packet of a track that a host has muted.
+    MutedByHost,
     /// A packet for a session that has more queued than one wake-up can bring.
     EgressQueueFull,
     /// A packet for viewers on a shard that cannot keep up.
@@ -144,13 +146,14 @@ impl DropReason {
             DropReason::NotConnected => "not_connected",
             DropReason::RtxLimit => "rtx_limit",
             DropReason::Duplicate => "duplicate",
+            DropReason::MutedByHost => "muted_by_host",
             DropReason::EgressQueueFull => "egress_queue_full",
             DropReason::RelayQueueFull => "relay_queue_full",
         }
     }
 
     /// Every reason there is, so that each is exported from the start.
-    pub const ALL: [DropReason; 17] = [
+    pub const ALL: [DropReason; 18] = [
         DropReason::UnknownSession,
         DropReason::UnvalidatedSource,
         DropReason::StunIntegrity,
@@ -166,6 +169,7 @@ impl DropReason {
         DropReason::NotConnected,
         DropReason::RtxLimit,
         DropReason::Duplicate,
+        DropReason::MutedByHost,
         DropReason::EgressQueueFull,
         DropReason::RelayQueueFull,
     ];

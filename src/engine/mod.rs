@@ -12,12 +12,14 @@
 //! A [`room`] decides who sees what and never touches a connection; a [`session`] carries one
 //! connection and has never heard of rooms. The engine holds both, and introduces them.
 
+pub mod administration;
 pub mod codec;
 pub mod command;
 pub mod counters;
 pub mod dtls;
 pub mod event;
 pub mod ids;
+pub mod message;
 pub mod rtcp;
 pub mod sdp;
 pub mod speaker;
@@ -32,6 +34,8 @@ mod forward;
 mod header;
 mod join;
 mod keyframes;
+mod messages;
+mod moderation;
 mod outbox;
 mod path;
 mod relay;
@@ -57,9 +61,9 @@ use tracing::{error, info};
 use command::{Command, CommandError, Reply};
 use counters::{Counters, DropReason};
 pub use dtls::Certificate;
-use event::{Change, CloseReason, Kind, SessionEvent};
+use event::{Change, CloseReason, Kind, ParticipantInfo, SessionEvent};
 use feedback::Wanted;
-use ids::{ParticipantId, RoomId, SessionId, TrackId};
+use ids::{RoomId, SessionId, TrackId};
 pub use outbox::Batch;
 use outbox::Outbox;
 pub use relay::RelayMessage;
@@ -205,7 +209,7 @@ pub struct Engine {
 struct Resumable {
     session: SessionId,
     room: RoomId,
-    participant: ParticipantId,
+    participant: ParticipantInfo,
     until: Instant,
 }
 
@@ -461,8 +465,10 @@ impl Engine {
         let lasted = now.saturating_duration_since(session.joined_at);
         info!(session = ?id, room = %self.rooms[room].id(), ?reason, ?lasted, "closed");
 
-        // Somebody who went on as another session cannot go on as a third.
-        if reason != CloseReason::Resumed {
+        // Somebody who went on as another session cannot go on as a third, and who was sent away
+        // comes back as a stranger.
+        use CloseReason::{Moved, Removed, Resumed, RoomEnded};
+        if !matches!(reason, Resumed | Removed | RoomEnded | Moved) {
             self.remember(place, now);
         }
         self.unsubscribe_all(place);
@@ -483,14 +489,24 @@ impl Engine {
         self.addresses.push_back(AddressChange::Forgotten(key));
         *self.counters.sessions_closed.entry(reason).or_default() += 1;
         if self.rooms[room].is_empty() {
-            self.remove_room(room);
+            self.rooms[room].emptied(now);
+            self.end_if_expired(room, now);
+        }
+    }
+
+    /// Ends a room that has been empty for as long as it may.
+    fn end_if_expired(&mut self, place: usize, now: Instant) {
+        if self.rooms[place].has_expired(now) {
+            self.remove_room(place);
+        } else {
+            self.rearm_room(place);
         }
     }
 
     fn remember(&mut self, place: usize, now: Instant) {
         let session = &self.sessions[place];
         let room = &self.rooms[session.room];
-        let Some(snapshot) = room.snapshot(place, 0) else {
+        let Some(participant) = room.info_of(place) else {
             return;
         };
         if self.resumable.len() == MAX_RESUMABLE {
@@ -499,7 +515,7 @@ impl Engine {
         self.resumable.push_back(Resumable {
             session: session.id,
             room: room.id().clone(),
-            participant: snapshot.me,
+            participant: participant.clone(),
             until: now + RESUME_WINDOW,
         });
     }
@@ -547,8 +563,8 @@ impl Engine {
             room.armed = None;
             room.handle_timeout(now);
             self.carry_out(place, now);
+            self.end_if_expired(place, now);
         }
-        self.rearm_room(place);
     }
 
     fn rearm_room(&mut self, place: usize) {
@@ -562,6 +578,11 @@ impl Engine {
     fn wall_clock(&mut self, now: Instant) -> Duration {
         let started_at = *self.started_at.get_or_insert(now);
         self.config.wall_clock + now.saturating_duration_since(started_at)
+    }
+
+    /// The wall clock, in milliseconds since the Unix epoch.
+    fn wall_clock_ms(&mut self, now: Instant) -> u64 {
+        self.wall_clock(now).as_millis() as u64
     }
 
     fn gauges(&mut self) -> Counters {

@@ -24,7 +24,7 @@ use tracing::error;
 use super::Engine;
 use super::command::{Door, Join};
 use super::counters::DropReason;
-use super::event::Change;
+use super::event::{Change, CloseReason};
 use super::ids::{RoomId, TrackId};
 use super::track::{LayerRef, MAX_LAYERS, MediaPacket, Origin, SenderClock, Track};
 
@@ -196,8 +196,8 @@ impl Engine {
                     self.layers[layer].sender_clock = Some(clock);
                 }
             }
-            Message::Viewers { room, viewers } => self.mirror_opened(&room, from, viewers),
-            Message::Close { room } => self.mirror_closed(&room, from),
+            Message::Viewers { room, viewers } => self.mirror_opened(&room, from, viewers, now),
+            Message::Close { room } => self.mirror_closed(&room, from, now),
             Message::Want { track, wanted } => self.mirror_wants(track, from, wanted),
             Message::Keyframe { track, rid } => {
                 let layer = self
@@ -244,8 +244,8 @@ impl Engine {
     }
 
     /// A mirror has this many viewers; one that was not known hears how the room stands.
-    fn mirror_opened(&mut self, id: &RoomId, mirror: u16, viewers: usize) {
-        let place = self.room_place(id.clone());
+    fn mirror_opened(&mut self, id: &RoomId, mirror: u16, viewers: usize, now: Instant) {
+        let place = self.room_place(id, now);
         let room = &mut self.rooms[place];
         if room.set_viewers(mirror, viewers) {
             for change in room.introduction() {
@@ -254,7 +254,7 @@ impl Engine {
         }
     }
 
-    fn mirror_closed(&mut self, room: &RoomId, mirror: u16) {
+    fn mirror_closed(&mut self, room: &RoomId, mirror: u16, now: Instant) {
         let Some(place) = self.room_ids.get(room).copied() else {
             return;
         };
@@ -265,8 +265,14 @@ impl Engine {
             }
         }
         if self.rooms[place].is_empty() {
-            self.remove_room(place);
+            self.rooms[place].emptied(now);
+            self.end_if_expired(place, now);
         }
+    }
+
+    /// A room ends for those at its mirrors, too.
+    pub(super) fn end_mirrors(&mut self, room: usize, reason: CloseReason) {
+        self.rooms[room].relay(&Change::Closed { reason });
     }
 
     fn mirror_wants(&mut self, id: TrackId, mirror: u16, wanted: bool) {
@@ -333,6 +339,12 @@ impl Engine {
                 if let Some(track) = self.mirrored(*id, home) {
                     self.drop_track(track);
                 }
+            }
+            Change::Closed { reason } => {
+                for session in self.rooms[place].sessions() {
+                    self.end_session(session, *reason, now);
+                }
+                return;
             }
             _ => {}
         }

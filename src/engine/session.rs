@@ -114,6 +114,8 @@ pub(crate) struct LocalLine {
     pub(crate) sends: bool,
     /// Whether the client says that it is muted.
     pub(crate) muted: bool,
+    /// Whether a host has muted it, and the client has not unmuted it since.
+    pub(crate) is_held: bool,
     /// The track, by its place in the engine's table, while it is published.
     pub(crate) track: Option<usize>,
 }

@@ -12,6 +12,7 @@ use super::media::Device;
 pub(crate) struct Guest {
     pub(crate) door: Door,
     pub(crate) name: Option<String>,
+    pub(crate) is_host: bool,
     pub(crate) resume: Option<SessionId>,
     pub(crate) devices: Vec<Device>,
     pub(crate) video_slots: usize,
@@ -25,6 +26,7 @@ impl Guest {
         Self {
             door: Door::Meet,
             name: None,
+            is_host: false,
             resume: None,
             devices: vec![Device::microphone(), Device::camera()],
             video_slots: 2,
@@ -76,6 +78,12 @@ impl Guest {
 
     pub(crate) fn at_distance(mut self, one_way_delay: Duration) -> Self {
         self.one_way_delay = one_way_delay;
+        self
+    }
+
+    /// With a token that lets them administer the room.
+    pub(crate) fn hosting(mut self) -> Self {
+        self.is_host = true;
         self
     }
 

@@ -17,6 +17,7 @@ mod world;
 
 mod crowd;
 mod hostile;
+mod hosting;
 mod layers;
 mod loss;
 mod meeting;
@@ -25,6 +26,7 @@ mod rooms;
 mod slots;
 mod speaking;
 mod spread;
+mod talking;
 
 use std::time::Duration;
 

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use plenum::engine::administration::RoomCommand;
 use plenum::engine::command::{Command, CommandError, Reply};
 use plenum::engine::dtls::Certificate;
 use plenum::engine::event::{Change, Snapshot};
@@ -394,6 +395,13 @@ impl World {
         command: Command,
     ) -> Result<Reply, CommandError> {
         let reply = self.command(self.guests[person.0].shard, command);
+        self.settle();
+        reply
+    }
+
+    /// Asks the first shard something about its rooms, as a host would.
+    pub(crate) fn administer(&mut self, command: RoomCommand) -> Result<Reply, CommandError> {
+        let reply = self.command(0, Command::Administer(command));
         self.settle();
         reply
     }

@@ -83,6 +83,7 @@ impl World {
             room: room.parse().expect("a room's name"),
             door: guest.door.clone(),
             name: guest.name.clone(),
+            is_host: guest.is_host,
             resume: guest.resume,
             offer,
             home: None,
