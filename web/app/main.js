@@ -82,7 +82,13 @@ function showCall(roomName, room, media) {
  */
 function showOver(roomName, reason) {
   const { over } = strings;
-  const sentence = reason === 'left' ? over.left : reason === 'resumed' ? over.resumed : over.closed;
+  const sentences = new Map([
+    ['left', over.left],
+    ['resumed', over.resumed],
+    ['removed', over.removed],
+    ['room-ended', over.ended],
+  ]);
+  const sentence = sentences.get(reason ?? '') ?? over.closed;
   const again = h(
     'button',
     { type: 'button', class: 'primary', onclick: () => showLobby(roomName) },
@@ -109,6 +115,7 @@ function failureText(error) {
   const { failed } = strings;
   if (!(error instanceof HttpError)) return failed.unreachable;
   if (error.isTemporary) return failed.full;
+  if (error.problem === 'room-locked') return failed.locked;
   return failed.refused(error.message);
 }
 
