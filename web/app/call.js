@@ -1,5 +1,6 @@
 // The call: brings the room and the parts of its page together.
 
+import { canShareScreen } from '../media.js';
 import { strings } from '../strings.js';
 import { Chat } from './chat.js';
 import { devicePicker, levelBar, toggle } from './devices.js';
@@ -190,7 +191,7 @@ export class Call {
     };
   }
 
-  /** @param {Pick<import('./shortcuts.js').Actions, 'layout' | 'fullScreen' | 'stats' | 'hand'>} actions */
+  /** @param {Pick<import('./shortcuts.js').Actions, 'layout' | 'share' | 'fullScreen' | 'stats' | 'hand'>} actions */
   #menus(actions) {
     const media = this.#media;
     const text = strings.bar;
@@ -212,6 +213,8 @@ export class Call {
     const more = menu(
       text.more,
       menuItem({ icon: 'link', label: strings.invite.copy, onclick: () => copyInvite(this.#roomName) }),
+      canShareScreen() &&
+        menuItem({ icon: 'screen', label: text.shareMenu, class: 'menu-share', onclick: actions.share }),
       menuItem({ icon: 'focus', label: text.otherLayout, class: 'menu-layout', onclick: actions.layout }),
       canFill && menuItem({ icon: 'full', label: text.fullScreen, key: 'F', onclick: actions.fullScreen }),
       PictureInPicture.isSupported &&

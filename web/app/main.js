@@ -4,6 +4,7 @@ import { LocalMedia } from '../media.js';
 import { Room } from '../room.js';
 import { HttpError } from '../session.js';
 import { strings } from '../strings.js';
+import { tokenOfPage } from './address.js';
 import { Call } from './call.js';
 import { h } from './dom.js';
 import { homeView, wordmark } from './home.js';
@@ -26,11 +27,6 @@ function showHome() {
   const open = (/** @type {string} */ room) =>
     location.assign(`/r/${encodeURIComponent(room)}${location.search}${location.hash}`);
   show(homeView({ open }));
-}
-
-/** The token that the link brought along, behind the `#`: browsers keep that from servers and their logs. */
-function tokenOfPage() {
-  return new URLSearchParams(location.hash.slice(1)).get('token') ?? undefined;
 }
 
 /** @param {string} roomName */

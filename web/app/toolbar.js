@@ -49,7 +49,12 @@ export class Toolbar {
   constructor(actions, menus) {
     this.#mic = iconButton({ icon: 'mic', label: '', class: 'bar-button', onclick: actions.microphone });
     this.#camera = iconButton({ icon: 'camera', label: '', class: 'bar-button', onclick: actions.camera });
-    this.#share = iconButton({ icon: 'screen', label: '', class: 'bar-button', onclick: actions.share });
+    this.#share = iconButton({
+      icon: 'screen',
+      label: '',
+      class: 'bar-button bar-share',
+      onclick: actions.share,
+    });
     this.#layout = iconButton({
       icon: 'focus',
       label: '',
