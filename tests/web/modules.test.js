@@ -2,8 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-
 import { focusLayout, gridLayout } from '../../web/app/layout.js';
+import { partsOf } from '../../web/app/links.js';
 import { initialsOf, roomName, roomOfPath, suggestRoom } from '../../web/app/names.js';
 import { SeatOrder } from '../../web/app/seats.js';
 import { isOffered } from '../../web/codecs.js';
@@ -210,4 +210,30 @@ test('the text of a slot loses what it has no use for, and what we send loses no
       ?.join(),
     'a=rtcp-fb:96 nack,a=recvonly',
   );
+});
+
+test('addresses in a text are links, without the punctuation around them', () => {
+  const hrefs = words => partsOf(words).flatMap(({ href }) => href ?? []);
+  assert.deepEqual(hrefs('See https://a.example/x, or (http://b.example/y).'), [
+    'https://a.example/x',
+    'http://b.example/y',
+  ]);
+  assert.deepEqual(hrefs('https://c.example/wiki/Plenum_(hall)'), ['https://c.example/wiki/Plenum_(hall)']);
+  assert.deepEqual(hrefs('javascript:alert(1) ftp://d.example https://'), []);
+  const words = 'a https://a.example b';
+  assert.equal(
+    partsOf(words)
+      .map(({ text }) => text)
+      .join(''),
+    words,
+  );
+});
+
+test('what a snapshot does not say of rights is the least', () => {
+  const roster = new Roster();
+  roster.apply('snapshot', { me: 'p1', participants: [], tracks: [], bindings: [] });
+  assert.equal(roster.grants.admin, false);
+  assert.deepEqual([roster.isLocked, roster.messages], [false, []]);
+  roster.apply('room', { locked: true, metadata: {} });
+  assert.equal(roster.isLocked, true);
 });
