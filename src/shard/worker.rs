@@ -10,8 +10,8 @@ use super::batch::Batch;
 use super::load::Load;
 use super::{EventSink, clock};
 use crate::engine::command::{Command, CommandError, Reply};
-use crate::engine::{AddressChange, Engine, SessionKey};
-use crate::net::{self, AddressTable};
+use crate::engine::{AddressChange, Engine, SessionKey, Transport};
+use crate::net::{self, AddressTable, ConnectionId, Connections};
 
 /// Datagrams that are taken in before their consequences are given out, give or take a batch.
 ///
@@ -42,6 +42,7 @@ pub(super) struct Wiring {
     pub(super) recycle: Sender<Batch>,
     pub(super) sender: net::Sender,
     pub(super) addresses: Arc<AddressTable<SessionKey>>,
+    pub(super) connections: Option<Connections>,
     pub(super) events: Arc<dyn EventSink>,
     pub(super) load: Arc<Mutex<Load>>,
 }
@@ -183,6 +184,7 @@ impl Worker {
         let Wiring {
             sender,
             addresses,
+            connections,
             events,
             ..
         } = &mut self.wiring;
@@ -192,12 +194,21 @@ impl Worker {
                     let learned = addresses.learn(address, session, now);
                     tracing::trace!(?session, %address, ?learned, "address");
                 }
+                AddressChange::Checked(_, connection) => {
+                    if let Some(connections) = connections {
+                        connections.checked(ConnectionId(connection), now);
+                    }
+                }
                 AddressChange::Forgotten(session) => addresses.forget(session),
             }
         }
         while let Some(batch) = self.engine.poll_batch() {
             sender.send(batch.map(|transmit| net::Outgoing {
                 destination: transmit.destination,
+                connection: match transmit.transport {
+                    Transport::Udp => None,
+                    Transport::Tcp(connection) => Some(ConnectionId(connection)),
+                },
                 source: transmit.local_ip,
                 contents: transmit.contents,
                 segment_size: transmit.segment_size,

@@ -19,7 +19,9 @@ use plenum::engine::dtls::Certificate;
 use plenum::engine::event::{Change, Snapshot};
 use plenum::engine::ids::{ParticipantId, SessionId};
 use plenum::engine::ufrag::session_of_ufrag;
-use plenum::engine::{AddressChange, Datagram, Engine, EngineConfig, Limits, SessionKey};
+use plenum::engine::{
+    AddressChange, Datagram, Engine, EngineConfig, Limits, SessionKey, Transport,
+};
 use str0m::ice::StunMessage;
 
 use super::client::Client;
@@ -93,6 +95,7 @@ impl World {
             let config = EngineConfig {
                 shard,
                 advertised: vec![server],
+                advertised_tcp: Vec::new(),
                 limits: Limits::default(),
                 wall_clock: Duration::from_secs(1_700_000_000),
             };
@@ -242,6 +245,7 @@ impl World {
         let datagram = Datagram {
             session: key,
             source: parcel.from,
+            transport: Transport::Udp,
             local_ip: Some(self.server.ip()),
             contents: &parcel.contents,
         };
@@ -281,6 +285,7 @@ impl World {
                     AddressChange::Learned(key, address) => {
                         self.table.insert(address, key);
                     }
+                    AddressChange::Checked(..) => panic!("nobody here has TCP"),
                     AddressChange::Forgotten(key) => self.table.retain(|_, known| *known != key),
                 }
             }
