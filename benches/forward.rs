@@ -77,6 +77,7 @@ impl Stage {
         let server = SocketAddr::from(([203, 0, 113, 1], 3478));
         let config = EngineConfig {
             shard: 0,
+            shards: 1,
             advertised: vec![server],
             advertised_tcp: Vec::new(),
             limits: Limits::default(),
@@ -134,6 +135,7 @@ impl Stage {
     fn ask(&mut self, door: Door, offer: String) -> String {
         let room = "stage".parse().expect("a name");
         let join = Join {
+            home: None,
             room,
             door,
             name: None,

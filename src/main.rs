@@ -95,7 +95,10 @@ fn start_shards(config: &Config, events: &Arc<dyn EventSink>) -> Result<Shards, 
         shards,
         advertised: opened.advertised,
         advertised_tcp: opened.advertised_tcp,
-        limits: Limits::default(),
+        limits: Limits {
+            viewers_per_shard: config.shard.viewers_per_shard,
+            ..Limits::default()
+        },
     };
     Ok(Shards::start(
         &config,

@@ -165,25 +165,36 @@ impl Offer {
         }
 
         let owner = pass.map(|pass| Owner::new(room.clone(), door.clone(), pass));
-        let shard = self.app.engines.home(&room);
+        let home = self.app.engines.home(&room);
         let join = Join {
             room,
             door,
             name: display_name,
             resume,
             offer,
+            home: None,
         };
-        let Reply::Joined(joined) = self
-            .app
-            .command(shard, Command::Join(Box::new(join)))
-            .await?
-        else {
-            return Err(unexpected_reply());
-        };
+        let (joined, shard) = open(&self.app, home, Box::new(join)).await?;
         self.app.hub.open(joined.session, shard, owner, slot);
         self.app.metrics.count_join(self.arrived.elapsed());
         observe::joined(&joined);
         created(&self.app, joined)
+    }
+}
+
+/// Has a room's home open a session, or the shard that home sends it to; says which it was.
+async fn open(app: &App, home: usize, join: Box<Join>) -> Result<(Joined, usize), Problem> {
+    let (reply, shard) = match app.command(home, Command::Join(join)).await? {
+        Reply::Elsewhere { shard, mut join } => {
+            join.home = Some(home as u16);
+            let shard = usize::from(shard);
+            (app.command(shard, Command::Join(join)).await?, shard)
+        }
+        reply => (reply, home),
+    };
+    match reply {
+        Reply::Joined(joined) => Ok((joined, shard)),
+        _ => Err(unexpected_reply()),
     }
 }
 

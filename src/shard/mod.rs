@@ -11,6 +11,7 @@ mod batch;
 mod clock;
 mod inbound;
 mod load;
+mod relay;
 mod settings;
 mod stun;
 #[cfg(test)]
@@ -42,6 +43,7 @@ use crate::net::{
 use batch::Batch;
 use inbound::{Inbound, Outlet};
 pub use load::Load;
+use relay::Relays;
 pub use settings::Settings;
 use worker::{Mail, Wiring, Worker};
 
@@ -159,6 +161,7 @@ impl Shards {
         let sockets = sockets.into();
         let addresses = Arc::new(AddressTable::new(clock::now()));
         let connections = sockets.streams.as_ref().map(Streams::connections);
+        let mut relays = Relays::between(config.shards);
         let (mut handles, mut outlets, mut threads) = (Vec::new(), Vec::new(), Vec::new());
         for index in 0..config.shards.get() {
             let engine = engine(config, index, certificate)?;
@@ -175,6 +178,7 @@ impl Shards {
                 connections: connections.clone(),
                 events: events.clone(),
                 load: load.clone(),
+                relays: relays.remove(0),
             };
             let worker = Worker::new(engine, wiring);
             threads.push(spawn(format!("shard-{index}"), move || worker.run())?);
@@ -380,6 +384,7 @@ fn engine(config: &ShardsConfig, shard: u16, certificate: &Certificate) -> io::R
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
     let config = EngineConfig {
         shard,
+        shards: config.shards.get(),
         advertised: config.advertised.clone(),
         advertised_tcp: config.advertised_tcp.clone(),
         limits: config.limits,
