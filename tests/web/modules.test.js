@@ -71,6 +71,20 @@ test('a restart asks with new credentials and takes over those of the answer', (
   assert.ok(!restarted.includes('abcd'));
 });
 
+test('a restart keeps the TCP candidates, which its answer does not name', () => {
+  const passive = 'a=candidate:2 1 tcp 2 ::1 9 typ host tcptype passive ufrag abcd\r\n';
+  const former = OFFER.replace(/^m=.*\r\n/gm, line => `${line}${passive}`);
+  const answer = 'a=ice-ufrag:wxyz\r\na=ice-pwd:new\r\na=candidate:1 1 udp 1 ::1 9 typ host\r\n';
+  const kept = withIce(former, answer).match(/^a=candidate:.*$/gm) ?? [];
+  assert.deepEqual(
+    kept.map(line => line.trim()),
+    [
+      'a=candidate:1 1 udp 1 ::1 9 typ host',
+      'a=candidate:2 1 tcp 2 ::1 9 typ host tcptype passive ufrag wxyz',
+    ],
+  );
+});
+
 test('links are found by their relation', () => {
   const header =
     '</sessions/a/events>; rel="urn:plenum:events", </sessions/a/subscriptions>; rel="urn:plenum:subscriptions"';
