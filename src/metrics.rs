@@ -259,7 +259,7 @@ fn state_families(shards: &[Counters], unanswered: usize) -> Vec<MetricFamily> {
         ),
         gauge(
             "plenum_rooms",
-            "Rooms with at least one session.",
+            "Rooms, empty ones that were made included.",
             sum(|c| c.rooms),
         ),
         gauge("plenum_sessions", "Open sessions.", sum(|c| c.sessions)),
@@ -322,6 +322,14 @@ fn traffic_families(shards: &[Counters]) -> Vec<MetricFamily> {
             "plenum_datagrams_queued_total",
             "Datagrams of all kinds that engines handed over for sending.",
             sum(|c| c.datagrams_out),
+        ),
+        counters(
+            "plenum_data_messages_total",
+            "Messages that clients sent on data channels (in) and were sent (out).",
+            [
+                ([("direction", "in")], sum(|c| c.data_messages_in)),
+                ([("direction", "out")], sum(|c| c.data_messages_out)),
+            ],
         ),
         counters(
             "plenum_drops_total",

@@ -14,6 +14,7 @@ use str0m::media::{Direction, Mid};
 use str0m::{IceCreds, Rtc, RtcConfig};
 use tracing::info;
 
+use super::channels::{MAX_BUFFERED_BYTES, MAX_MESSAGE_BYTES};
 use super::command::{CommandError, Door, Join, Joined, Reply};
 use super::event::{CloseReason, Kind, ParticipantInfo, Role};
 use super::header::HeaderTemplate;
@@ -42,7 +43,6 @@ impl Engine {
             Door::Meet => sdp::check_meet(&summary)?,
         }
         let member = self.member_of(&join, now)?;
-        let participant = member.id.clone();
         if let Some(shard) = self.elsewhere(&join) {
             let room = self.room_ids[&join.room];
             self.rooms[room].expect_viewer(shard);
@@ -51,6 +51,7 @@ impl Engine {
                 join: Box::new(join),
             });
         }
+        let participant = member.id.clone();
         let former = self.former_session(&join, &participant);
         let place = self.sessions.vacant_key();
         let mut session = self.new_session(place, join.door.clone(), now)?;
@@ -381,6 +382,8 @@ fn transport_config() -> RtcConfig {
     RtcConfig::new()
         .set_rtp_mode(true)
         .set_ice_lite(true)
+        .set_sctp_max_message_size(MAX_MESSAGE_BYTES)
+        .set_sctp_max_buffered_amount(MAX_BUFFERED_BYTES)
         .clear_codecs()
         .enable_opus(true, false)
         .enable_vp8(true)

@@ -1,5 +1,6 @@
 //! What is said in rooms: messages carried out, attributes noted.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use rand::RngExt;
@@ -38,11 +39,37 @@ impl Engine {
             data: say.data,
             at_ms,
         };
-        if !self.rooms[room].say(from, message, say.keep) {
-            return Err(CommandError::NotFound("participant"));
-        }
-        self.carry_out(room, now);
+        self.pass_on(room, Arc::new(message), say.keep, now)?;
         Ok(Reply::Said { id })
+    }
+
+    /// Passes a message on where it is decided who hears it: at home, unless it is for somebody here.
+    fn pass_on(
+        &mut self,
+        place: usize,
+        message: Arc<Message>,
+        keep: bool,
+        now: Instant,
+    ) -> Result<(), CommandError> {
+        let room = &mut self.rooms[place];
+        let is_here = message.to.as_ref().is_some_and(|to| room.is_here(to));
+        match room.home().filter(|_| !is_here) {
+            Some(home) => {
+                if message.to.as_ref().is_some_and(|to| !room.is_afar(to)) {
+                    return Err(CommandError::NotFound("participant"));
+                }
+                let id = room.id().clone();
+                self.relays.say(home, id, message, keep);
+            }
+            None => {
+                if message.to.is_some() && !is_here {
+                    return Err(CommandError::NotFound("participant"));
+                }
+                room.say(message, keep);
+                self.carry_out(place, now);
+            }
+        }
+        Ok(())
     }
 
     /// Notes what an application says of a participant.

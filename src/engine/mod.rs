@@ -28,7 +28,9 @@ pub mod timeline;
 pub mod ufrag;
 
 mod advertised;
+mod channels;
 mod commands;
+mod data;
 mod egress;
 mod feedback;
 mod forward;
@@ -437,6 +439,7 @@ impl Engine {
     fn output(&mut self, place: usize, output: SessionOutput, now: Instant) {
         match output {
             SessionOutput::Media(packet) => self.media(place, *packet, now),
+            SessionOutput::Data(message) => self.data(place, &message, now),
             SessionOutput::SenderReport(report) => self.sender_report(place, &report, now),
             SessionOutput::IceConnected => {
                 let took = now.saturating_duration_since(self.sessions[place].joined_at);
@@ -559,10 +562,23 @@ impl Engine {
                     slot,
                     track,
                 } => self.bind(session, slot, track, now),
-                Decision::Tell { session, change } => self.tell(session, change),
+                Decision::Tell { session, change } => {
+                    if let Change::Message(message) = &change {
+                        self.deliver_message(session, message, now);
+                    }
+                    self.tell(session, change);
+                }
                 Decision::Relay { mirror, change } => {
                     let id = self.rooms[room].id().clone();
                     self.relays.changed(mirror, id, change);
+                }
+                Decision::Say {
+                    mirror,
+                    message,
+                    keep,
+                } => {
+                    let id = self.rooms[room].id().clone();
+                    self.relays.say(mirror, id, message, keep);
                 }
             }
         }

@@ -27,9 +27,10 @@ impl Engine {
     ) -> Result<Reply, CommandError> {
         match command {
             RoomCommand::List => {
+                let at_home = |room: &&Room| room.home().is_none();
                 let rooms = self.rooms.iter().map(|(_, room)| room);
-                let own = rooms.filter(|room| room.home().is_none());
-                return Ok(Reply::Rooms(own.map(Room::summary).collect()));
+                let rooms = rooms.filter(at_home).map(Room::summary);
+                return Ok(Reply::Rooms(rooms.collect()));
             }
             RoomCommand::Show { room } => {
                 let place = self.room_named(&room)?;
@@ -104,7 +105,6 @@ impl Engine {
             self.remove_room(place);
             return Ok(());
         }
-        self.end_mirrors(place, CloseReason::RoomEnded);
         // The last one takes the room along.
         for session in self.rooms[place].sessions() {
             self.end_session(session, CloseReason::RoomEnded, now);
@@ -137,10 +137,12 @@ impl Engine {
         let sessions = self.sessions_named(room, participant)?;
         let not_found = CommandError::NotFound("track");
         let place = *self.track_ids.get(&id).ok_or(not_found)?;
-        let publisher = match self.tracks[place].origin {
-            Origin::Session { publisher, .. } if sessions.contains(&publisher) => publisher,
-            _ => return Err(CommandError::NotFound("track")),
+        let Origin::Session { publisher, .. } = self.tracks[place].origin else {
+            return Err(CommandError::NotFound("track"));
         };
+        if !sessions.contains(&publisher) {
+            return Err(CommandError::NotFound("track"));
+        }
         self.tracks[place].is_held = true;
         let session = &mut self.sessions[publisher];
         let mut lines = session.lines.iter_mut();

@@ -24,8 +24,9 @@ use tracing::error;
 use super::Engine;
 use super::command::{Door, Join};
 use super::counters::DropReason;
-use super::event::{Change, CloseReason};
+use super::event::Change;
 use super::ids::{RoomId, TrackId};
+use super::message::Message as Said;
 use super::track::{LayerRef, MAX_LAYERS, MediaPacket, Origin, SenderClock, Track};
 
 /// Something that one shard tells another.
@@ -57,6 +58,12 @@ impl RelayMessage {
 enum Message {
     /// Something changed in the room.
     Changed { room: RoomId, change: Change },
+    /// Something was said in the room; also the other way, from a viewer to home.
+    Said {
+        room: RoomId,
+        message: Arc<Said>,
+        keep: bool,
+    },
     /// The next of the codecs that packets of this track refer to by place.
     Codec {
         track: TrackId,
@@ -143,6 +150,16 @@ impl Relays {
         self.tell(mirror, Message::Changed { room, change });
     }
 
+    /// Something was said in a room that another shard is to pass on.
+    pub(crate) fn say(&mut self, shard: u16, room: RoomId, message: Arc<Said>, keep: bool) {
+        let said = Message::Said {
+            room,
+            message,
+            keep,
+        };
+        self.tell(shard, said);
+    }
+
     /// A mirrored track has its first viewer, or has lost its last.
     pub(crate) fn want(&mut self, home: u16, track: TrackId, wanted: bool) {
         self.tell(home, Message::Want { track, wanted });
@@ -176,6 +193,16 @@ impl Engine {
     fn relayed(&mut self, from: u16, message: Message, now: Instant) {
         match message {
             Message::Changed { room, change } => self.mirror_change(&room, &change, from, now),
+            Message::Said {
+                room,
+                message,
+                keep,
+            } => {
+                if let Some(room) = self.room_ids.get(&room).copied() {
+                    self.rooms[room].say(message, keep);
+                    self.carry_out(room, now);
+                }
+            }
             Message::Codec { track, params } => {
                 if let Some(track) = self.mirrored(track, from) {
                     self.tracks[track].codecs.push(params);
@@ -251,6 +278,9 @@ impl Engine {
             for change in room.introduction() {
                 self.relays.changed(mirror, id.clone(), change);
             }
+            for message in room.kept_messages() {
+                self.relays.say(mirror, id.clone(), message.clone(), true);
+            }
         }
     }
 
@@ -268,11 +298,6 @@ impl Engine {
             self.rooms[place].emptied(now);
             self.end_if_expired(place, now);
         }
-    }
-
-    /// A room ends for those at its mirrors, too.
-    pub(super) fn end_mirrors(&mut self, room: usize, reason: CloseReason) {
-        self.rooms[room].relay(&Change::Closed { reason });
     }
 
     fn mirror_wants(&mut self, id: TrackId, mirror: u16, wanted: bool) {
@@ -335,16 +360,19 @@ impl Engine {
                 let track = self.tracks.insert(track);
                 self.track_ids.insert(info.id, track);
             }
+            Change::Track(info) => {
+                let held = info.muted_by.is_some();
+                if let Some(track) = self.mirrored(info.id, home)
+                    && std::mem::replace(&mut self.tracks[track].is_held, held)
+                    && !held
+                {
+                    self.release(track, now);
+                }
+            }
             Change::TrackEnded { id } => {
                 if let Some(track) = self.mirrored(*id, home) {
                     self.drop_track(track);
                 }
-            }
-            Change::Closed { reason } => {
-                for session in self.rooms[place].sessions() {
-                    self.end_session(session, *reason, now);
-                }
-                return;
             }
             _ => {}
         }

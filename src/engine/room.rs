@@ -8,11 +8,13 @@ mod mirror;
 mod policy;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::command::{Binding, Door, SlotWish, Wish};
 use super::event::{Change, Kind, ParticipantInfo, Role, Snapshot, Source, TrackInfo};
 use super::ids::{ParticipantId, RoomId, TrackId};
+use super::message::Message;
 use super::speaker::SpeakerDetector;
 use messages::KeptMessages;
 use mirror::{Afar, Mirroring};
@@ -31,6 +33,12 @@ pub(crate) enum Decision {
     Tell { session: usize, change: Change },
     /// Tell the mirror of the room on this shard.
     Relay { mirror: u16, change: Change },
+    /// Something was said that the mirror on this shard is to pass on.
+    Say {
+        mirror: u16,
+        message: Arc<Message>,
+        keep: bool,
+    },
 }
 
 /// A named place; tracks are published into it and watched from it.
@@ -384,7 +392,7 @@ impl Room {
             bindings: self.bindings(session),
             speaker: self.speaker_id(),
             state: self.policy.state.clone(),
-            messages: self.messages.iter().cloned().collect(),
+            messages: self.kept_messages().cloned().collect(),
         })
     }
 

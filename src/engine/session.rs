@@ -15,6 +15,7 @@ use str0m::{Event, IceConnectionState, IceCreds, Input, Output, Rtc};
 use tracing::{debug, trace};
 
 use super::advertised::Advertised;
+use super::channels::{ChannelMessage, Channels};
 use super::command::Door;
 use super::counters::{Counters, DropReason};
 use super::dtls::KeyTap;
@@ -55,6 +56,8 @@ pub(crate) enum SessionOutput {
     Connected,
     /// The client sent a media packet.
     Media(Box<RtpPacket>),
+    /// The client sent something on a data channel.
+    Data(Box<ChannelMessage>),
     /// The client's sender report arrived.
     SenderReport(SenderFeedback),
     /// The session is over.
@@ -70,6 +73,7 @@ pub(crate) struct Session {
     pub(crate) room: usize,
     pub(crate) rtc: Box<Rtc>,
     pub(crate) egress: Egress,
+    pub(crate) channels: Channels,
     pub(crate) credentials: IceCreds,
     /// The m-lines on which it sends to us.
     pub(crate) lines: Vec<LocalLine>,
@@ -175,6 +179,7 @@ impl Session {
             room,
             rtc: Box::new(rtc),
             egress: Egress::new(format!("{salt:08x}")),
+            channels: Channels::default(),
             credentials,
             lines: Vec::new(),
             layers: Vec::new(),
@@ -328,6 +333,23 @@ impl Session {
                 Some(SessionOutput::Closed(CloseReason::Vanished))
             }
             Event::RtpPacket(packet) => Some(SessionOutput::Media(Box::new(packet))),
+            Event::ChannelOpen(id, label) if self.door == Door::Meet => {
+                self.channels.opened(&mut self.rtc, id, label);
+                None
+            }
+            // Encoders and players have nothing to tell each other.
+            Event::ChannelOpen(id, _) => {
+                self.rtc.direct_api().close_data_channel(id);
+                None
+            }
+            Event::ChannelClose(id) => {
+                self.channels.closed(id);
+                None
+            }
+            Event::ChannelData(data) => {
+                let message = self.channels.received(data)?;
+                Some(SessionOutput::Data(Box::new(message)))
+            }
             Event::SenderFeedback(report) => Some(SessionOutput::SenderReport(report)),
             // The rest of the goodbye still has to be polled out.
             Event::Closed => {

@@ -68,7 +68,18 @@ pub(super) async fn show(
 ) -> Result<JsonBody<RoomDetail>, Problem> {
     let room = app.administered(&room, &headers)?;
     let command = RoomCommand::Show { room: room.clone() };
-    detail(app.administer(&room, command).await?)
+    let JsonBody(mut detail) = detail(app.administer(&room, command).await?)?;
+    // A large audience is on several shards.
+    for shard in app.shards_beside(&room) {
+        let command = RoomCommand::Show { room: room.clone() };
+        match app.command(shard, Command::Administer(command)).await {
+            Ok(Reply::Room(more)) => detail.participants.extend(more.participants),
+            Ok(_) => return Err(unexpected_reply()),
+            Err(problem) if problem.is_gone() => {}
+            Err(problem) => return Err(problem),
+        }
+    }
+    Ok(JsonBody(detail))
 }
 
 /// The body of `PUT /api/rooms/{room}`.
@@ -116,7 +127,15 @@ pub(super) async fn close(
 ) -> Result<StatusCode, Problem> {
     let room = app.administered(&room, &headers)?;
     let command = RoomCommand::Close { room: room.clone() };
-    done(&app.administer(&room, command).await?)
+    let ended = done(&app.administer(&room, command).await?)?;
+    for shard in app.shards_beside(&room) {
+        let command = RoomCommand::Close { room: room.clone() };
+        match app.command(shard, Command::Administer(command)).await {
+            Err(problem) if !problem.is_gone() => return Err(problem),
+            _ => {}
+        }
+    }
+    Ok(ended)
 }
 
 /// `DELETE /api/rooms/{room}/participants/{participant}`: removes somebody.
@@ -126,11 +145,19 @@ pub(super) async fn remove(
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     let room = app.administered(&room, &headers)?;
-    let command = RoomCommand::Remove {
+    let participant: ParticipantId = name("participant", &participant)?;
+    let command = || RoomCommand::Remove {
         room: room.clone(),
-        participant: name("participant", &participant)?,
+        participant: participant.clone(),
     };
-    done(&app.administer(&room, command).await?)
+    let mut removed = app.administer(&room, command()).await;
+    let mut beside = app.shards_beside(&room);
+    while let (Err(problem), Some(shard)) = (&removed, beside.next())
+        && problem.is_gone()
+    {
+        removed = app.command(shard, Command::Administer(command())).await;
+    }
+    done(&removed?)
 }
 
 /// The body of `PUT …/tracks/{track}`.
@@ -196,6 +223,12 @@ impl App {
         let room: RoomId = name("room", room)?;
         self.check_admin(&room, headers)?;
         Ok(room)
+    }
+
+    /// The shards that a room does not live on: they may have players of it.
+    fn shards_beside(&self, room: &RoomId) -> impl Iterator<Item = usize> + use<> {
+        let home = self.engines.home(room);
+        (0..self.engines.count()).filter(move |shard| *shard != home)
     }
 
     async fn administer(&self, room: &RoomId, command: RoomCommand) -> Result<Reply, Problem> {

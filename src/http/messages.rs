@@ -56,21 +56,20 @@ pub(super) async fn say(
     let pass = app.pass(&headers)?;
     let text = json_text_within(&headers, body, MAX_MESSAGE_BYTES).await?;
     let body: MessageBody = parse(&text)?;
-    let from = match &body.session {
+    let (from, shard) = match &body.session {
         Some(id) => {
-            let (session, _) = app.find_for(id, &headers)?;
+            let (session, shard) = app.find_for(id, &headers)?;
             pass.map_or(Ok(()), |pass| pass.allows_messages())?;
             app.limits.take_message(session).inspect_err(|_| {
                 app.metrics.count_refusal("messages");
             })?;
-            Some(session)
+            (Some(session), shard)
         }
         None => {
             app.check_admin(&room, &headers)?;
-            None
+            (None, app.engines.home(&room))
         }
     };
-    let shard = app.engines.home(&room);
     let say = body.into_say(room, from)?;
     let Reply::Said { id } = app.command(shard, Command::Say(Box::new(say))).await? else {
         return Err(unexpected_reply());

@@ -7,6 +7,30 @@ use plenum::engine::ids::SessionId;
 
 use super::media::Device;
 
+/// A data channel that somebody wants.
+#[derive(Clone, Debug)]
+pub(crate) struct Topic {
+    pub(crate) label: String,
+    pub(crate) is_lossy: bool,
+}
+
+impl Topic {
+    pub(crate) fn reliable(label: &str) -> Self {
+        let label = label.to_owned();
+        Self {
+            label,
+            is_lossy: false,
+        }
+    }
+
+    pub(crate) fn lossy(label: &str) -> Self {
+        Self {
+            is_lossy: true,
+            ..Self::reliable(label)
+        }
+    }
+}
+
 /// What somebody wants who comes to a door.
 #[derive(Clone, Debug)]
 pub(crate) struct Guest {
@@ -15,6 +39,7 @@ pub(crate) struct Guest {
     pub(crate) is_host: bool,
     pub(crate) resume: Option<SessionId>,
     pub(crate) devices: Vec<Device>,
+    pub(crate) topics: Vec<Topic>,
     pub(crate) video_slots: usize,
     pub(crate) audio_slots: usize,
     pub(crate) one_way_delay: Duration,
@@ -29,6 +54,7 @@ impl Guest {
             is_host: false,
             resume: None,
             devices: vec![Device::microphone(), Device::camera()],
+            topics: Vec::new(),
             video_slots: 2,
             audio_slots: 2,
             one_way_delay: Duration::from_millis(20),
@@ -68,6 +94,12 @@ impl Guest {
 
     pub(crate) fn with(mut self, devices: impl IntoIterator<Item = Device>) -> Self {
         self.devices = devices.into_iter().collect();
+        self
+    }
+
+    /// With data channels.
+    pub(crate) fn opening(mut self, topics: impl IntoIterator<Item = Topic>) -> Self {
+        self.topics = topics.into_iter().collect();
         self
     }
 

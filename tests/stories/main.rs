@@ -16,6 +16,7 @@ mod wire;
 mod world;
 
 mod crowd;
+mod data;
 mod hostile;
 mod hosting;
 mod layers;

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{Decision, Door, Room};
-use crate::engine::event::Change;
+use super::{Decision, Door, Member, Room};
+use crate::engine::event::{Change, ParticipantInfo};
 use crate::engine::ids::ParticipantId;
 use crate::engine::message::{Json, Message};
 
@@ -41,30 +41,40 @@ impl KeptMessages {
 }
 
 impl Room {
-    /// Tells everybody but its sender, or the one whom it is for. `false` if they are not here.
-    pub(crate) fn say(&mut self, from: Option<usize>, message: Message, keep: bool) -> bool {
-        let receivers: Vec<usize> = match &message.to {
-            Some(to) => self.sessions_of(to).collect(),
-            None => {
-                let others = self.members.keys().copied();
-                others.filter(|session| Some(*session) != from).collect()
-            }
+    /// Tells everybody but its sender, or the one whom it is for, and the room's mirrors.
+    pub(crate) fn say(&mut self, message: Arc<Message>, keep: bool) {
+        let is_for = |info: &ParticipantInfo| match &message.to {
+            Some(to) => info.id == *to,
+            None => Some(&info.id) != message.from.as_ref(),
         };
-        if receivers.is_empty() && message.to.is_some() {
-            return false;
-        }
-        let message = Arc::new(message);
-        for session in receivers {
-            let change = Change::Message(message.clone());
-            self.decisions.push_back(Decision::Tell { session, change });
-        }
+        let receivers = self.members.iter();
+        let receivers = receivers.filter(|(_, member)| is_for(&member.info));
+        let tell = |(session, _): (&usize, &Member)| Decision::Tell {
+            session: *session,
+            change: Change::Message(message.clone()),
+        };
+        self.decisions.extend(receivers.map(tell));
         if message.to.is_none() {
-            self.relay(&Change::Message(message.clone()));
+            let relay = |mirror| Decision::Say {
+                mirror,
+                message: message.clone(),
+                keep,
+            };
+            self.decisions.extend(self.mirroring.mirrors().map(relay));
+            if keep {
+                self.messages.push(message);
+            }
         }
-        if keep && message.to.is_none() {
-            self.messages.push(message);
-        }
-        true
+    }
+
+    /// Whether somebody is on this shard.
+    pub(crate) fn is_here(&self, participant: &ParticipantId) -> bool {
+        self.sessions_of(participant).next().is_some()
+    }
+
+    /// What newcomers are to see, oldest first.
+    pub(crate) fn kept_messages(&self) -> impl Iterator<Item = &Arc<Message>> {
+        self.messages.iter()
     }
 
     /// Notes an application's attributes of a participant, and tells the others.
@@ -90,8 +100,7 @@ impl Room {
         &'a self,
         participant: &'a ParticipantId,
     ) -> impl Iterator<Item = usize> + 'a {
-        let is_theirs =
-            move |(_, member): &(&usize, &super::Member)| member.info.id == *participant;
+        let is_theirs = move |(_, member): &(&usize, &Member)| member.info.id == *participant;
         self.members
             .iter()
             .filter(is_theirs)

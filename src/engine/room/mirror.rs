@@ -91,15 +91,13 @@ impl Room {
         let participant = self.speaker_id();
         people
             .chain(tracks)
-            .chain([
-                Change::Speaker { participant },
-                Change::Room(self.policy.state.clone()),
-            ])
+            .chain([Change::Room(self.policy.state.clone())])
+            .chain([Change::Speaker { participant }])
             .collect()
     }
 
     /// Has every mirror told of a change.
-    pub(crate) fn relay(&mut self, change: &Change) {
+    pub(super) fn relay(&mut self, change: &Change) {
         let relay = |mirror| Decision::Relay {
             mirror,
             change: change.clone(),
@@ -122,6 +120,11 @@ impl Room {
     /// This is a mirror of the room on that shard.
     pub(crate) fn set_home(&mut self, home: u16) {
         self.mirroring.home = Some(home);
+    }
+
+    /// Whether somebody is at home, as far as the others see them.
+    pub(crate) fn is_afar(&self, participant: &ParticipantId) -> bool {
+        self.afar.contains_key(participant)
     }
 
     /// Home says that something changed.
@@ -147,7 +150,6 @@ impl Room {
             Change::TrackEnded { id } => self.tracks.retain(|track| track.info.id != *id),
             Change::Speaker { participant } => self.speaks_afar(participant.clone()),
             Change::Room(state) => self.policy.state = state.clone(),
-            Change::Message(_) => return self.tell_all(change),
             // These concern single sessions, or the whole server.
             _ => return,
         }
