@@ -7,4 +7,5 @@ pub mod logging;
 pub mod metrics;
 pub mod net;
 pub mod shard;
+pub mod sockets;
 pub mod webhooks;

@@ -7,6 +7,7 @@
 //! compares.
 
 mod family;
+mod sockets;
 mod webhooks;
 
 #[cfg(test)]
@@ -23,7 +24,7 @@ use prometheus::{
 
 use crate::engine::counters::{Counters, DropReason, Histogram, PerKind};
 use crate::engine::event::CloseReason;
-use crate::net::{self, NetCounters, SendError};
+use crate::net::{Connections, NetCounters};
 use crate::shard::{Load, ShardHandle, Shards};
 use crate::webhooks::Counters as WebhookCounters;
 use family::{counter, counters, gauge, gauges, histogram, histograms};
@@ -43,6 +44,8 @@ pub struct Reading {
     pub threads: Vec<Thread>,
     /// The UDP socket.
     pub net: Arc<NetCounters>,
+    /// The TCP connections, where there can be any.
+    pub tcp: Option<Connections>,
     /// Webhooks.
     pub webhooks: Arc<WebhookCounters>,
 }
@@ -69,6 +72,7 @@ impl Reading {
         Self {
             threads: shards.all().iter().map(thread).collect(),
             net: shards.socket().counters().clone(),
+            tcp: shards.connections().cloned(),
             webhooks: Arc::clone(webhooks),
         }
     }
@@ -208,7 +212,8 @@ impl Metrics {
         families.extend(duration_families(shards, join_http));
         let reading = self.source.get().map(|read| read()).unwrap_or_default();
         families.extend(thread_families(&reading.threads));
-        families.extend(socket_families(&reading.net));
+        families.extend(sockets::udp(&reading.net));
+        families.extend(sockets::tcp(reading.tcp.as_ref()));
         families.extend(webhook_families(&reading.webhooks));
         // What has no samples yet has no place in the format.
         families.retain(|family| !family.get_metric().is_empty());
@@ -435,49 +440,6 @@ fn thread_families(threads: &[Thread]) -> Vec<MetricFamily> {
             "plenum_shard_turnaround_seconds",
             "Time from a datagram's reception by the kernel until all that it caused was sent.",
             merged(|load| &load.turnaround),
-        ),
-    ]
-}
-
-/// The UDP socket.
-fn socket_families(net: &NetCounters) -> Vec<MetricFamily> {
-    let both = |incoming: u64, outgoing: u64| {
-        [
-            ([("direction", "in")], incoming as f64),
-            ([("direction", "out")], outgoing as f64),
-        ]
-    };
-    vec![
-        counters(
-            "plenum_udp_datagrams_total",
-            "UDP datagrams received and sent.",
-            both(net.datagrams_in(), net.datagrams_out()),
-        ),
-        counters(
-            "plenum_udp_bytes_total",
-            "UDP payload received and sent.",
-            both(net.bytes_in(), net.bytes_out()),
-        ),
-        counters(
-            "plenum_udp_calls_total",
-            "System calls that received or sent datagrams.",
-            both(net.receive_calls(), net.send_calls()),
-        ),
-        counters(
-            "plenum_udp_drops_total",
-            "Datagrams thrown away before any session saw them, by reason.",
-            net::DropReason::ALL
-                .map(|reason| ([("reason", reason.label())], net.drops(reason) as f64)),
-        ),
-        counters(
-            "plenum_udp_send_errors_total",
-            "Datagrams that were not sent, by kind of failure.",
-            SendError::ALL.map(|kind| ([("reason", kind.label())], net.send_errors(kind) as f64)),
-        ),
-        counter(
-            "plenum_udp_receive_errors_total",
-            "System calls that should have received and failed.",
-            net.receive_errors() as f64,
         ),
     ]
 }

@@ -11,7 +11,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "main",
         &[
-            "config", "logging", "metrics", "http", "webhooks", "shard", "net", "engine",
+            "config", "sockets", "logging", "metrics", "http", "webhooks", "shard", "net", "engine",
         ],
     ),
     ("lib", &[]),
@@ -19,6 +19,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "config",
         &["logging", "http", "webhooks", "shard", "net", "engine"],
     ),
+    ("sockets", &["config", "http", "shard", "net", "engine"]),
     ("logging", &[]),
     ("http", &["metrics", "shard", "engine"]),
     ("metrics", &["webhooks", "shard", "net", "engine"]),

@@ -69,6 +69,7 @@ impl Engine {
         self.note_media(publisher, now);
 
         if self.tracks[track].is_held {
+            self.layers[layer].received(&packet, now);
             self.counters.drop(DropReason::MutedByHost);
             return;
         }

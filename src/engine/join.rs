@@ -11,8 +11,8 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use str0m::change::SdpOffer;
 use str0m::media::{Direction, Mid};
-use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
-use tracing::{info, warn};
+use str0m::{IceCreds, Rtc, RtcConfig};
+use tracing::info;
 
 use super::channels::{MAX_BUFFERED_BYTES, MAX_MESSAGE_BYTES};
 use super::command::{CommandError, Door, Join, Joined, Reply};
@@ -221,13 +221,8 @@ impl Engine {
             .set_dtls_cert(self.certificate.to_dtls_cert())
             .set_local_ice_credentials(credentials.clone());
         let (mut rtc, keys) = dtls::build(config, now);
-        for address in self.advertised.iter() {
-            match Candidate::host(*address, "udp") {
-                Ok(candidate) => {
-                    rtc.add_local_candidate(candidate);
-                }
-                Err(error) => warn!(%address, %error, "not a candidate"),
-            }
+        for candidate in self.advertised.candidates() {
+            rtc.add_local_candidate(candidate);
         }
         Ok(Session::new(
             SessionId::random(&mut self.rng),

@@ -28,6 +28,7 @@ pub mod srtp;
 pub mod timeline;
 pub mod ufrag;
 
+mod advertised;
 mod channels;
 mod commands;
 mod data;
@@ -53,7 +54,6 @@ mod track;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
@@ -61,6 +61,7 @@ use rand::rngs::StdRng;
 use slab::Slab;
 use tracing::{error, info};
 
+use advertised::Advertised;
 use command::{Command, CommandError, Reply};
 use counters::{Counters, DropReason};
 pub use dtls::Certificate;
@@ -90,6 +91,16 @@ pub struct SessionKey {
     pub generation: u32,
 }
 
+/// What carries a session's datagrams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// The one socket.
+    #[default]
+    Udp,
+    /// A connection of the client's (RFC 6544), as the shell numbers them.
+    Tcp(u64),
+}
+
 /// A datagram from the socket.
 #[derive(Clone, Copy, Debug)]
 pub struct Datagram<'a> {
@@ -97,6 +108,8 @@ pub struct Datagram<'a> {
     pub session: SessionKey,
     /// Where it came from.
     pub source: SocketAddr,
+    /// What carried it.
+    pub transport: Transport,
     /// The local address that it was sent to, where the socket tells.
     pub local_ip: Option<IpAddr>,
     /// What it says.
@@ -108,6 +121,8 @@ pub struct Datagram<'a> {
 pub struct Transmit<'a> {
     /// Where to.
     pub destination: SocketAddr,
+    /// What is to carry it.
+    pub transport: Transport,
     /// The local address to send from, so that replies come from where requests went.
     pub local_ip: Option<IpAddr>,
     /// One datagram, or several of [`Self::segment_size`] bytes each (the last may be shorter).
@@ -122,6 +137,9 @@ pub enum AddressChange {
     /// An authenticated ICE check of this session came from this address; said of every check,
     /// as the table of addresses forgets.
     Learned(SessionKey, SocketAddr),
+    /// An authenticated ICE check of this session came in this TCP connection; said of every
+    /// check, as a connection without them is given up.
+    Checked(SessionKey, u64),
     /// The session is gone.
     Forgotten(SessionKey),
 }
@@ -135,6 +153,8 @@ pub struct EngineConfig {
     pub shards: u16,
     /// The addresses that every answer names as candidates.
     pub advertised: Vec<SocketAddr>,
+    /// Those to which clients can connect with TCP, as passive candidates (RFC 6544 §4.5).
+    pub advertised_tcp: Vec<SocketAddr>,
     /// How much it takes on.
     pub limits: Limits,
     /// The wall clock when the engine starts, since the Unix epoch. From then on it runs with
@@ -178,7 +198,7 @@ const MAX_RESUMABLE: usize = 1_024;
 /// A shard's rooms and sessions.
 pub struct Engine {
     config: EngineConfig,
-    advertised: Arc<[SocketAddr]>,
+    advertised: Advertised,
     certificate: Certificate,
     rng: StdRng,
     started_at: Option<Instant>,
@@ -223,7 +243,7 @@ impl Engine {
     /// outside of tests it comes from the operating system.
     pub fn new(config: EngineConfig, certificate: Certificate, seed: [u8; 32]) -> Self {
         Self {
-            advertised: config.advertised.clone().into(),
+            advertised: Advertised::of(&config),
             config,
             certificate,
             rng: StdRng::from_seed(seed),
@@ -377,7 +397,10 @@ impl Engine {
         let is_proven =
             session.handle_datagram(datagram, now, wall_clock, &mut wanted, &mut self.counters);
         if is_proven {
-            let change = AddressChange::Learned(session.key, datagram.source);
+            let change = match datagram.transport {
+                Transport::Udp => AddressChange::Learned(session.key, datagram.source),
+                Transport::Tcp(connection) => AddressChange::Checked(session.key, connection),
+            };
             self.addresses.push_back(change);
         }
         for wish in wanted.drain(..) {

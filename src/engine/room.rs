@@ -446,11 +446,7 @@ impl Room {
             change: change.clone(),
         };
         self.decisions.extend(self.members.keys().map(tell));
-        let relay = |mirror| Decision::Relay {
-            mirror,
-            change: change.clone(),
-        };
-        self.decisions.extend(self.mirroring.mirrors().map(relay));
+        self.relay(change);
     }
 
     fn announce(&mut self, news: News) {

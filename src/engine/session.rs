@@ -4,18 +4,17 @@
 //! A session carries and has never heard of rooms. It is handed datagrams, and gives out what
 //! they meant as [`SessionOutput`]s.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
 use str0m::ice::StunMessage;
 use str0m::media::{Mid, Rid, SenderFeedback};
-use str0m::net::{DatagramSend, Protocol, Receive};
+use str0m::net::{Protocol, Receive, Transmit};
 use str0m::rtp::RtpPacket;
 use str0m::{Event, IceConnectionState, IceCreds, Input, Output, Rtc};
 use tracing::{debug, trace};
 
+use super::advertised::Advertised;
 use super::channels::{ChannelMessage, Channels};
 use super::command::Door;
 use super::counters::{Counters, DropReason};
@@ -27,7 +26,7 @@ use super::ids::SessionId;
 use super::outbox::Outbox;
 use super::path::{Path, Paths};
 use super::srtp::RtcpOpener;
-use super::{Datagram, SessionKey};
+use super::{Datagram, SessionKey, Transport};
 
 /// Largest RTP datagram that is taken in: what still fits an Ethernet frame when it goes out
 /// again with a longer header. str0m, too, would not hold much more.
@@ -97,7 +96,7 @@ pub(crate) struct Session {
     keys: KeyTap,
     opener: Option<RtcpOpener>,
     paths: Paths,
-    advertised: Arc<[SocketAddr]>,
+    advertised: Advertised,
     timeout: Option<Instant>,
     ingress_second: Option<Instant>,
     ingress_packets: u32,
@@ -169,7 +168,7 @@ impl Session {
         room: usize,
         (rtc, keys): (Rtc, KeyTap),
         credentials: IceCreds,
-        advertised: Arc<[SocketAddr]>,
+        advertised: Advertised,
         salt: u32,
         now: Instant,
     ) -> Self {
@@ -288,7 +287,7 @@ impl Session {
                     return None;
                 }
                 Ok(Output::Transmit(transmit)) => {
-                    self.transmit(transmit.destination, &transmit.contents, out);
+                    self.transmit(&transmit, out);
                 }
                 Ok(Output::Event(event)) => {
                     if let Some(output) = self.event(event) {
@@ -364,16 +363,19 @@ impl Session {
         }
     }
 
-    fn transmit(&mut self, destination: SocketAddr, contents: &DatagramSend, out: &mut Outbox) {
+    fn transmit(&mut self, transmit: &Transmit, out: &mut Outbox) {
+        let contents = &transmit.contents;
         let is_stun = contents.first().is_some_and(|first| *first < 4);
-        let current = self.paths.current();
-        let path = match current {
-            Some(path) if !is_stun || path.remote == destination => path,
-            // A check is answered where it came from, wherever media goes.
-            _ => Path {
-                remote: destination,
-                local_ip: current.and_then(|path| path.local_ip),
-            },
+        let is_tcp = transmit.proto != Protocol::Udp;
+        // A check is answered where it came from, wherever media goes.
+        let path = if is_stun {
+            self.paths.to(transmit.destination, is_tcp)
+        } else {
+            self.paths.current()
+        };
+        let Some(path) = path else {
+            trace!(session = ?self.id, "nowhere to send to");
+            return;
         };
         if !is_stun && self.is_ours(contents) {
             debug_assert!(false, "two writers on one SSRC");
@@ -397,7 +399,7 @@ impl Session {
     /// str0m checks a source only when asked: nothing but STUN may come from an address that no
     /// authenticated check came from.
     fn is_from_client(&self, datagram: &Datagram<'_>) -> bool {
-        self.paths.is_validated(datagram.source)
+        self.paths.is_validated(&Path::of(datagram))
     }
 
     fn handle_stun(
@@ -420,11 +422,7 @@ impl Session {
             return false;
         }
         let nominates = message.use_candidate();
-        let path = Path {
-            remote: datagram.source,
-            local_ip: datagram.local_ip,
-        };
-        if self.paths.checked(path, nominates, now) {
+        if self.paths.checked(Path::of(datagram), nominates, now) {
             debug!(session = ?self.id, "media path");
         }
         self.receive(datagram, now, counters);
@@ -469,7 +467,7 @@ impl Session {
             counters.drop(DropReason::RtcpAuthentication);
             return;
         };
-        self.paths.heard(datagram.source, now);
+        self.paths.heard(&Path::of(datagram), now);
         if feedback::read(compound, &mut self.egress, wall_clock, wanted, counters) {
             self.receive(datagram, now, counters);
         }
@@ -477,33 +475,23 @@ impl Session {
 
     /// Hands a datagram to str0m.
     fn receive(&mut self, datagram: &Datagram<'_>, now: Instant, counters: &mut Counters) {
-        // What we advertise is what str0m knows as its own; behind a 1:1 NAT the socket's
-        // address is another.
-        let Some(local) = self.local_candidate(datagram) else {
+        let protocol = match datagram.transport {
+            Transport::Udp => Protocol::Udp,
+            Transport::Tcp(_) => Protocol::Tcp,
+        };
+        // What we advertise is what str0m knows as its own.
+        let receive = self.advertised.destination(datagram).and_then(|local| {
+            Receive::new(protocol, datagram.source, local, datagram.contents).ok()
+        });
+        let Some(receive) = receive else {
             counters.drop(DropReason::Unrecognized);
             return;
         };
-        let Ok(receive) = Receive::new(Protocol::Udp, datagram.source, local, datagram.contents)
-        else {
-            counters.drop(DropReason::Unrecognized);
-            return;
-        };
-        self.paths.heard(datagram.source, now);
+        self.paths.heard(&Path::of(datagram), now);
         if let Err(error) = self.rtc.handle_input(Input::Receive(now, receive)) {
             trace!(session = ?self.id, %error, "receive");
             counters.drop(DropReason::Dtls);
         }
-    }
-
-    fn local_candidate(&self, datagram: &Datagram<'_>) -> Option<SocketAddr> {
-        let same_family = |local: &&SocketAddr| local.is_ipv4() == datagram.source.is_ipv4();
-        let exact = self
-            .advertised
-            .iter()
-            .find(|local| Some(local.ip()) == datagram.local_ip);
-        exact
-            .or_else(|| self.advertised.iter().find(same_family))
-            .copied()
     }
 
     /// Which encoding an SSRC of the client's carries.

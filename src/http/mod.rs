@@ -42,7 +42,7 @@ pub use auth::{
     AuthSettings, Grants, KeyError, MintError, Publish, Publishable, Secret, SecretError,
     TokenRequest,
 };
-pub use engines::{CommandFuture, Engines, Refusal};
+pub use engines::{CommandFuture, Engines, Refusal, TakeStream};
 pub use hub::Hub;
 pub use server::{Server, StartError};
 pub use settings::{PublicUrl, Settings};

@@ -101,6 +101,19 @@ pub struct PublicUrl(String);
 #[error("a public URL has the form https://host[:port][/path], without query and fragment")]
 pub struct PublicUrlError;
 
+impl PublicUrl {
+    /// The port that clients connect to.
+    pub fn port(&self) -> Option<u16> {
+        let uri: http::Uri = self.0.parse().ok()?;
+        let usual = if uri.scheme_str() == Some("https") {
+            443
+        } else {
+            80
+        };
+        Some(uri.port_u16().unwrap_or(usual))
+    }
+}
+
 impl FromStr for PublicUrl {
     type Err = PublicUrlError;
 
@@ -199,6 +212,12 @@ mod tests {
                 given.parse::<PublicUrl>().map(|url| url.to_string()),
                 Ok(used.to_owned())
             );
+        }
+        for (url, port) in [
+            ("https://a.example/x", 443),
+            ("http://10.0.0.1:8080/", 8080),
+        ] {
+            assert_eq!(url.parse::<PublicUrl>().unwrap().port(), Some(port));
         }
     }
 }

@@ -21,7 +21,9 @@ use plenum::engine::event::{Change, Snapshot};
 use plenum::engine::ids::{ParticipantId, SessionId};
 use plenum::engine::notice::Notice;
 use plenum::engine::ufrag::session_of_ufrag;
-use plenum::engine::{AddressChange, Datagram, Engine, EngineConfig, Limits, SessionKey};
+use plenum::engine::{
+    AddressChange, Datagram, Engine, EngineConfig, Limits, SessionKey, Transport,
+};
 use str0m::ice::StunMessage;
 
 use super::client::Client;
@@ -101,6 +103,7 @@ impl World {
                 shard,
                 shards,
                 advertised: vec![server],
+                advertised_tcp: Vec::new(),
                 limits: Limits {
                     viewers_per_shard: VIEWERS_PER_SHARD,
                     ..Limits::default()
@@ -254,6 +257,7 @@ impl World {
         let datagram = Datagram {
             session: key,
             source: parcel.from,
+            transport: Transport::Udp,
             local_ip: Some(self.server.ip()),
             contents: &parcel.contents,
         };
@@ -296,6 +300,7 @@ impl World {
                     AddressChange::Learned(key, address) => {
                         self.table.insert(address, key);
                     }
+                    AddressChange::Checked(..) => panic!("nobody here has TCP"),
                     AddressChange::Forgotten(key) => self.table.retain(|_, known| *known != key),
                 }
             }

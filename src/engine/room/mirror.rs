@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::super::command::Door;
 use super::super::event::{Change, ParticipantInfo};
 use super::super::ids::{ParticipantId, TrackId};
-use super::{Owner, PublishedTrack, Room};
+use super::{Decision, Owner, PublishedTrack, Room};
 
 /// What a room has to do with rooms of its name on other shards.
 #[derive(Debug, Default)]
@@ -68,6 +68,7 @@ impl Room {
 
     /// A mirror says how many viewers it has; whether it is new.
     pub(crate) fn set_viewers(&mut self, shard: u16, count: usize) -> bool {
+        self.policy.expires_at = None;
         let viewers = self.mirroring.mirrors.entry(shard).or_default();
         viewers.count = count;
         !std::mem::replace(&mut viewers.is_open, true)
@@ -93,6 +94,15 @@ impl Room {
             .chain([Change::Room(self.policy.state.clone())])
             .chain([Change::Speaker { participant }])
             .collect()
+    }
+
+    /// Has every mirror told of a change.
+    pub(super) fn relay(&mut self, change: &Change) {
+        let relay = |mirror| Decision::Relay {
+            mirror,
+            change: change.clone(),
+        };
+        self.decisions.extend(self.mirroring.mirrors().map(relay));
     }
 
     /// Every track that is published in it.

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
-use plenum::engine::Datagram;
 use plenum::engine::command::{Command, CommandError, Door, Join, Joined, Reply, SlotWish, Wish};
 use plenum::engine::event::Kind;
 use plenum::engine::ids::TrackId;
 use plenum::engine::ufrag::session_of_ufrag;
+use plenum::engine::{Datagram, Transport};
 
 use super::{Guesthouse, Person, World};
 use crate::client::{Client, Offered};
@@ -327,6 +327,7 @@ impl World {
         let datagram = Datagram {
             session,
             source: from,
+            transport: Transport::Udp,
             local_ip,
             contents,
         };
