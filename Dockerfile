@@ -17,6 +17,8 @@ FROM debian:bookworm-slim
 # No home, no shell, no rights: the server needs none of them, and only ports above 1024.
 RUN useradd --system --no-create-home --shell /usr/sbin/nologin plenum
 COPY --from=build /plenum /usr/local/bin/plenum
+# Webhooks go out by HTTPS.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY LICENSE-MIT LICENSE-APACHE /usr/share/doc/plenum/
 USER plenum
 # Bash speaks enough HTTP to ask the operator's listener, and spares the image a client.

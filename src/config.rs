@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use thiserror::Error;
 
 use crate::http::TokenRequest;
-use crate::{http, logging, net, shard};
+use crate::{http, logging, net, shard, webhooks};
 
 /// A conferencing media server: rooms, WHIP and WHEP in one binary.
 ///
@@ -24,6 +24,9 @@ pub struct Config {
     /// Threads.
     #[command(flatten)]
     pub shard: shard::Settings,
+    /// Webhooks.
+    #[command(flatten)]
+    pub webhooks: webhooks::Settings,
     /// The log.
     #[command(flatten)]
     pub log: logging::Settings,

@@ -8,3 +8,4 @@ pub mod metrics;
 pub mod net;
 pub mod shard;
 pub mod sockets;
+pub mod webhooks;

@@ -13,6 +13,7 @@ use plenum::logging;
 use plenum::metrics::{Metrics, Reading};
 use plenum::shard::{EventSink, Shards, ShardsConfig};
 use plenum::sockets::{self, SocketError};
+use plenum::webhooks::{self, Webhooks};
 use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,6 +33,8 @@ enum Failure {
     Socket(#[from] SocketError),
     #[error("cannot serve: {0}")]
     Http(#[from] StartError),
+    #[error(transparent)]
+    Webhooks(#[from] webhooks::StartError),
     #[error(transparent)]
     Token(#[from] MintError),
     #[error("cannot start: {0}")]
@@ -64,18 +67,24 @@ fn print_token(request: &TokenRequest) -> Result<(), Failure> {
 fn run(config: &Config) -> Result<(), Failure> {
     config.check()?;
     let hub = Arc::<Hub>::default();
-    let events: Arc<dyn EventSink> = hub.clone();
+    let (webhooks, events) = Webhooks::new(&config.webhooks, hub.clone())?;
     let shards = start_shards(config, &events)?;
-    Runtime::new()?.block_on(serve(config, &shards, hub))?;
+    Runtime::new()?.block_on(serve(config, &shards, hub, webhooks))?;
     tracing::info!("stopped");
     Ok(())
 }
 
 /// Serves HTTP until told to stop, then ends every session, and HTTP once they all know.
-async fn serve(config: &Config, shards: &Shards, hub: Arc<Hub>) -> Result<(), Failure> {
+async fn serve(
+    config: &Config,
+    shards: &Shards,
+    hub: Arc<Hub>,
+    webhooks: Webhooks,
+) -> Result<(), Failure> {
     let metrics = Arc::new(Metrics::new());
-    let read = shards.clone();
-    metrics.set_source(Box::new(move || Reading::of(&read)));
+    let (read, posted) = (shards.clone(), Arc::clone(webhooks.counters()));
+    metrics.set_source(Box::new(move || Reading::of(&read, &posted)));
+    let webhooks = webhooks.start();
     let server = Server::start(config.http.clone(), Arc::new(shards.clone()), hub, metrics).await?;
     until_told_to_stop().await?;
     tracing::info!("stopping");
@@ -84,7 +93,7 @@ async fn serve(config: &Config, shards: &Shards, hub: Arc<Hub>) -> Result<(), Fa
     spawn_blocking(move || shards.shutdown(SHUTDOWN_PATIENCE))
         .await
         .map_err(io::Error::other)?;
-    server.shutdown().await;
+    tokio::join!(server.shutdown(), webhooks.finish());
     Ok(())
 }
 

@@ -8,6 +8,7 @@
 
 mod family;
 mod sockets;
+mod webhooks;
 
 #[cfg(test)]
 mod tests;
@@ -25,7 +26,9 @@ use crate::engine::counters::{Counters, DropReason, Histogram, PerKind};
 use crate::engine::event::CloseReason;
 use crate::net::{Connections, NetCounters};
 use crate::shard::{Load, ShardHandle, Shards};
+use crate::webhooks::Counters as WebhookCounters;
 use family::{counter, counters, gauge, gauges, histogram, histograms};
+use webhooks::webhook_families;
 
 /// The content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = TEXT_FORMAT;
@@ -43,6 +46,8 @@ pub struct Reading {
     pub net: Arc<NetCounters>,
     /// The TCP connections, where there can be any.
     pub tcp: Option<Connections>,
+    /// Webhooks.
+    pub webhooks: Arc<WebhookCounters>,
 }
 
 /// One shard's thread.
@@ -57,8 +62,8 @@ pub struct Thread {
 }
 
 impl Reading {
-    /// Reads the shards and their socket.
-    pub fn of(shards: &Shards) -> Self {
+    /// Reads the shards, their socket, and webhooks.
+    pub fn of(shards: &Shards, webhooks: &Arc<WebhookCounters>) -> Self {
         let thread = |shard: &ShardHandle| Thread {
             load: shard.load(),
             queued_commands: shard.queued_commands(),
@@ -68,6 +73,7 @@ impl Reading {
             threads: shards.all().iter().map(thread).collect(),
             net: shards.socket().counters().clone(),
             tcp: shards.connections().cloned(),
+            webhooks: Arc::clone(webhooks),
         }
     }
 }
@@ -208,6 +214,7 @@ impl Metrics {
         families.extend(thread_families(&reading.threads));
         families.extend(sockets::udp(&reading.net));
         families.extend(sockets::tcp(reading.tcp.as_ref()));
+        families.extend(webhook_families(&reading.webhooks));
         // What has no samples yet has no place in the format.
         families.retain(|family| !family.get_metric().is_empty());
         families.sort_by(|a, b| a.name().cmp(b.name()));

@@ -11,15 +11,19 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "main",
         &[
-            "config", "sockets", "logging", "metrics", "http", "shard", "net", "engine",
+            "config", "sockets", "logging", "metrics", "http", "webhooks", "shard", "net", "engine",
         ],
     ),
     ("lib", &[]),
-    ("config", &["logging", "http", "shard", "net", "engine"]),
+    (
+        "config",
+        &["logging", "http", "webhooks", "shard", "net", "engine"],
+    ),
     ("sockets", &["config", "http", "shard", "net", "engine"]),
     ("logging", &[]),
     ("http", &["metrics", "shard", "engine"]),
-    ("metrics", &["shard", "net", "engine"]),
+    ("metrics", &["webhooks", "shard", "net", "engine"]),
+    ("webhooks", &["shard", "engine"]),
     ("shard", &["engine", "net"]),
     ("net", &[]),
     ("engine", &[]),

@@ -19,6 +19,7 @@ use super::command::{CommandError, Door, Join, Joined, Reply};
 use super::event::{CloseReason, Kind, ParticipantInfo, Role};
 use super::header::HeaderTemplate;
 use super::ids::{ParticipantId, RoomId, SessionId, TrackId, base32};
+use super::notice::News;
 use super::room::Room;
 use super::sdp::{self, AnswerLine, IceCredentials, LineKind, OfferLine, OfferSummary, SendSource};
 use super::session::{LocalLine, Session};
@@ -58,6 +59,7 @@ impl Engine {
         let answer = negotiate(&mut session, &join.offer, &summary, &mut self.rng)?;
 
         // From here on nothing can fail.
+        let is_new_room = !self.room_ids.contains_key(&join.room);
         session.room = self.room_place(&join.room, now);
         let (id, tags, room) = (session.id, session.tags, session.room);
         self.sessions.insert(session);
@@ -67,6 +69,9 @@ impl Engine {
 
         if let Some(home) = join.home {
             self.rooms[room].set_home(home);
+        }
+        if is_new_room {
+            self.announce(room, News::RoomStarted, now);
         }
         let joined_ms = self.wall_clock_ms(now);
         self.rooms[room].join(place, member, join.door, joined_ms);

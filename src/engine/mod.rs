@@ -20,6 +20,7 @@ pub mod dtls;
 pub mod event;
 pub mod ids;
 pub mod message;
+pub mod notice;
 pub mod rtcp;
 pub mod sdp;
 pub mod speaker;
@@ -67,6 +68,7 @@ pub use dtls::Certificate;
 use event::{Change, CloseReason, Kind, ParticipantInfo, SessionEvent};
 use feedback::Wanted;
 use ids::{RoomId, SessionId, TrackId};
+use notice::{News, Notice};
 pub use outbox::Batch;
 use outbox::Outbox;
 pub use relay::RelayMessage;
@@ -218,6 +220,7 @@ pub struct Engine {
     flushing: Vec<usize>,
     flushed_at: Option<Instant>,
     events: VecDeque<SessionEvent>,
+    notices: VecDeque<Notice>,
     addresses: VecDeque<AddressChange>,
     /// Kept for its capacity.
     wanted: Vec<Wanted>,
@@ -260,6 +263,7 @@ impl Engine {
             flushing: Vec::new(),
             flushed_at: None,
             events: VecDeque::new(),
+            notices: VecDeque::new(),
             addresses: VecDeque::new(),
             wanted: Vec::new(),
             counters: Counters::default(),
@@ -523,7 +527,7 @@ impl Engine {
     /// Ends a room that has been empty for as long as it may.
     fn end_if_expired(&mut self, place: usize, now: Instant) {
         if self.rooms[place].has_expired(now) {
-            self.remove_room(place);
+            self.remove_room(place, now);
         } else {
             self.rearm_room(place);
         }
@@ -546,7 +550,8 @@ impl Engine {
         });
     }
 
-    fn remove_room(&mut self, place: usize) {
+    fn remove_room(&mut self, place: usize, now: Instant) {
+        self.announce(place, News::RoomEnded, now);
         self.forget_mirror(place);
         let mut room = self.rooms.remove(place);
         self.room_ids.remove(room.id());
@@ -562,6 +567,7 @@ impl Engine {
                     slot,
                     track,
                 } => self.bind(session, slot, track, now),
+                Decision::Announce(news) => self.announce(room, news, now),
                 Decision::Tell { session, change } => {
                     if let Change::Message(message) = &change {
                         self.deliver_message(session, message, now);

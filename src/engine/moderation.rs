@@ -7,6 +7,7 @@ use super::administration::{RoomCommand, RoomSettings};
 use super::command::{CommandError, Door, Reply};
 use super::event::{Change, CloseReason};
 use super::ids::{ParticipantId, RoomId, TrackId};
+use super::notice::News;
 use super::room::Room;
 use super::track::Origin;
 
@@ -72,6 +73,7 @@ impl Engine {
                     return Err(CommandError::Overloaded);
                 }
                 let place = self.new_room(room, now);
+                self.announce(place, News::RoomStarted, now);
                 let until_told = RoomSettings {
                     empty_timeout: Some(EMPTY_TIMEOUT),
                     ..RoomSettings::default()
@@ -102,7 +104,7 @@ impl Engine {
         };
         self.rooms[place].configure(at_once, now);
         if self.rooms[place].is_empty() {
-            self.remove_room(place);
+            self.remove_room(place, now);
             return Ok(());
         }
         // The last one takes the room along.

@@ -15,6 +15,7 @@ use super::command::{Binding, Door, SlotWish, Wish};
 use super::event::{Change, Kind, ParticipantInfo, Role, Snapshot, Source, TrackInfo};
 use super::ids::{ParticipantId, RoomId, TrackId};
 use super::message::Message;
+use super::notice::News;
 use super::speaker::SpeakerDetector;
 use messages::KeptMessages;
 use mirror::{Afar, Mirroring};
@@ -29,6 +30,8 @@ pub(crate) enum Decision {
         slot: usize,
         track: Option<TrackId>,
     },
+    /// Tell the world outside.
+    Announce(News),
     /// Tell this session.
     Tell { session: usize, change: Change },
     /// Tell the mirror of the room on this shard.
@@ -209,8 +212,9 @@ impl Room {
         if was_visible || matches!(member.door, Door::Watch { .. }) {
             return;
         }
-        let change = Change::Participant(member.info.clone());
-        self.tell_all(&change);
+        let participant = member.info.clone();
+        self.tell_all(&Change::Participant(participant.clone()));
+        self.announce(News::ParticipantJoined { participant });
     }
 
     /// A session that is coming continues a former one: for the others, whoever was there has
@@ -245,7 +249,11 @@ impl Room {
             self.tell_all(&Change::Speaker { participant: None });
         }
         if member.visible && !silently && !matches!(member.door, Door::Watch { .. }) {
-            self.tell_all(&Change::ParticipantLeft { id: member.info.id });
+            let id = member.info.id.clone();
+            self.tell_all(&Change::ParticipantLeft { id });
+            self.announce(News::ParticipantLeft {
+                participant: member.info,
+            });
         }
     }
 
@@ -279,7 +287,8 @@ impl Room {
             info: info.clone(),
             owner: Owner::Here(session),
         });
-        self.tell_all(&Change::Track(info));
+        self.tell_all(&Change::Track(info.clone()));
+        self.announce(News::TrackPublished { track: info });
         self.bind_all(now);
     }
 
@@ -288,8 +297,9 @@ impl Room {
         let Some(place) = self.tracks.iter().position(|track| track.info.id == id) else {
             return;
         };
-        self.tracks.remove(place);
+        let track = self.tracks.remove(place).info;
         self.tell_all(&Change::TrackEnded { id });
+        self.announce(News::TrackUnpublished { track });
         self.bind_all(now);
     }
 
@@ -437,6 +447,10 @@ impl Room {
         };
         self.decisions.extend(self.members.keys().map(tell));
         self.relay(change);
+    }
+
+    fn announce(&mut self, news: News) {
+        self.decisions.push_back(Decision::Announce(news));
     }
 
     fn bind_all(&mut self, now: Instant) {

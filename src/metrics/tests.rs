@@ -22,6 +22,7 @@ fn busy() -> String {
             threads: vec![Thread::default(), thread],
             net: Arc::clone(&net),
             tcp: None,
+            webhooks: Arc::default(),
         }
     }));
     metrics.count_request("GET", "/whip/{room}", 204, Duration::from_millis(3));

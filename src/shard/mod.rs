@@ -33,6 +33,7 @@ use tokio::sync::oneshot;
 use crate::engine::command::{Command, CommandError, Reply};
 use crate::engine::event::SessionEvent;
 use crate::engine::ids::RoomId;
+use crate::engine::notice::Notice;
 use crate::engine::ufrag::session_of_ufrag;
 use crate::engine::{Certificate, Engine, EngineConfig, Limits, SessionKey};
 use crate::net::tcp::StreamsStopper;
@@ -66,6 +67,11 @@ const RECYCLED_BATCHES: usize = 64;
 pub trait EventSink: Send + Sync {
     /// Takes one event. Called on a shard's thread, with media waiting: must not block.
     fn publish(&self, event: SessionEvent);
+
+    /// Takes what the world outside may hear, in the same place; by default nobody does.
+    fn announce(&self, notice: Notice) {
+        drop(notice);
+    }
 }
 
 /// Why a command was not carried out.

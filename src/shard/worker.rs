@@ -263,6 +263,9 @@ impl Worker {
         while let Some(event) = self.engine.poll_event() {
             events.publish(event);
         }
+        while let Some(notice) = self.engine.poll_notice() {
+            events.announce(notice);
+        }
     }
 
     fn account(&mut self, woke: Instant, done: Instant) {

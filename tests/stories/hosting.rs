@@ -5,10 +5,11 @@ use plenum::engine::command::{CommandError, Reply};
 use plenum::engine::event::{Change, CloseReason, Kind, Role};
 use plenum::engine::ids::RoomId;
 use plenum::engine::message::Json;
+use plenum::engine::notice::{News, Notice};
 use serde_json::json;
 
 use crate::guest::Guest;
-use crate::world::{Person, World};
+use crate::world::{Person, VIEWERS_PER_SHARD, World};
 use crate::{millis, secs};
 
 fn lobby() -> RoomId {
@@ -235,4 +236,52 @@ fn a_room_that_is_ended_is_over_for_all() {
     world.assert_empty();
     let gone = world.administer(RoomCommand::Close { room: lobby() }).err();
     assert_eq!(gone, Some(CommandError::NotFound("room")));
+}
+
+/// What the world outside was told, in short.
+fn news(world: &World) -> Vec<String> {
+    let tell = |notice: &Notice| {
+        let value = serde_json::to_value(notice).expect("plain data");
+        let who = match &notice.news {
+            News::ParticipantJoined { participant } | News::ParticipantLeft { participant } => {
+                participant.id.to_string()
+            }
+            News::TrackPublished { track } | News::TrackUnpublished { track } => {
+                track.participant.to_string()
+            }
+            News::RoomStarted | News::RoomEnded => notice.room.to_string(),
+        };
+        format!("{} {who}", value["event"].as_str().expect("a name"))
+    };
+    world.notices.iter().map(tell).collect()
+}
+
+#[test]
+fn the_world_outside_hears_who_comes_publishes_and_goes() {
+    let mut world = World::with_shards(86, 2);
+    let ada = world.enter("lobby", Guest::publishing("ada"));
+    // So many players that some are on the other shard: none of them is anybody's news.
+    let players: Vec<Person> = (0..2 * VIEWERS_PER_SHARD)
+        .map(|_| world.enter("lobby", Guest::watching()))
+        .collect();
+    world.run_for(secs(3));
+    world.leave(ada);
+    for player in players {
+        world.leave(player);
+    }
+    world.run_for(secs(1));
+
+    assert_eq!(
+        news(&world),
+        [
+            "room-started lobby",
+            "participant-joined ada",
+            "track-published ada",
+            "track-published ada",
+            "track-unpublished ada",
+            "track-unpublished ada",
+            "participant-left ada",
+            "room-ended lobby",
+        ]
+    );
 }

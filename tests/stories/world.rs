@@ -19,6 +19,7 @@ use plenum::engine::command::{Command, CommandError, Reply};
 use plenum::engine::dtls::Certificate;
 use plenum::engine::event::{Change, Snapshot};
 use plenum::engine::ids::{ParticipantId, SessionId};
+use plenum::engine::notice::Notice;
 use plenum::engine::ufrag::session_of_ufrag;
 use plenum::engine::{
     AddressChange, Datagram, Engine, EngineConfig, Limits, SessionKey, Transport,
@@ -76,6 +77,8 @@ pub(crate) struct World {
     table: HashMap<SocketAddr, SessionKey>,
     rooms: Vec<String>,
     whereabouts: HashMap<ParticipantId, String>,
+    /// What the world outside was told.
+    pub(crate) notices: Vec<Notice>,
     sources: u32,
     pub(crate) wire: Wire,
     /// For what the story itself draws.
@@ -130,6 +133,7 @@ impl World {
             table: HashMap::new(),
             rooms: Vec::new(),
             whereabouts: HashMap::new(),
+            notices: Vec::new(),
             sources: 0,
             wire: Wire::default(),
             rng: fastrand::Rng::with_seed(seed),
@@ -281,6 +285,8 @@ impl World {
         for shard in 0..self.engines.len() {
             self.engines[shard].flush(self.now);
             self.send_all(shard);
+            let notices = std::iter::from_fn(|| self.engines[shard].poll_notice());
+            self.notices.extend(notices);
             while let Some(event) = self.engines[shard].poll_event() {
                 let place = self.by_session.get(&event.session).copied();
                 match place {
