@@ -2,14 +2,15 @@
 
 import { canShareScreen } from '../media.js';
 import { strings } from '../strings.js';
+import { inviteLink } from './address.js';
 import { Chat } from './chat.js';
 import { devicePicker, levelBar, toggle } from './devices.js';
 import { h, icon } from './dom.js';
+import { encryptionSign } from './encrypted.js';
 import { wordmark } from './home.js';
 import { Hosts } from './hosts.js';
 import { copyInvite } from './invite.js';
 import { menu, menuItem } from './menus.js';
-import { inviteLink } from './names.js';
 import { note, say, showBanner } from './notices.js';
 import { Own } from './own.js';
 import { People } from './people.js';
@@ -48,6 +49,7 @@ const CHANGES = [
   'speaker',
   'room',
   'local',
+  'encryption',
 ];
 
 /** The page of one call. */
@@ -70,6 +72,7 @@ export class Call {
   #wakeLock = new WakeLock();
   #receivesVideo = prefs.mode !== 'audio';
   #isHidden = false;
+  #lacksPassphrase = false;
   #hiddenTimer = 0;
   /** @type {Wish[]} */
   #wishes = [];
@@ -115,6 +118,7 @@ export class Call {
       { class: 'call-header' },
       wordmark(),
       h('h1', { class: 'call-room' }, roomName),
+      room.encryption && encryptionSign(),
       this.#inviteButton('quiet'),
     );
     this.element = h(
@@ -270,6 +274,7 @@ export class Call {
   #draw() {
     const room = this.#room;
     const seats = seatsOf(room, this.#name);
+    this.#drawEncryption();
     this.#alone.hidden = room.state !== 'joined' || room.roster.others.length > 0;
     this.#stage.update(seats, room.roster.speaker);
     this.#people.update(room, this.#name);
@@ -288,6 +293,16 @@ export class Call {
       unread: this.#chat.unread,
     });
     if (this.#pip.isOpen) this.#pip.follow(this.#mainTrack());
+  }
+
+  /** Who has no passphrase would hear noise; they hear nothing and are told why. */
+  #drawEncryption() {
+    const { encryption, roster } = this.#room;
+    const isMissing = !encryption && roster.others.some(({ id }) => this.#room.cannotRead(id));
+    if (isMissing === this.#lacksPassphrase) return;
+    this.#lacksPassphrase = isMissing;
+    this.#voices.silence(isMissing);
+    showBanner(isMissing ? { text: strings.encryption.missing } : null);
   }
 
   /** @param {Seat} seat */

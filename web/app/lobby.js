@@ -3,6 +3,7 @@
 import { strings } from '../strings.js';
 import { devicePicker, deviceProblems, levelBar } from './devices.js';
 import { h, icon, iconButton, newId, setIcon, setLabel } from './dom.js';
+import { PassphraseField } from './encrypted.js';
 import { wordmark } from './home.js';
 import { copyInvite } from './invite.js';
 import { prefs, remember } from './prefs.js';
@@ -31,6 +32,7 @@ export class Lobby {
   #mic = iconButton({ icon: 'mic', label: '', onclick: () => this.#toggle('audio') });
   #camera = iconButton({ icon: 'camera', label: '', onclick: () => this.#toggle('video') });
   #pickers;
+  #passphrase = new PassphraseField();
   #isStarting = false;
   #onChange = () => this.#draw();
 
@@ -73,6 +75,15 @@ export class Lobby {
   }
 
   /**
+   * The encryption that was chosen, if any.
+   *
+   * @param {string} room
+   */
+  encryption(room) {
+    return this.#passphrase.encryption(room);
+  }
+
+  /**
    * Shows why joining did not work.
    *
    * @param {string} sentence
@@ -112,6 +123,7 @@ export class Lobby {
         ...this.#modeOptions(),
       ),
       this.#hint,
+      this.#passphrase.element,
       this.#problems,
       this.#button,
     );

@@ -1,5 +1,6 @@
 // The page: which of its views is shown.
 
+import { Encryption } from '../encryption.js';
 import { LocalMedia } from '../media.js';
 import { Room } from '../room.js';
 import { HttpError } from '../session.js';
@@ -39,8 +40,10 @@ function showLobby(roomName) {
     media,
     name,
     join: async () => {
-      const room = new Room({ room: roomName, name: prefs.name, token: tokenOfPage() });
+      let room;
       try {
+        const encryption = await lobby.encryption(roomName);
+        room = new Room({ room: roomName, name: prefs.name, token: tokenOfPage(), encryption });
         await room.join(firstTracks(media));
       } catch (error) {
         lobby.showFailure(failureText(error));
@@ -109,7 +112,9 @@ function showOver(roomName, reason) {
 /** @param {unknown} error */
 function failureText(error) {
   const { failed } = strings;
-  if (!(error instanceof HttpError)) return failed.unreachable;
+  if (!(error instanceof HttpError)) {
+    return Encryption.isSupported ? failed.unreachable : strings.encryption.unsupported;
+  }
   if (error.isTemporary) return failed.full;
   if (error.problem === 'room-locked') return failed.locked;
   return failed.refused(error.message);

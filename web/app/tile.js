@@ -23,6 +23,7 @@ export class Tile {
   #hand = h('span', { class: 'tile-hand', hidden: true }, icon('hand'));
   #state = h('span', { class: 'only-spoken' });
   #badge = h('span', { class: 'tile-badge', role: 'img', hidden: true }, icon('signal'));
+  #sealed = h('p', { class: 'tile-sealed', hidden: true }, icon('lock'), text.sealed);
   #numbers = h('p', { class: 'tile-numbers', hidden: true });
   #pin;
   #onShape;
@@ -41,6 +42,7 @@ export class Tile {
       this.#initials,
       this.#video,
       h('p', { class: 'tile-plate' }, this.#hand, this.#muted, this.#name, this.#state),
+      this.#sealed,
       this.#badge,
       this.#numbers,
       this.#pin,
@@ -75,6 +77,8 @@ export class Tile {
     this.#muted.classList.toggle('is-hidden', !seat.isMuted);
     this.#hand.hidden = !seat.isHandUp;
     element.classList.toggle('is-hand-up', seat.isHandUp);
+    this.#sealed.hidden = !seat.isSealed;
+    element.classList.toggle('is-sealed', seat.isSealed);
     const hand = seat.isHandUp && strings.reactions.hand;
     const states = [seat.isMuted && text.muted, hand, show.isSpeaking && text.speaking].filter(Boolean);
     this.#state.textContent = states.length > 0 ? `, ${states.join(', ')}` : '';

@@ -16,6 +16,7 @@ export const strings = {
     hint: 'Letters, digits, and - _ . ~',
     invalid: 'Please use at least one letter or digit.',
     recent: 'Recent rooms',
+    language: 'Language',
   },
 
   lobby: {
@@ -37,6 +38,19 @@ export const strings = {
     watching: 'You will join without camera and microphone',
     level: 'Microphone level',
     retry: 'Try again',
+  },
+
+  encryption: {
+    heading: 'End-to-end encryption',
+    on: 'End-to-end encrypted',
+    passphrase: 'Passphrase',
+    hint: 'Sound and pictures are encrypted with it before they leave this machine. It travels in the link, in the part that servers never see.',
+    unsupported: 'This browser cannot encrypt calls end to end.',
+    explanation:
+      'Sound and pictures are encrypted before they leave this machine and decrypted where they are seen and heard. The server forwards what it cannot read.',
+    limits:
+      'Chat, names and who speaks when are not part of it. It is as strong as the passphrase, and as secret as the way the link was sent.',
+    missing: 'This call is end-to-end encrypted. Ask for the link with the passphrase, and join with that.',
   },
 
   device: {
@@ -184,6 +198,7 @@ export const strings = {
     unpin: (/** @type {string} */ name) => `Unpin ${name}`,
     muted: 'muted',
     speaking: 'speaking',
+    sealed: 'Cannot be decrypted: not the same passphrase',
     previous: 'Previous page',
     next: 'Next page',
     page: (/** @type {number} */ page, /** @type {number} */ pages) => `Page ${page} of ${pages}`,
