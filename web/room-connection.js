@@ -143,6 +143,21 @@ export class RoomConnection extends EventTarget {
   }
 
   /**
+   * Sends no more than so many layers of the camera, the smallest first.
+   *
+   * @param {number} most
+   */
+  async sendLayers(most) {
+    const sender = this.#senders.get('camera')?.sender;
+    const parameters = sender?.getParameters();
+    if (!parameters?.encodings?.length) return;
+    const active = parameters.encodings.map((_, index) => index < most);
+    if (parameters.encodings.every((encoding, index) => encoding.active === active[index])) return;
+    for (const [index, encoding] of parameters.encodings.entries()) encoding.active = active[index];
+    await sender?.setParameters(parameters);
+  }
+
+  /**
    * Ends a track. Its m-line stays and is used again by the next one of its source.
    *
    * @param {Source} source

@@ -74,6 +74,7 @@ export class Room extends EventTarget {
   #sentWish = '';
   #isGrowing = false;
   #mostSlots = MOST_VIDEO_SLOTS;
+  #layers = Number.POSITIVE_INFINITY;
   #onNetwork = () => this.#networkChanged();
 
   /** @param {RoomOptions} options */
@@ -104,10 +105,14 @@ export class Room extends EventTarget {
     networkInformation()?.addEventListener('change', this.#onNetwork);
   }
 
-  /** Leaves. Safe while the page is going away. */
-  leave() {
+  /**
+   * Leaves. Safe while the page is going away.
+   *
+   * @param {string} [reason] what `over` is told
+   */
+  leave(reason = 'left') {
     this.#connection?.close({ tellServer: true });
-    this.#end('left');
+    this.#end(reason);
   }
 
   /**
@@ -226,6 +231,16 @@ export class Room extends EventTarget {
   }
 
   /**
+   * Sends so many layers of the camera, the smallest first: fewer for a slow uplink or a hot machine.
+   *
+   * @param {number} most
+   */
+  async sendLayers(most) {
+    this.#layers = most;
+    await this.#connection?.sendLayers(most);
+  }
+
+  /**
    * Says what is on screen, the most wanted first; from then on all else is not sent to us.
    * Without this, the server chooses.
    *
@@ -282,6 +297,7 @@ export class Room extends EventTarget {
     this.#backoff.reset();
     this.#setState('joined');
     connection.tellMuted(this.local.values());
+    connection.sendLayers(this.#layers);
     if (Object.keys(this.#ownAttributes).length > 0) connection.describe(this.#ownAttributes);
   }
 

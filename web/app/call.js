@@ -4,7 +4,7 @@ import { canShareScreen } from '../media.js';
 import { strings } from '../strings.js';
 import { inviteLink } from './address.js';
 import { Chat } from './chat.js';
-import { devicePicker, levelBar, toggle } from './devices.js';
+import { choice, devicePicker, levelBar, toggle } from './devices.js';
 import { h, icon } from './dom.js';
 import { encryptionSign } from './encrypted.js';
 import { wordmark } from './home.js';
@@ -34,6 +34,12 @@ import { WakeLock } from './wake.js';
 
 /** A tab that stays hidden this long gets no pictures; looking away for a moment costs nothing. */
 const HIDDEN_MS = 5000;
+
+/** What is asked for when little is to be received: the smallest layer of a camera. */
+const LOW = { width: 320, height: 180 };
+
+/** How many layers of the camera are sent. */
+const LAYERS = { high: 3, medium: 2, low: 1 };
 
 /** In rooms with more people than this, nobody wants to be told of each who comes and goes. */
 const CROWD = 20;
@@ -70,7 +76,8 @@ export class Call {
   #voices = new Voices();
   #pip = new PictureInPicture();
   #wakeLock = new WakeLock();
-  #receivesVideo = prefs.mode !== 'audio';
+  /** @type {import('./prefs.js').Prefs['receive']} */
+  #receive = prefs.mode === 'audio' ? 'none' : prefs.receive;
   #isHidden = false;
   #lacksPassphrase = false;
   #hiddenTimer = 0;
@@ -137,6 +144,7 @@ export class Call {
       this.#shortcuts.element,
     );
     this.#stage.setLayout(prefs.layout);
+    room.sendLayers(LAYERS[prefs.send]);
     this.#listen();
     this.#voices.play(room.voices);
     this.#draw();
@@ -208,6 +216,16 @@ export class Call {
     const camera = menu(
       text.cameraMenu,
       devicePicker(media, 'videoinput', device => media.start('video', device)),
+      choice({
+        label: text.send,
+        icon: 'signal',
+        options: text.sendOptions,
+        value: prefs.send,
+        choose: send => {
+          remember({ send });
+          this.#room.sendLayers(LAYERS[send]);
+        },
+      }),
       toggle(strings.device.mirror, prefs.mirror, mirror => {
         remember({ mirror });
         this.#changed();
@@ -225,9 +243,16 @@ export class Call {
         menuItem({ icon: 'pip', label: text.pip, onclick: () => this.#togglePip() }),
       menuItem({ icon: 'stats', label: text.stats, key: 'I', onclick: actions.stats }),
       menuItem({ icon: 'keyboard', label: text.shortcuts, key: '?', onclick: () => this.#shortcuts.help() }),
-      toggle(text.video, this.#receivesVideo, receives => {
-        this.#receivesVideo = receives;
-        this.#want(this.#wishes);
+      choice({
+        label: text.receive,
+        icon: 'eye',
+        options: text.receiveOptions,
+        value: this.#receive,
+        choose: receive => {
+          remember({ receive });
+          this.#receive = receive;
+          this.#want(this.#wishes);
+        },
       }),
     );
     const react = menu(
@@ -302,7 +327,12 @@ export class Call {
     if (isMissing === this.#lacksPassphrase) return;
     this.#lacksPassphrase = isMissing;
     this.#voices.silence(isMissing);
-    showBanner(isMissing ? { text: strings.encryption.missing } : null);
+    this.#calm();
+  }
+
+  /** Takes away what the banner said of the connection; what stays true comes back. */
+  #calm() {
+    showBanner(this.#lacksPassphrase ? { text: strings.encryption.missing } : null);
   }
 
   /** @param {Seat} seat */
@@ -315,9 +345,10 @@ export class Call {
   #want(wishes) {
     this.#wishes = wishes;
     const inWindow = this.#stage.main?.track;
-    if (!this.#receivesVideo) this.#room.want([]);
+    if (this.#receive === 'none') this.#room.want([]);
     else if (this.#isHidden)
       this.#room.want(wishes.filter(({ track }) => this.#pip.isOpen && track === inWindow));
+    else if (this.#receive === 'low') this.#room.want(wishes.map(wish => ({ ...wish, ...LOW })));
     else this.#room.want(wishes);
   }
 
@@ -333,7 +364,7 @@ export class Call {
       const sentence = navigator.onLine ? strings.notice.reconnecting : strings.notice.offline;
       showBanner({ text: sentence, busy: true });
     } else if (state === 'joined') {
-      showBanner(null);
+      this.#calm();
       note(strings.notice.back);
       this.#voices.play(this.#room.voices);
     }
@@ -343,7 +374,8 @@ export class Call {
   /** @param {boolean} isWell */
   #healthChanged(isWell) {
     if (this.#room.state !== 'joined') return;
-    showBanner(isWell ? null : { text: strings.notice.unstable, busy: true });
+    if (isWell) this.#calm();
+    else showBanner({ text: strings.notice.unstable, busy: true });
   }
 
   /** @param {string} sentence */
@@ -353,7 +385,7 @@ export class Call {
 
   #askForSound() {
     const onclick = async () => {
-      if (await this.#voices.resume()) showBanner(null);
+      if (await this.#voices.resume()) this.#calm();
     };
     showBanner({ text: strings.notice.autoplay, action: { label: strings.notice.autoplayButton, onclick } });
   }

@@ -1,6 +1,7 @@
 // Before the call: how one looks and sounds, and what one is called.
 
 import { strings } from '../strings.js';
+import { connectionCheck } from './connection.js';
 import { devicePicker, deviceProblems, levelBar } from './devices.js';
 import { h, icon, iconButton, newId, setIcon, setLabel } from './dom.js';
 import { PassphraseField } from './encrypted.js';
@@ -25,6 +26,7 @@ export class Lobby {
   #placeholder = h('p', { class: 'preview-placeholder' });
   #problems = h('div', { class: 'problem', role: 'alert', hidden: true });
   #hint = h('p', { class: 'hint' });
+  #elsewhere = h('p', { class: 'hint elsewhere', role: 'status', hidden: true }, text.elsewhere);
   #media;
   #join;
   #name;
@@ -62,7 +64,7 @@ export class Lobby {
       'main',
       { class: 'lobby' },
       h('header', { class: 'page-header' }, wordmark(), inviteButton(room)),
-      h('div', { class: 'lobby-body' }, this.#previewPart(), this.#formPart(room, id)),
+      h('div', { class: 'lobby-body' }, this.#previewPart(room), this.#formPart(room, id)),
     );
     media.addEventListener('change', this.#onChange);
     this.#start();
@@ -83,6 +85,11 @@ export class Lobby {
     return this.#passphrase.encryption(room);
   }
 
+  /** Tells that another tab of this browser is in the room. */
+  showElsewhere() {
+    this.#elsewhere.hidden = false;
+  }
+
   /**
    * Shows why joining did not work.
    *
@@ -93,7 +100,8 @@ export class Lobby {
     this.#problems.hidden = false;
   }
 
-  #previewPart() {
+  /** @param {string} room */
+  #previewPart(room) {
     const buttons = h('div', { class: 'preview-buttons' }, this.#mic, this.#camera);
     return h(
       'section',
@@ -101,6 +109,7 @@ export class Lobby {
       h('div', { class: 'preview' }, this.#video, this.#placeholder, buttons),
       levelBar(this.#media),
       this.#pickers,
+      connectionCheck(room),
     );
   }
 
@@ -124,6 +133,7 @@ export class Lobby {
       ),
       this.#hint,
       this.#passphrase.element,
+      this.#elsewhere,
       this.#problems,
       this.#button,
     );

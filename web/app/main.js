@@ -14,6 +14,7 @@ import { roomOfPath } from './names.js';
 import { mountNotices } from './notices.js';
 import { firstTracks } from './own.js';
 import { prefs, rememberRoom } from './prefs.js';
+import { Tabs } from './tabs.js';
 
 const app = /** @type {HTMLElement} */ (document.getElementById('app'));
 
@@ -35,12 +36,17 @@ function showLobby(roomName) {
   document.title = strings.title(roomName);
   const media = new LocalMedia();
   const name = new URLSearchParams(location.search).get('name') ?? prefs.name;
+  /** @type {Room | undefined} */
+  let room;
+  const tabs = new Tabs(roomName, {
+    onOther: () => lobby.showElsewhere(),
+    onTaken: () => room?.leave('resumed'),
+  });
   const lobby = new Lobby({
     room: roomName,
     media,
     name,
     join: async () => {
-      let room;
       try {
         const encryption = await lobby.encryption(roomName);
         room = new Room({ room: roomName, name: prefs.name, token: tokenOfPage(), encryption });
@@ -51,6 +57,8 @@ function showLobby(roomName) {
       }
       rememberRoom(roomName);
       lobby.close();
+      tabs.joined();
+      room.addEventListener('over', () => tabs.close());
       showCall(roomName, room, media);
     },
   });

@@ -22,7 +22,8 @@ export class Tile {
   #muted = icon('mic-off');
   #hand = h('span', { class: 'tile-hand', hidden: true }, icon('hand'));
   #state = h('span', { class: 'only-spoken' });
-  #badge = h('span', { class: 'tile-badge', role: 'img', hidden: true }, icon('signal'));
+  #whose = h('span', { class: 'tile-whose', 'aria-hidden': 'true' });
+  #badge = h('span', { class: 'tile-badge', role: 'img', hidden: true }, icon('signal'), this.#whose);
   #sealed = h('p', { class: 'tile-sealed', hidden: true }, icon('lock'), text.sealed);
   #numbers = h('p', { class: 'tile-numbers', hidden: true });
   #pin;
@@ -99,13 +100,17 @@ export class Tile {
 
   /**
    * @param {'good' | 'fair' | 'poor'} grade
+   * @param {'own' | 'theirs'} whose connection it is about
    * @param {string | null} numbers
    */
-  showQuality(grade, numbers) {
+  showQuality(grade, whose, numbers) {
+    const words = text.quality[whose];
+    const sentence = grade === 'good' ? '' : words[grade];
     this.#badge.hidden = grade === 'good';
     this.#badge.dataset.grade = grade;
-    if (grade !== 'good') this.#badge.setAttribute('aria-label', text.quality[grade]);
-    this.#badge.title = grade === 'good' ? '' : text.quality[grade];
+    this.#badge.setAttribute('aria-label', sentence);
+    this.#badge.title = sentence;
+    this.#whose.textContent = grade === 'good' ? '' : words.short;
     this.#numbers.hidden = numbers === null;
     this.#numbers.textContent = numbers;
   }

@@ -39,6 +39,18 @@ export const strings = {
     watching: 'Sie treten ohne Kamera und Mikrofon bei',
     level: 'Pegel des Mikrofons',
     retry: 'Noch einmal versuchen',
+    elsewhere: 'Sie sind in einem anderen Tab schon in diesem Raum. Wenn Sie hier beitreten, endet es dort.',
+  },
+
+  connection: {
+    check: 'Verbindung prüfen',
+    checking: 'Der Server wird angesprochen …',
+    udp: (place, ms) => `Funktioniert gut: UDP zu ${place}, Umlaufzeit ${Math.round(ms)} ms.`,
+    slow: (place, ms) => `Funktioniert, mit Verzögerung: UDP zu ${place}, Umlaufzeit ${Math.round(ms)} ms.`,
+    tcp: (place, ms) =>
+      `Funktioniert, über TCP zu ${place}, Umlaufzeit ${Math.round(ms)} ms. Ihr Netz lässt kein UDP hinaus, darum können Bilder stocken.`,
+    blocked:
+      'Der Server antwortet, aber Bild und Ton kommen nicht durch. Vielleicht ist eine Firewall im Weg.',
   },
 
   encryption: {
@@ -113,7 +125,10 @@ export const strings = {
     pip: 'Bild im Bild',
     stats: 'Einzelheiten der Verbindung',
     shortcuts: 'Tastenkürzel',
-    video: 'Bilder empfangen',
+    receive: 'Empfangen',
+    receiveOptions: { all: 'Alles', low: 'Kleine Bilder', none: 'Nur Ton' },
+    send: 'Senden',
+    sendOptions: { high: 'Hohe Qualität', medium: 'Mittlere Qualität', low: 'Niedrige Qualität' },
     chat: 'Chat',
     chatUnread: n => `Chat, ${count(n, 'neue Nachricht', 'neue Nachrichten')}`,
     raiseHand: 'Hand heben',
@@ -204,7 +219,18 @@ export const strings = {
     previous: 'Vorige Seite',
     next: 'Nächste Seite',
     page: (page, pages) => `Seite ${page} von ${pages}`,
-    quality: { fair: 'Schwache Verbindung', poor: 'Schlechte Verbindung' },
+    quality: {
+      own: {
+        short: 'Ihre Verbindung',
+        fair: 'Ihre Verbindung ist schwach',
+        poor: 'Ihre Verbindung ist schlecht',
+      },
+      theirs: {
+        short: 'Verbindung dort',
+        fair: 'Die Verbindung dort ist schwach',
+        poor: 'Die Verbindung dort ist schlecht',
+      },
+    },
     alone: 'Sie sind zuerst da.',
     aloneHint: 'Schicken Sie diesen Link allen, die kommen sollen.',
   },

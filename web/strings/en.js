@@ -38,6 +38,19 @@ export const strings = {
     watching: 'You will join without camera and microphone',
     level: 'Microphone level',
     retry: 'Try again',
+    elsewhere: 'You are in this room in another tab. When you join here, it ends there.',
+  },
+
+  connection: {
+    check: 'Check the connection',
+    checking: 'Connecting to the server…',
+    udp: (/** @type {string} */ place, /** @type {number} */ ms) =>
+      `Works well: UDP to ${place}, round trip ${Math.round(ms)} ms.`,
+    slow: (/** @type {string} */ place, /** @type {number} */ ms) =>
+      `Works, with delay: UDP to ${place}, round trip ${Math.round(ms)} ms.`,
+    tcp: (/** @type {string} */ place, /** @type {number} */ ms) =>
+      `Works, over TCP to ${place}, round trip ${Math.round(ms)} ms. Your network lets no UDP out, so pictures may halt.`,
+    blocked: 'The server answers, but sound and pictures do not get through. A firewall may be in the way.',
   },
 
   encryption: {
@@ -111,7 +124,10 @@ export const strings = {
     pip: 'Picture in picture',
     stats: 'Connection details',
     shortcuts: 'Keyboard shortcuts',
-    video: 'Receive video',
+    receive: 'Receive',
+    receiveOptions: { all: 'Everything', low: 'Small pictures', none: 'Sound only' },
+    send: 'Send',
+    sendOptions: { high: 'High quality', medium: 'Medium quality', low: 'Low quality' },
     chat: 'Chat',
     chatUnread: (/** @type {number} */ n) => `Chat, ${count(n, 'new message', 'new messages')}`,
     raiseHand: 'Raise hand',
@@ -202,7 +218,14 @@ export const strings = {
     previous: 'Previous page',
     next: 'Next page',
     page: (/** @type {number} */ page, /** @type {number} */ pages) => `Page ${page} of ${pages}`,
-    quality: { fair: 'Connection is weak', poor: 'Connection is bad' },
+    quality: {
+      own: { short: 'Your connection', fair: 'Your connection is weak', poor: 'Your connection is bad' },
+      theirs: {
+        short: 'Their connection',
+        fair: 'Their connection is weak',
+        poor: 'Their connection is bad',
+      },
+    },
     alone: 'You are the first one here.',
     aloneHint: 'Send this link to whoever should come.',
   },
