@@ -73,12 +73,28 @@ need_chromium() {
             CHROMIUM=$(cd tests/browser && node --input-type=module --eval \
                 'import { chromium } from "playwright-core"; console.log(chromium.executablePath())')
         else
-            need_apt chromium fonts-dejavu-core
+            need_apt chromium fonts-dejavu-core fonts-noto-color-emoji
             CHROMIUM=$(command -v chromium)
         fi
     fi
     export CHROMIUM
     [ -x "$CHROMIUM" ] || { echo "no Chromium at '$CHROMIUM'" >&2; return 1; }
+}
+
+# Sets FIREFOX. Debian has the long-term release; Ubuntu's package is a pointer to a snap, so there
+# the build that puppeteer was tested with is fetched.
+need_firefox() {
+    if [ -z "${FIREFOX-}" ]; then
+        if grep -q '^ID=ubuntu' /etc/os-release; then
+            FIREFOX=$(npx --yes @puppeteer/browsers install firefox@stable --path "$TOOLS/firefox" |
+                awk '/^firefox@/ { print $2 }') || return
+        else
+            need_apt firefox-esr
+            FIREFOX=$(command -v firefox-esr)
+        fi
+    fi
+    export FIREFOX
+    [ -x "$FIREFOX" ] || { echo "no Firefox at '$FIREFOX'" >&2; return 1; }
 }
 
 # A place for Python packages that leaves the system's alone.

@@ -30,12 +30,22 @@ export function isOffered({ mimeType, sdpFmtpLine = '' }) {
 }
 
 /**
+ * Whether its frames can be encrypted and still be cut into packets. H.264, H.265 and AV1 are cut
+ * where their own structure says, which ciphertext does not have; VP8 is cut anywhere.
+ *
+ * @param {{mimeType: string, sdpFmtpLine?: string}} codec
+ */
+const isSealable = ({ mimeType }) => /^(audio\/opus|video\/(vp8|rtx))$/i.test(mimeType);
+
+/**
  * Leaves out all other codecs. Firefox before 128 cannot, and has fewer to begin with.
  *
  * @param {RTCRtpTransceiver} transceiver
  * @param {'audio' | 'video'} kind
+ * @param {boolean} [isSealed] whether frames are encrypted end to end
  */
-export function offerCommonCodecs(transceiver, kind) {
-  const codecs = RTCRtpReceiver.getCapabilities(kind)?.codecs.filter(isOffered) ?? [];
+export function offerCommonCodecs(transceiver, kind, isSealed = false) {
+  const wanted = isSealed ? isSealable : isOffered;
+  const codecs = RTCRtpReceiver.getCapabilities(kind)?.codecs.filter(wanted) ?? [];
   if (codecs.length > 0) transceiver.setCodecPreferences?.(codecs);
 }

@@ -7,7 +7,10 @@ import { markSlides, slimSlots } from './sdp.js';
 import { HttpError, Session } from './session.js';
 import { cameraEncodings, SCREEN_ENCODINGS } from './simulcast.js';
 
-/** @import { Source } from './roster.js' */
+/**
+ * @import { Encryption } from './encryption.js'
+ * @import { Source } from './roster.js'
+ */
 
 /**
  * A track of our own. `track` may be null while its m-line stays: a camera that is off.
@@ -72,6 +75,13 @@ export class RoomConnection extends EventTarget {
   #backoff = new Backoff();
   #isProbing = false;
   #timer = 0;
+  #encryption;
+
+  /** @param {Encryption | null} encryption */
+  constructor(encryption) {
+    super();
+    this.#encryption = encryption;
+  }
 
   /**
    * Offers our tracks and the slots, and starts listening.
@@ -130,6 +140,21 @@ export class RoomConnection extends EventTarget {
     } else {
       await this.#negotiate(() => this.#addSender(local));
     }
+  }
+
+  /**
+   * Sends no more than so many layers of the camera, the smallest first.
+   *
+   * @param {number} most
+   */
+  async sendLayers(most) {
+    const sender = this.#senders.get('camera')?.sender;
+    const parameters = sender?.getParameters();
+    if (!parameters?.encodings?.length) return;
+    const active = parameters.encodings.map((_, index) => index < most);
+    if (parameters.encodings.every((encoding, index) => encoding.active === active[index])) return;
+    for (const [index, encoding] of parameters.encodings.entries()) encoding.active = active[index];
+    await sender?.setParameters(parameters);
   }
 
   /**
@@ -231,7 +256,8 @@ export class RoomConnection extends EventTarget {
       streams,
       ...(encodings && { sendEncodings: encodings }),
     });
-    offerCommonCodecs(transceiver, kindOf(source));
+    offerCommonCodecs(transceiver, kindOf(source), this.#encryption !== null);
+    this.#encryption?.seal(transceiver, kindOf(source));
     this.#senders.set(source, transceiver);
   }
 
@@ -242,7 +268,8 @@ export class RoomConnection extends EventTarget {
   #addSlots(kind, count) {
     for (let i = 0; i < count; i += 1) {
       const slot = this.pc.addTransceiver(kind, { direction: 'recvonly' });
-      offerCommonCodecs(slot, kind);
+      offerCommonCodecs(slot, kind, this.#encryption !== null);
+      this.#encryption?.open(slot, kind);
       this.#slots.push(slot);
     }
   }

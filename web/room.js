@@ -13,6 +13,7 @@ import { HttpError } from './session.js';
 import { assignSlots, wishDocument } from './wishes.js';
 
 /**
+ * @import { Encryption } from './encryption.js'
  * @import { Attributes, Message, Source, Track } from './roster.js'
  * @import { LocalTrack } from './room-connection.js'
  * @import { Wish } from './wishes.js'
@@ -25,6 +26,7 @@ import { assignSlots, wishDocument } from './wishes.js';
  * @property {string} [name] display name
  * @property {string} [server] where the server is; the page's origin if not said
  * @property {string} [token]
+ * @property {Encryption} [encryption] seals what is sent and opens what is received; ends with the room
  */
 
 /** Slots of the first offer: nine pictures make a full grid on a laptop, three voices are what one can follow. */
@@ -39,7 +41,8 @@ const FINAL_REASONS = new Set(['left', 'resumed', 'expired', 'removed', 'room-en
 /**
  * Events: `state` (detail: RoomState), `health` (detail: whether the media path works), `over`
  * (detail: reason), `local` (our tracks changed), `arrived` and `departed` (detail: Participant), and
- * `silenced` (detail: Source; a moderator muted it), and the server's own, after they took effect
+ * `silenced` (detail: Source; a moderator muted it), `encryption` (what somebody sends has become
+ * readable, or has stopped being so; see `cannotRead`), and the server's own, after they took effect
  * in `roster`: `snapshot`, `participant`, `participant-left`, `track`, `track-ended`, `binding`,
  * `speaker`, `room`, `message` (detail: Message), `moved`.
  */
@@ -71,11 +74,14 @@ export class Room extends EventTarget {
   #sentWish = '';
   #isGrowing = false;
   #mostSlots = MOST_VIDEO_SLOTS;
+  #layers = Number.POSITIVE_INFINITY;
   #onNetwork = () => this.#networkChanged();
 
   /** @param {RoomOptions} options */
-  constructor({ room, name, server = globalThis.location?.origin, token }) {
+  constructor({ room, name, server = globalThis.location?.origin, token, encryption }) {
     super();
+    this.encryption = encryption ?? null;
+    this.encryption?.addEventListener('change', () => this.#emit('encryption'));
     this.#door = new URL(`/rooms/${encodeURIComponent(room)}/sessions`, server).href;
     this.#options = { name, token };
   }
@@ -99,10 +105,14 @@ export class Room extends EventTarget {
     networkInformation()?.addEventListener('change', this.#onNetwork);
   }
 
-  /** Leaves. Safe while the page is going away. */
-  leave() {
+  /**
+   * Leaves. Safe while the page is going away.
+   *
+   * @param {string} [reason] what `over` is told
+   */
+  leave(reason = 'left') {
     this.#connection?.close({ tellServer: true });
-    this.#end('left');
+    this.#end(reason);
   }
 
   /**
@@ -129,7 +139,28 @@ export class Room extends EventTarget {
    */
   async describe(attributes) {
     this.#attributes = attributes;
-    await this.#connection?.describe(attributes);
+    await this.#connection?.describe(this.#ownAttributes);
+  }
+
+  /** With what those without a passphrase have to know: that they need one. */
+  get #ownAttributes() {
+    return this.encryption ? { ...this.#attributes, encrypted: true } : this.#attributes;
+  }
+
+  /**
+   * Whether what somebody sends means nothing here: it is encrypted and we are not, or with
+   * another passphrase, or we are and they are not.
+   *
+   * @param {string} participant
+   */
+  cannotRead(participant) {
+    const { encryption, roster } = this;
+    if (!encryption) return roster.participants.get(participant)?.attributes?.encrypted === true;
+    for (const { mid, participant: sender } of roster.bindings.values()) {
+      const received = sender === participant ? this.#connection?.slotTrack(mid) : null;
+      if (received && encryption.isUnreadable(received)) return true;
+    }
+    return false;
   }
 
   /** What those may do who have the grant for it (`roster.grants.admin`). */
@@ -200,6 +231,16 @@ export class Room extends EventTarget {
   }
 
   /**
+   * Sends so many layers of the camera, the smallest first: fewer for a slow uplink or a hot machine.
+   *
+   * @param {number} most
+   */
+  async sendLayers(most) {
+    this.#layers = most;
+    await this.#connection?.sendLayers(most);
+  }
+
+  /**
    * Says what is on screen, the most wanted first; from then on all else is not sent to us.
    * Without this, the server chooses.
    *
@@ -230,7 +271,7 @@ export class Room extends EventTarget {
   }
 
   async #connect() {
-    const connection = new RoomConnection();
+    const connection = new RoomConnection(this.encryption);
     this.#connection = connection;
     this.#assigned = null;
     this.#sentWish = '';
@@ -256,7 +297,8 @@ export class Room extends EventTarget {
     this.#backoff.reset();
     this.#setState('joined');
     connection.tellMuted(this.local.values());
-    if (Object.keys(this.#attributes).length > 0) connection.describe(this.#attributes);
+    connection.sendLayers(this.#layers);
+    if (Object.keys(this.#ownAttributes).length > 0) connection.describe(this.#ownAttributes);
   }
 
   /** @param {{name: string, data: any}} message */
@@ -384,6 +426,7 @@ export class Room extends EventTarget {
     networkInformation()?.removeEventListener('change', this.#onNetwork);
     this.#setState('over');
     this.#backoff.hurry();
+    this.encryption?.close();
     this.#emit('over', reason);
   }
 

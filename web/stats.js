@@ -146,7 +146,7 @@ function readOutbound(change) {
 }
 
 /** From here on, pictures visibly suffer in spite of retransmission. */
-const FAIR_LOSS = 0.03;
+export const FAIR_LOSS = 0.03;
 const POOR_LOSS = 0.1;
 /** A second of standing picture in a sample of two is noticed by anybody. */
 const POOR_FROZEN_SECONDS = 1;

@@ -11,6 +11,8 @@ import { Roster } from '../../web/roster.js';
 import { iceFragment, markSlides, slimSlots, withIce } from '../../web/sdp.js';
 import { parseLinks } from '../../web/session.js';
 import { gradeInbound } from '../../web/stats.js';
+import { strings as german } from '../../web/strings/de.js';
+import { strings as english } from '../../web/strings/en.js';
 import { assignSlots, wishDocument } from '../../web/wishes.js';
 
 const wish = track => ({ track, width: 640, height: 360 });
@@ -250,4 +252,20 @@ test('what a snapshot does not say of rights is the least', () => {
   assert.deepEqual([roster.isLocked, roster.messages], [false, []]);
   roster.apply('room', { locked: true, metadata: {} });
   assert.equal(roster.isLocked, true);
+});
+
+/** The keys of an object and of all in it, in order. */
+const keysOf = object =>
+  Object.entries(object).flatMap(([key, value]) =>
+    typeof value === 'object' ? keysOf(value).map(inner => `${key}.${inner}`) : [key],
+  );
+
+test('every language has every sentence, and none is left as it was', () => {
+  assert.deepEqual(keysOf(german), keysOf(english));
+  const same = keysOf(english).filter(path => {
+    const [a, b] = [english, german].map(strings => path.split('.').reduce((at, key) => at[key], strings));
+    // Short words are often the same.
+    return typeof a === 'string' && a === b && a.length > 15;
+  });
+  assert.deepEqual(same, []);
 });

@@ -1,10 +1,39 @@
-// What an address of ours says: /publish/{room}, /watch/{room}/{participant}, ?muted=1#token=...
+// What an address of ours says: /publish/{room}, /watch/{room}/{participant}, ?muted=1#token=...&passphrase=...
 
 import { roomName } from './names.js';
 
-/** The token that the link brought along, behind the `#`: browsers keep that from servers and their logs. */
-export function tokenOfPage() {
-  return new URLSearchParams(location.hash.slice(1)).get('token') ?? undefined;
+/** What stands behind the `#`: browsers keep that from servers and their logs. */
+const fragment = () => new URLSearchParams(location.hash.slice(1));
+
+/** The token that the link brought along. */
+export const tokenOfPage = () => fragment().get('token') ?? undefined;
+
+/** The passphrase that the link brought along, or an empty one. */
+export const passphraseOfPage = () => fragment().get('passphrase') ?? '';
+
+/**
+ * Keeps the passphrase in the address, so that a reload has it and a copied link brings it along.
+ *
+ * @param {string} passphrase
+ */
+export function rememberPassphrase(passphrase) {
+  const parts = fragment();
+  if (passphrase) parts.set('passphrase', passphrase);
+  else parts.delete('passphrase');
+  const hash = parts.size > 0 ? `#${parts}` : '';
+  history.replaceState(null, '', `${location.pathname}${location.search}${hash}`);
+}
+
+/**
+ * The link that brings others here. With the passphrase, without which they would see nothing;
+ * without the token, which says who one is.
+ *
+ * @param {string} room
+ */
+export function inviteLink(room) {
+  const passphrase = passphraseOfPage();
+  const hash = passphrase ? `#${new URLSearchParams({ passphrase })}` : '';
+  return `${location.origin}/r/${encodeURIComponent(room)}${hash}`;
 }
 
 /**

@@ -2,14 +2,15 @@
 
 import { canShareScreen } from '../media.js';
 import { strings } from '../strings.js';
+import { inviteLink } from './address.js';
 import { Chat } from './chat.js';
-import { devicePicker, levelBar, toggle } from './devices.js';
+import { choice, devicePicker, levelBar, toggle } from './devices.js';
 import { h, icon } from './dom.js';
+import { encryptionSign } from './encrypted.js';
 import { wordmark } from './home.js';
 import { Hosts } from './hosts.js';
 import { copyInvite } from './invite.js';
 import { menu, menuItem } from './menus.js';
-import { inviteLink } from './names.js';
 import { note, say, showBanner } from './notices.js';
 import { Own } from './own.js';
 import { People } from './people.js';
@@ -34,6 +35,12 @@ import { WakeLock } from './wake.js';
 /** A tab that stays hidden this long gets no pictures; looking away for a moment costs nothing. */
 const HIDDEN_MS = 5000;
 
+/** What is asked for when little is to be received: the smallest layer of a camera. */
+const LOW = { width: 320, height: 180 };
+
+/** How many layers of the camera are sent. */
+const LAYERS = { high: 3, medium: 2, low: 1 };
+
 /** In rooms with more people than this, nobody wants to be told of each who comes and goes. */
 const CROWD = 20;
 
@@ -48,6 +55,7 @@ const CHANGES = [
   'speaker',
   'room',
   'local',
+  'encryption',
 ];
 
 /** The page of one call. */
@@ -68,8 +76,10 @@ export class Call {
   #voices = new Voices();
   #pip = new PictureInPicture();
   #wakeLock = new WakeLock();
-  #receivesVideo = prefs.mode !== 'audio';
+  /** @type {import('./prefs.js').Prefs['receive']} */
+  #receive = prefs.mode === 'audio' ? 'none' : prefs.receive;
   #isHidden = false;
+  #lacksPassphrase = false;
   #hiddenTimer = 0;
   /** @type {Wish[]} */
   #wishes = [];
@@ -115,6 +125,7 @@ export class Call {
       { class: 'call-header' },
       wordmark(),
       h('h1', { class: 'call-room' }, roomName),
+      room.encryption && encryptionSign(),
       this.#inviteButton('quiet'),
     );
     this.element = h(
@@ -133,6 +144,7 @@ export class Call {
       this.#shortcuts.element,
     );
     this.#stage.setLayout(prefs.layout);
+    room.sendLayers(LAYERS[prefs.send]);
     this.#listen();
     this.#voices.play(room.voices);
     this.#draw();
@@ -204,6 +216,16 @@ export class Call {
     const camera = menu(
       text.cameraMenu,
       devicePicker(media, 'videoinput', device => media.start('video', device)),
+      choice({
+        label: text.send,
+        icon: 'signal',
+        options: text.sendOptions,
+        value: prefs.send,
+        choose: send => {
+          remember({ send });
+          this.#room.sendLayers(LAYERS[send]);
+        },
+      }),
       toggle(strings.device.mirror, prefs.mirror, mirror => {
         remember({ mirror });
         this.#changed();
@@ -221,9 +243,16 @@ export class Call {
         menuItem({ icon: 'pip', label: text.pip, onclick: () => this.#togglePip() }),
       menuItem({ icon: 'stats', label: text.stats, key: 'I', onclick: actions.stats }),
       menuItem({ icon: 'keyboard', label: text.shortcuts, key: '?', onclick: () => this.#shortcuts.help() }),
-      toggle(text.video, this.#receivesVideo, receives => {
-        this.#receivesVideo = receives;
-        this.#want(this.#wishes);
+      choice({
+        label: text.receive,
+        icon: 'eye',
+        options: text.receiveOptions,
+        value: this.#receive,
+        choose: receive => {
+          remember({ receive });
+          this.#receive = receive;
+          this.#want(this.#wishes);
+        },
       }),
     );
     const react = menu(
@@ -270,6 +299,7 @@ export class Call {
   #draw() {
     const room = this.#room;
     const seats = seatsOf(room, this.#name);
+    this.#drawEncryption();
     this.#alone.hidden = room.state !== 'joined' || room.roster.others.length > 0;
     this.#stage.update(seats, room.roster.speaker);
     this.#people.update(room, this.#name);
@@ -290,6 +320,21 @@ export class Call {
     if (this.#pip.isOpen) this.#pip.follow(this.#mainTrack());
   }
 
+  /** Who has no passphrase would hear noise; they hear nothing and are told why. */
+  #drawEncryption() {
+    const { encryption, roster } = this.#room;
+    const isMissing = !encryption && roster.others.some(({ id }) => this.#room.cannotRead(id));
+    if (isMissing === this.#lacksPassphrase) return;
+    this.#lacksPassphrase = isMissing;
+    this.#voices.silence(isMissing);
+    this.#calm();
+  }
+
+  /** Takes away what the banner said of the connection; what stays true comes back. */
+  #calm() {
+    showBanner(this.#lacksPassphrase ? { text: strings.encryption.missing } : null);
+  }
+
   /** @param {Seat} seat */
   #mediaOf(seat) {
     if (seat.isSelf) return seat.local;
@@ -300,9 +345,10 @@ export class Call {
   #want(wishes) {
     this.#wishes = wishes;
     const inWindow = this.#stage.main?.track;
-    if (!this.#receivesVideo) this.#room.want([]);
+    if (this.#receive === 'none') this.#room.want([]);
     else if (this.#isHidden)
       this.#room.want(wishes.filter(({ track }) => this.#pip.isOpen && track === inWindow));
+    else if (this.#receive === 'low') this.#room.want(wishes.map(wish => ({ ...wish, ...LOW })));
     else this.#room.want(wishes);
   }
 
@@ -318,7 +364,7 @@ export class Call {
       const sentence = navigator.onLine ? strings.notice.reconnecting : strings.notice.offline;
       showBanner({ text: sentence, busy: true });
     } else if (state === 'joined') {
-      showBanner(null);
+      this.#calm();
       note(strings.notice.back);
       this.#voices.play(this.#room.voices);
     }
@@ -328,7 +374,8 @@ export class Call {
   /** @param {boolean} isWell */
   #healthChanged(isWell) {
     if (this.#room.state !== 'joined') return;
-    showBanner(isWell ? null : { text: strings.notice.unstable, busy: true });
+    if (isWell) this.#calm();
+    else showBanner({ text: strings.notice.unstable, busy: true });
   }
 
   /** @param {string} sentence */
@@ -338,7 +385,7 @@ export class Call {
 
   #askForSound() {
     const onclick = async () => {
-      if (await this.#voices.resume()) showBanner(null);
+      if (await this.#voices.resume()) this.#calm();
     };
     showBanner({ text: strings.notice.autoplay, action: { label: strings.notice.autoplayButton, onclick } });
   }

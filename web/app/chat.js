@@ -30,7 +30,7 @@ export class Chat {
   #room;
   #ownName;
   #onUnread;
-  #log = h('ol', { class: 'chat-log', role: 'log', 'aria-label': text.log, tabIndex: 0 });
+  #log = h('ol', { class: 'chat-log' });
   #empty = h('p', { class: 'hint chat-empty' }, text.empty);
   #problem = h('p', { class: 'problem', role: 'alert', hidden: true });
   #to = h('select', { id: newId(), class: 'field-input chat-to' });
@@ -67,7 +67,8 @@ export class Chat {
       h('div', { class: 'chat-line' }, h('label', { for: this.#to.id }, text.to), this.#to),
       h('div', { class: 'chat-line' }, this.#input, send),
     );
-    const body = h('div', { class: 'panel-body' }, this.#empty, this.#log);
+    const log = h('div', { role: 'log', 'aria-label': text.log, tabIndex: 0 }, this.#log);
+    const body = h('div', { class: 'panel-body' }, this.#empty, log);
     this.#panel = new Panel({ name: 'chat', closeLabel: text.close, close }, body, form);
     this.#panel.heading.textContent = text.heading;
     this.element = this.#panel.element;

@@ -108,6 +108,30 @@ export function levelBar(media) {
 }
 
 /**
+ * A drop-down of a few words.
+ *
+ * @template {string} T
+ * @param {{label: string, icon: string, options: Record<T, string>, value: T, choose: (value: T) => void}} options
+ */
+export function choice({ label, icon: name, options, value, choose }) {
+  const id = newId();
+  const select = h('select', {
+    id,
+    class: 'field-input',
+    onchange: () => choose(/** @type {T} */ (select.value)),
+  });
+  for (const [key, words] of Object.entries(options))
+    select.append(h('option', { value: key }, String(words)));
+  select.value = value;
+  return h(
+    'div',
+    { class: 'picker' },
+    h('label', { for: id, class: 'field-label' }, icon(name), label),
+    select,
+  );
+}
+
+/**
  * A switch with a label.
  *
  * @param {string} label

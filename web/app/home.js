@@ -1,6 +1,6 @@
 // The front page: a name for a room.
 
-import { strings } from '../strings.js';
+import { chooseLanguage, language, languages, strings } from '../strings.js';
 import { h, icon, iconButton, newId, svgOf } from './dom.js';
 import { roomName, suggestRoom } from './names.js';
 import { prefs } from './prefs.js';
@@ -65,7 +65,20 @@ export function homeView({ open }) {
       ),
       recentRooms(),
     ),
+    languageChoice(),
   );
+}
+
+function languageChoice() {
+  const options = languages.map(({ code, name }) => h('option', { value: code, lang: code }, name));
+  const select = h('select', {
+    class: 'language',
+    'aria-label': text.language,
+    onchange: () => chooseLanguage(select.value),
+  });
+  select.append(...options);
+  select.value = language;
+  return h('footer', { class: 'home-footer' }, select);
 }
 
 /** A chamber of seats, some of them taken, and a few who speak. */

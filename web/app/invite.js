@@ -1,7 +1,7 @@
 // The link that brings others here.
 
 import { strings } from '../strings.js';
-import { inviteLink } from './names.js';
+import { inviteLink } from './address.js';
 import { note } from './notices.js';
 
 /** @param {string} room */

@@ -1,8 +1,10 @@
 // Before the call: how one looks and sounds, and what one is called.
 
 import { strings } from '../strings.js';
+import { connectionCheck } from './connection.js';
 import { devicePicker, deviceProblems, levelBar } from './devices.js';
 import { h, icon, iconButton, newId, setIcon, setLabel } from './dom.js';
+import { PassphraseField } from './encrypted.js';
 import { wordmark } from './home.js';
 import { copyInvite } from './invite.js';
 import { prefs, remember } from './prefs.js';
@@ -24,6 +26,7 @@ export class Lobby {
   #placeholder = h('p', { class: 'preview-placeholder' });
   #problems = h('div', { class: 'problem', role: 'alert', hidden: true });
   #hint = h('p', { class: 'hint' });
+  #elsewhere = h('p', { class: 'hint elsewhere', role: 'status', hidden: true }, text.elsewhere);
   #media;
   #join;
   #name;
@@ -31,6 +34,7 @@ export class Lobby {
   #mic = iconButton({ icon: 'mic', label: '', onclick: () => this.#toggle('audio') });
   #camera = iconButton({ icon: 'camera', label: '', onclick: () => this.#toggle('video') });
   #pickers;
+  #passphrase = new PassphraseField();
   #isStarting = false;
   #onChange = () => this.#draw();
 
@@ -60,7 +64,7 @@ export class Lobby {
       'main',
       { class: 'lobby' },
       h('header', { class: 'page-header' }, wordmark(), inviteButton(room)),
-      h('div', { class: 'lobby-body' }, this.#previewPart(), this.#formPart(room, id)),
+      h('div', { class: 'lobby-body' }, this.#previewPart(room), this.#formPart(room, id)),
     );
     media.addEventListener('change', this.#onChange);
     this.#start();
@@ -73,6 +77,20 @@ export class Lobby {
   }
 
   /**
+   * The encryption that was chosen, if any.
+   *
+   * @param {string} room
+   */
+  encryption(room) {
+    return this.#passphrase.encryption(room);
+  }
+
+  /** Tells that another tab of this browser is in the room. */
+  showElsewhere() {
+    this.#elsewhere.hidden = false;
+  }
+
+  /**
    * Shows why joining did not work.
    *
    * @param {string} sentence
@@ -82,7 +100,8 @@ export class Lobby {
     this.#problems.hidden = false;
   }
 
-  #previewPart() {
+  /** @param {string} room */
+  #previewPart(room) {
     const buttons = h('div', { class: 'preview-buttons' }, this.#mic, this.#camera);
     return h(
       'section',
@@ -90,6 +109,7 @@ export class Lobby {
       h('div', { class: 'preview' }, this.#video, this.#placeholder, buttons),
       levelBar(this.#media),
       this.#pickers,
+      connectionCheck(room),
     );
   }
 
@@ -112,6 +132,8 @@ export class Lobby {
         ...this.#modeOptions(),
       ),
       this.#hint,
+      this.#passphrase.element,
+      this.#elsewhere,
       this.#problems,
       this.#button,
     );

@@ -1,5 +1,6 @@
 // The page: which of its views is shown.
 
+import { Encryption } from '../encryption.js';
 import { LocalMedia } from '../media.js';
 import { Room } from '../room.js';
 import { HttpError } from '../session.js';
@@ -13,6 +14,7 @@ import { roomOfPath } from './names.js';
 import { mountNotices } from './notices.js';
 import { firstTracks } from './own.js';
 import { prefs, rememberRoom } from './prefs.js';
+import { Tabs } from './tabs.js';
 
 const app = /** @type {HTMLElement} */ (document.getElementById('app'));
 
@@ -34,13 +36,20 @@ function showLobby(roomName) {
   document.title = strings.title(roomName);
   const media = new LocalMedia();
   const name = new URLSearchParams(location.search).get('name') ?? prefs.name;
+  /** @type {Room | undefined} */
+  let room;
+  const tabs = new Tabs(roomName, {
+    onOther: () => lobby.showElsewhere(),
+    onTaken: () => room?.leave('resumed'),
+  });
   const lobby = new Lobby({
     room: roomName,
     media,
     name,
     join: async () => {
-      const room = new Room({ room: roomName, name: prefs.name, token: tokenOfPage() });
       try {
+        const encryption = await lobby.encryption(roomName);
+        room = new Room({ room: roomName, name: prefs.name, token: tokenOfPage(), encryption });
         await room.join(firstTracks(media));
       } catch (error) {
         lobby.showFailure(failureText(error));
@@ -48,6 +57,8 @@ function showLobby(roomName) {
       }
       rememberRoom(roomName);
       lobby.close();
+      tabs.joined();
+      room.addEventListener('over', () => tabs.close());
       showCall(roomName, room, media);
     },
   });
@@ -109,7 +120,9 @@ function showOver(roomName, reason) {
 /** @param {unknown} error */
 function failureText(error) {
   const { failed } = strings;
-  if (!(error instanceof HttpError)) return failed.unreachable;
+  if (!(error instanceof HttpError)) {
+    return Encryption.isSupported ? failed.unreachable : strings.encryption.unsupported;
+  }
   if (error.isTemporary) return failed.full;
   if (error.problem === 'room-locked') return failed.locked;
   return failed.refused(error.message);

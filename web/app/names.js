@@ -49,9 +49,6 @@ export function roomOfPath(path) {
   }
 }
 
-/** @param {string} room */
-export const inviteLink = room => `${location.origin}/r/${encodeURIComponent(room)}`;
-
 /** @param {string[]} words */
 function pick(words) {
   const [random] = crypto.getRandomValues(new Uint32Array(1));

@@ -16,6 +16,8 @@ const RECENT_ROOMS = 4;
  * @property {'grid' | 'focus'} layout
  * @property {boolean} shortcuts
  * @property {'full' | 'audio' | 'watch'} mode
+ * @property {'all' | 'low' | 'none'} receive pictures of others
+ * @property {'high' | 'medium' | 'low'} send our picture
  * @property {string[]} recent
  */
 
@@ -31,6 +33,8 @@ const DEFAULTS = {
   layout: 'grid',
   shortcuts: true,
   mode: 'full',
+  receive: 'all',
+  send: 'high',
   recent: [],
 };
 

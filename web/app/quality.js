@@ -1,6 +1,6 @@
 // How the connection does, on the tiles and in a panel.
 
-import { gradeInbound, gradeOutbound, StatsReader } from '../stats.js';
+import { FAIR_LOSS, gradeInbound, gradeOutbound, StatsReader } from '../stats.js';
 import { strings } from '../strings.js';
 import { h } from './dom.js';
 
@@ -61,7 +61,9 @@ export class Quality {
       const numbers = inbound
         ? `${text.layer(inbound.width, inbound.height, inbound.fps)} · ${text.bitrate(inbound.bitrate)} · ${text.ratio(inbound.lost)} · ${inbound.codec}`
         : null;
-      tile?.showQuality(grade, this.element.hidden ? null : numbers);
+      // What gets lost between the server and us is ours; what halts without, was late before it.
+      const isOwn = seat.isSelf || (inbound && inbound.lost > FAIR_LOSS);
+      tile?.showQuality(grade, isOwn ? 'own' : 'theirs', this.element.hidden ? null : numbers);
     }
   }
 

@@ -17,6 +17,7 @@ import { isHandUp } from './hands.js';
  * @property {MediaStreamTrack | null} local our own picture
  * @property {boolean} isMuted
  * @property {boolean} isHandUp
+ * @property {boolean} isSealed whether they send what cannot be decrypted here
  */
 
 /**
@@ -36,15 +37,23 @@ export function seatsOf(room, ownName) {
     const camera = roster.track(id, 'camera');
     const microphone = roster.track(id, 'microphone');
     const shown = name || id;
+    const isSealed = room.cannotRead(id);
+    // Without a passphrase there is no use in asking for it.
+    const canAsk = room.encryption !== null || !isSealed;
     if (screen) {
       const key = `${id}/screen`;
       const screenName = strings.stage.screenOf(shown);
-      seats.push({ ...remote(id, screenName, key), isScreen: true, track: screen.id });
+      seats.push({
+        ...remote(id, screenName, key),
+        isScreen: true,
+        track: canAsk ? screen.id : null,
+        isSealed,
+      });
     }
     if (!camera && !microphone) continue;
-    const track = camera && !camera.muted ? camera.id : null;
+    const track = camera && !camera.muted && canAsk ? camera.id : null;
     const isMuted = microphone?.muted ?? true;
-    seats.push({ ...remote(id, shown, id), track, isMuted, isHandUp: isHandUp(person) });
+    seats.push({ ...remote(id, shown, id), track, isMuted, isHandUp: isHandUp(person), isSealed });
   }
   return [...seats, ...ownSeats(room, ownName)];
 }
@@ -67,6 +76,7 @@ function remote(participant, name, key) {
     local: null,
     isMuted: false,
     isHandUp: false,
+    isSealed: false,
   };
 }
 

@@ -22,7 +22,9 @@ export class Tile {
   #muted = icon('mic-off');
   #hand = h('span', { class: 'tile-hand', hidden: true }, icon('hand'));
   #state = h('span', { class: 'only-spoken' });
-  #badge = h('span', { class: 'tile-badge', role: 'img', hidden: true }, icon('signal'));
+  #whose = h('span', { class: 'tile-whose', 'aria-hidden': 'true' });
+  #badge = h('span', { class: 'tile-badge', role: 'img', hidden: true }, icon('signal'), this.#whose);
+  #sealed = h('p', { class: 'tile-sealed', hidden: true }, icon('lock'), text.sealed);
   #numbers = h('p', { class: 'tile-numbers', hidden: true });
   #pin;
   #onShape;
@@ -41,6 +43,7 @@ export class Tile {
       this.#initials,
       this.#video,
       h('p', { class: 'tile-plate' }, this.#hand, this.#muted, this.#name, this.#state),
+      this.#sealed,
       this.#badge,
       this.#numbers,
       this.#pin,
@@ -75,6 +78,8 @@ export class Tile {
     this.#muted.classList.toggle('is-hidden', !seat.isMuted);
     this.#hand.hidden = !seat.isHandUp;
     element.classList.toggle('is-hand-up', seat.isHandUp);
+    this.#sealed.hidden = !seat.isSealed;
+    element.classList.toggle('is-sealed', seat.isSealed);
     const hand = seat.isHandUp && strings.reactions.hand;
     const states = [seat.isMuted && text.muted, hand, show.isSpeaking && text.speaking].filter(Boolean);
     this.#state.textContent = states.length > 0 ? `, ${states.join(', ')}` : '';
@@ -95,13 +100,17 @@ export class Tile {
 
   /**
    * @param {'good' | 'fair' | 'poor'} grade
+   * @param {'own' | 'theirs'} whose connection it is about
    * @param {string | null} numbers
    */
-  showQuality(grade, numbers) {
+  showQuality(grade, whose, numbers) {
+    const words = text.quality[whose];
+    const sentence = grade === 'good' ? '' : words[grade];
     this.#badge.hidden = grade === 'good';
     this.#badge.dataset.grade = grade;
-    if (grade !== 'good') this.#badge.setAttribute('aria-label', text.quality[grade]);
-    this.#badge.title = grade === 'good' ? '' : text.quality[grade];
+    this.#badge.setAttribute('aria-label', sentence);
+    this.#badge.title = sentence;
+    this.#whose.textContent = grade === 'good' ? '' : words.short;
     this.#numbers.hidden = numbers === null;
     this.#numbers.textContent = numbers;
   }

@@ -6,6 +6,7 @@ import { prefs } from './prefs.js';
 export class Voices extends EventTarget {
   /** @type {HTMLAudioElement[]} */
   #players = [];
+  #isSilent = false;
 
   /**
    * Plays these tracks and no others.
@@ -17,6 +18,7 @@ export class Voices extends EventTarget {
     this.#players = tracks.map(track => {
       const player = new Audio();
       player.srcObject = new MediaStream([track]);
+      player.muted = this.#isSilent;
       return player;
     });
     this.useSpeaker(prefs.speakerId);
@@ -31,6 +33,16 @@ export class Voices extends EventTarget {
     );
     if (isBlocked) this.dispatchEvent(new Event('blocked'));
     return !isBlocked;
+  }
+
+  /**
+   * Plays nothing for as long as what comes in is no sound.
+   *
+   * @param {boolean} isSilent
+   */
+  silence(isSilent) {
+    this.#isSilent = isSilent;
+    for (const player of this.#players) player.muted = isSilent;
   }
 
   /** @param {string} deviceId */

@@ -16,6 +16,7 @@ export const strings = {
     hint: 'Letters, digits, and - _ . ~',
     invalid: 'Please use at least one letter or digit.',
     recent: 'Recent rooms',
+    language: 'Language',
   },
 
   lobby: {
@@ -37,6 +38,32 @@ export const strings = {
     watching: 'You will join without camera and microphone',
     level: 'Microphone level',
     retry: 'Try again',
+    elsewhere: 'You are in this room in another tab. When you join here, it ends there.',
+  },
+
+  connection: {
+    check: 'Check the connection',
+    checking: 'Connecting to the server…',
+    udp: (/** @type {string} */ place, /** @type {number} */ ms) =>
+      `Works well: UDP to ${place}, round trip ${Math.round(ms)} ms.`,
+    slow: (/** @type {string} */ place, /** @type {number} */ ms) =>
+      `Works, with delay: UDP to ${place}, round trip ${Math.round(ms)} ms.`,
+    tcp: (/** @type {string} */ place, /** @type {number} */ ms) =>
+      `Works, over TCP to ${place}, round trip ${Math.round(ms)} ms. Your network lets no UDP out, so pictures may halt.`,
+    blocked: 'The server answers, but sound and pictures do not get through. A firewall may be in the way.',
+  },
+
+  encryption: {
+    heading: 'End-to-end encryption',
+    on: 'End-to-end encrypted',
+    passphrase: 'Passphrase',
+    hint: 'Sound and pictures are encrypted with it before they leave this machine. It travels in the link, in the part that servers never see.',
+    unsupported: 'This browser cannot encrypt calls end to end.',
+    explanation:
+      'Sound and pictures are encrypted before they leave this machine and decrypted where they are seen and heard. The server forwards what it cannot read.',
+    limits:
+      'Chat, names and who speaks when are not part of it. It is as strong as the passphrase, and as secret as the way the link was sent.',
+    missing: 'This call is end-to-end encrypted. Ask for the link with the passphrase, and join with that.',
   },
 
   device: {
@@ -97,7 +124,10 @@ export const strings = {
     pip: 'Picture in picture',
     stats: 'Connection details',
     shortcuts: 'Keyboard shortcuts',
-    video: 'Receive video',
+    receive: 'Receive',
+    receiveOptions: { all: 'Everything', low: 'Small pictures', none: 'Sound only' },
+    send: 'Send',
+    sendOptions: { high: 'High quality', medium: 'Medium quality', low: 'Low quality' },
     chat: 'Chat',
     chatUnread: (/** @type {number} */ n) => `Chat, ${count(n, 'new message', 'new messages')}`,
     raiseHand: 'Raise hand',
@@ -184,10 +214,18 @@ export const strings = {
     unpin: (/** @type {string} */ name) => `Unpin ${name}`,
     muted: 'muted',
     speaking: 'speaking',
+    sealed: 'Cannot be decrypted: not the same passphrase',
     previous: 'Previous page',
     next: 'Next page',
     page: (/** @type {number} */ page, /** @type {number} */ pages) => `Page ${page} of ${pages}`,
-    quality: { fair: 'Connection is weak', poor: 'Connection is bad' },
+    quality: {
+      own: { short: 'Your connection', fair: 'Your connection is weak', poor: 'Your connection is bad' },
+      theirs: {
+        short: 'Their connection',
+        fair: 'Their connection is weak',
+        poor: 'Their connection is bad',
+      },
+    },
     alone: 'You are the first one here.',
     aloneHint: 'Send this link to whoever should come.',
   },

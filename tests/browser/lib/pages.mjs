@@ -1,5 +1,5 @@
-// Serves the tests' own pages, and the web client's modules, from a port that is not the
-// server's: so everything the pages ask of the server crosses an origin.
+// Serves the tests' own pages, those of the documentation, and the web client's modules, from a port
+// that is not the server's: so everything the pages ask of the server crosses an origin.
 
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
@@ -7,6 +7,8 @@ import { createServer } from 'node:http';
 import { extname, normalize } from 'node:path';
 
 const ROOTS = {
+  '/examples/web/': new URL('../../../web/', import.meta.url),
+  '/examples/': new URL('../../../docs/examples/', import.meta.url),
   '/web/': new URL('../../../web/', import.meta.url),
   '/': new URL('../pages/', import.meta.url),
 };

@@ -36,7 +36,7 @@ export async function isMoving(tile) {
   });
 }
 
-export const isMuted = async tile => /\bmuted\b/.test(await tile.textContent());
+export const isMuted = async tile => /, muted/.test(await tile.textContent());
 
 export const press = ({ page }, name) => page.getByRole('button', { name, exact: true }).click();
 
