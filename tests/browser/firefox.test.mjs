@@ -50,6 +50,7 @@ describe('Firefox', { timeout: 120_000 }, () => {
     );
     await firefox.press('Mute');
     await until('Ada sees that Fox is muted', () => ui.isMuted(ui.tile(ada, 'Fox')));
+    await firefox.press('Unmute');
     await firefox.press('Leave');
     await until('Fox is gone', async () => (await ui.tile(ada, 'Fox').count()) === 0);
     await ui.leave(ada);
