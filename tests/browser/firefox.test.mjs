@@ -56,15 +56,6 @@ describe('Firefox', { timeout: 120_000 }, () => {
     await ui.leave(ada);
   });
 
-  test('it opens what Chromium sealed, and seals what Chromium opens', async () => {
-    await ui.join(ada, server, 'burrow#passphrase=vixen', 'Ada');
-    await joinWithFirefox('burrow#passphrase=vixen');
-    await until('Ada sees Fox', () => ui.isMoving(ui.tile(ada, 'Fox')));
-    await seesMore();
-    await firefox.press('Leave');
-    await ui.leave(ada);
-  });
-
   test('it publishes what Chromium watches', async () => {
     await firefox.open(`${server.url}/publish/hill`);
     await firefox.press('Go live');
