@@ -67,7 +67,11 @@ export class Chat {
       h('div', { class: 'chat-line' }, h('label', { for: this.#to.id }, text.to), this.#to),
       h('div', { class: 'chat-line' }, this.#input, send),
     );
-    const log = h('div', { role: 'log', 'aria-label': text.log, tabIndex: 0 }, this.#log);
+    const log = h(
+      'div',
+      { class: 'chat-history', role: 'log', 'aria-label': text.log, tabIndex: 0 },
+      this.#log,
+    );
     const body = h('div', { class: 'panel-body' }, this.#empty, log);
     this.#panel = new Panel({ name: 'chat', closeLabel: text.close, close }, body, form);
     this.#panel.heading.textContent = text.heading;
@@ -140,7 +144,7 @@ export class Chat {
    */
   #show(message, words) {
     const log = this.#log;
-    const { scrollHeight, scrollTop, clientHeight } = /** @type {HTMLElement} */ (log.parentElement);
+    const { scrollHeight, scrollTop, clientHeight } = /** @type {HTMLElement} */ (log.closest('.panel-body'));
     const isReading = scrollHeight - scrollTop - clientHeight < READING_PX;
     this.#known.add(message.id);
     this.#empty.hidden = true;
