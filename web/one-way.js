@@ -1,11 +1,9 @@
 // What WHIP and WHEP have in common: one connection to one door, kept alive.
 
 import { Backoff } from './backoff.js';
+import { PathWatch } from './path.js';
 import { iceFragment, withIce } from './sdp.js';
 import { HttpError, Session } from './session.js';
-
-/** How long ICE may be `disconnected` before it is restarted: a lost check or two is nothing. */
-const DISCONNECTED_MS = 2000;
 
 /**
  * A connection in one direction. Fires `state` (detail: `'connecting'`, `'connected'`,
@@ -19,7 +17,8 @@ export class OneWay extends EventTarget {
   /** @type {Session | null} */
   #session = null;
   #backoff = new Backoff();
-  #timer = 0;
+  /** @type {PathWatch | null} */
+  #path = null;
 
   /**
    * @param {string} url the door, absolute or relative to the page
@@ -65,10 +64,12 @@ export class OneWay extends EventTarget {
     this.pc = pc;
     this.prepare(pc);
     pc.addEventListener('connectionstatechange', () => this.#connectionChanged(pc));
-    pc.addEventListener('iceconnectionstatechange', () => this.#iceChanged(pc));
+    const path = new PathWatch(pc, () => this.#restartIce(pc));
+    this.#path = path;
     // The server is ICE-lite: it learns our addresses from our checks, so nothing waits for gathering.
     await pc.setLocalDescription();
     this.#session = await Session.open(this.url, pc.localDescription?.sdp ?? '', this.options);
+    path.offer(this.#session.iceServers);
     await pc.setRemoteDescription({ type: 'answer', sdp: this.#session.answer });
   }
 
@@ -81,13 +82,6 @@ export class OneWay extends EventTarget {
     } else if (pc.connectionState === 'failed') {
       this.#reconnect();
     }
-  }
-
-  /** @param {RTCPeerConnection} pc */
-  #iceChanged(pc) {
-    clearTimeout(this.#timer);
-    if (pc !== this.pc || pc.iceConnectionState !== 'disconnected') return;
-    this.#timer = setTimeout(() => this.#restartIce(pc), DISCONNECTED_MS);
   }
 
   /** @param {RTCPeerConnection} pc */
@@ -135,7 +129,7 @@ export class OneWay extends EventTarget {
   }
 
   #drop() {
-    clearTimeout(this.#timer);
+    this.#path?.stop();
     this.pc?.close();
     this.pc = null;
     this.#session = null;

@@ -3,6 +3,7 @@
 
 import { Backoff } from './backoff.js';
 import { offerCommonCodecs } from './codecs.js';
+import { PathWatch } from './path.js';
 import { markSlides, slimSlots } from './sdp.js';
 import { HttpError, Session } from './session.js';
 import { cameraEncodings, SCREEN_ENCODINGS } from './simulcast.js';
@@ -33,9 +34,6 @@ const EVENT_NAMES = [
   'reconnect',
   'closed',
 ];
-
-/** How long ICE may be `disconnected` before it is restarted: a lost check or two is nothing. */
-const DISCONNECTED_MS = 2000;
 
 /**
  * Whether the server will not take it however often it is asked.
@@ -74,7 +72,7 @@ export class RoomConnection extends EventTarget {
   #sentMuted = '{}';
   #backoff = new Backoff();
   #isProbing = false;
-  #timer = 0;
+  #path = new PathWatch(this.pc, () => this.#pathLost());
   #encryption;
 
   /** @param {Encryption | null} encryption */
@@ -96,7 +94,6 @@ export class RoomConnection extends EventTarget {
     this.#addSlots('video', slots.video);
     this.#addSlots('audio', slots.audio);
     this.pc.addEventListener('connectionstatechange', () => this.#connectionChanged());
-    this.pc.addEventListener('iceconnectionstatechange', () => this.#iceChanged());
     // The server is ICE-lite: it learns our addresses from our checks, so nothing waits for gathering.
     await this.pc.setLocalDescription();
     const session = await Session.open(door, this.#offer(), options);
@@ -105,6 +102,7 @@ export class RoomConnection extends EventTarget {
       throw new DOMException('left while joining', 'AbortError');
     }
     this.session = session;
+    this.#path.offer(session.iceServers);
     await this.pc.setRemoteDescription({ type: 'answer', sdp: session.answer });
     this.#listen(session);
   }
@@ -230,7 +228,7 @@ export class RoomConnection extends EventTarget {
   close({ tellServer }) {
     if (this.isOver) return;
     this.isOver = true;
-    clearTimeout(this.#timer);
+    this.#path.stop();
     this.#backoff.hurry();
     this.#events?.close();
     // The server is told first: an end of the connection alone might as well be an accident.
@@ -341,13 +339,10 @@ export class RoomConnection extends EventTarget {
     if (connectionState === 'failed') this.#lose(null);
   }
 
-  #iceChanged() {
-    clearTimeout(this.#timer);
-    if (this.pc.iceConnectionState !== 'disconnected') return;
-    this.#timer = setTimeout(() => {
-      this.#health(false);
-      this.restartIce();
-    }, DISCONNECTED_MS);
+  #pathLost() {
+    // Who is still on the way in has lost nothing yet.
+    if (this.pc.iceConnectionState === 'disconnected') this.#health(false);
+    this.restartIce();
   }
 
   /** Asks until somebody answers whether the session is still there. */

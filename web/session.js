@@ -62,7 +62,8 @@ export class Session {
    */
   constructor(response, answer, token) {
     const at = response.url;
-    const links = parseLinks(response.headers.get('Link') ?? '');
+    const header = response.headers.get('Link') ?? '';
+    const links = parseLinks(header);
     /** @param {string | undefined} target */
     const absolute = target => (target ? new URL(target, at).href : null);
     this.url = new URL(response.headers.get('Location') ?? '', at).href;
@@ -71,6 +72,8 @@ export class Session {
     this.participant = response.headers.get('X-Participant');
     this.eventsUrl = absolute(links.get(EVENTS));
     this.subscriptionsUrl = absolute(links.get(SUBSCRIPTIONS));
+    /** Relays with credentials for this session. */
+    this.iceServers = parseIceServers(header);
     this.token = token;
   }
 
@@ -194,9 +197,33 @@ export async function request(url, init) {
  */
 export function parseLinks(header) {
   const links = new Map();
-  for (const [, target, parameters] of header.matchAll(/<([^>]*)>((?:\s*;\s*[^,;]+)*)/g)) {
-    const relation = /;\s*rel="?([^";]+)"?/.exec(parameters)?.[1];
+  for (const { target, parameter } of eachLink(header)) {
+    const relation = parameter('rel');
     if (relation) links.set(relation, target);
   }
   return links;
+}
+
+/**
+ * TURN servers that a `Link` header names (RFC 9725 §4.6), as a connection is configured with them.
+ *
+ * @param {string} header
+ * @returns {RTCIceServer[]}
+ */
+export function parseIceServers(header) {
+  const links = [...eachLink(header)].filter(({ parameter }) => parameter('rel') === 'ice-server');
+  return links.map(({ target, parameter }) => ({
+    urls: target,
+    username: parameter('username'),
+    credential: parameter('credential'),
+  }));
+}
+
+/** @param {string} header */
+function* eachLink(header) {
+  for (const [, target, parameters] of header.matchAll(/<([^>]*)>((?:\s*;\s*[^,;]+)*)/g)) {
+    /** @param {string} name */
+    const parameter = name => new RegExp(`;\\s*${name}="?([^";]+)"?`).exec(parameters)?.[1];
+    yield { target, parameter };
+  }
 }

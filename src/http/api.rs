@@ -13,11 +13,11 @@ use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::App;
 use super::body::{json_text, json_text_within};
-use super::doors::{name, percent_encoded};
+use super::doors::name;
 use super::problem::{Problem, unexpected_reply};
 use super::wish::parse;
+use super::{App, percent_encoded};
 use crate::engine::administration::{RoomCommand, RoomDetail, RoomSettings, RoomSummary};
 use crate::engine::command::{Command, Reply};
 use crate::engine::ids::{ParticipantId, RoomId, TrackId};

@@ -18,7 +18,7 @@ use super::hub::Owner;
 use super::limits::Client;
 use super::problem::{ACCEPT_PATCH, ACCEPT_POST, Problem, unexpected_reply};
 use super::session::PATCHABLE;
-use super::{App, clock, observe};
+use super::{App, clock, observe, percent_encoded};
 use crate::engine::command::{Command, Door, Join, Joined, MAX_DISPLAY_NAME_CHARS, Reply};
 use crate::engine::ids::{NameError, ParticipantId, RoomId, SessionId};
 
@@ -166,6 +166,7 @@ impl Offer {
             pass.allows_offer(&door, &offer)?;
         }
 
+        let place = room.clone();
         let owner = pass.map(|pass| Owner::new(room.clone(), door.clone(), pass));
         let home = self.app.engines.home(&room);
         let join = Join {
@@ -181,7 +182,7 @@ impl Offer {
         self.app.hub.open(joined.session, shard, owner, slot);
         self.app.metrics.count_join(self.arrived.elapsed());
         observe::joined(&joined);
-        created(&self.app, joined)
+        created(&self.app, &place, joined)
     }
 }
 
@@ -242,7 +243,7 @@ fn resumed(headers: &HeaderMap) -> Result<Option<SessionId>, Problem> {
 }
 
 /// `201 Created`: the answer, where the session is, and what it can do.
-fn created(app: &App, joined: Joined) -> Result<Response, Problem> {
+fn created(app: &App, room: &RoomId, joined: Joined) -> Result<Response, Problem> {
     let session = app.url(&format!("/sessions/{}", joined.session));
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(SDP));
@@ -258,6 +259,10 @@ fn created(app: &App, joined: Joined) -> Result<Response, Problem> {
             "<{session}/subscriptions>; rel=\"urn:plenum:subscriptions\""
         ))?,
     );
+    let turn = &app.settings.turn;
+    for link in turn.links(room, &joined.participant, clock::wall()) {
+        headers.append(LINK, header(&link)?);
+    }
     headers.insert(ACCEPT_PATCH, HeaderValue::from_static(PATCHABLE));
     headers.insert(
         X_PARTICIPANT,
@@ -283,17 +288,4 @@ pub(super) fn entity_tag(tag: &str) -> Result<HeaderValue, Problem> {
 /// What an engine gave us, as a header.
 fn header(value: &str) -> Result<HeaderValue, Problem> {
     HeaderValue::from_str(value).map_err(|_| unexpected_reply())
-}
-
-/// RFC 3986 §2.1: everything but what never needs it.
-pub(super) fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
 }

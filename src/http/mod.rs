@@ -21,6 +21,7 @@ mod observe;
 mod operator;
 mod precondition;
 mod problem;
+mod relays;
 mod router;
 mod server;
 mod session;
@@ -44,6 +45,7 @@ pub use auth::{
 };
 pub use engines::{CommandFuture, Engines, Refusal, TakeStream};
 pub use hub::Hub;
+pub use relays::{TurnSettings, TurnUrl, TurnUrlError};
 pub use server::{Server, StartError};
 pub use settings::{PublicUrl, Settings};
 pub use tls::{TlsError, TlsSettings};
@@ -176,4 +178,17 @@ impl App {
             None => path.to_owned(),
         }
     }
+}
+
+/// RFC 3986 §2.1: everything but what never needs it.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
 }

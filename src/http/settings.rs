@@ -9,6 +9,7 @@ use clap::builder::BoolishValueParser;
 use thiserror::Error;
 
 use super::auth::AuthSettings;
+use super::relays::TurnSettings;
 use super::tls::TlsSettings;
 
 /// The HTTP interface: where it listens and how much it takes.
@@ -67,6 +68,10 @@ pub struct Settings {
     /// HTTPS.
     #[command(flatten)]
     pub tls: TlsSettings,
+
+    /// Relays.
+    #[command(flatten)]
+    pub turn: TurnSettings,
 }
 
 impl Default for Settings {
@@ -88,6 +93,7 @@ impl Default for Settings {
             trusted_proxies: Vec::new(),
             auth: AuthSettings::default(),
             tls: TlsSettings::default(),
+            turn: TurnSettings::default(),
         }
     }
 }

@@ -9,7 +9,7 @@ import { SeatOrder } from '../../web/app/seats.js';
 import { isOffered } from '../../web/codecs.js';
 import { Roster } from '../../web/roster.js';
 import { iceFragment, markSlides, slimSlots, withIce } from '../../web/sdp.js';
-import { parseLinks } from '../../web/session.js';
+import { parseIceServers, parseLinks } from '../../web/session.js';
 import { gradeInbound } from '../../web/stats.js';
 import { strings as german } from '../../web/strings/de.js';
 import { strings as english } from '../../web/strings/en.js';
@@ -93,6 +93,20 @@ test('links are found by their relation', () => {
   assert.equal(parseLinks(header).get('urn:plenum:events'), '/sessions/a/events');
   assert.equal(parseLinks(header).get('urn:plenum:subscriptions'), '/sessions/a/subscriptions');
   assert.equal(parseLinks('').size, 0);
+});
+
+test('relays come with the credentials that are for them', () => {
+  const header =
+    '</sessions/a/events>; rel="urn:plenum:events", <turn:a:3478?transport=udp>; rel="ice-server"; ' +
+    'username="17:demo/ada"; credential="Og+/4514="; credential-type="password", <turns:[::1]:443>; ' +
+    'rel="ice-server"; username="17:demo/ada"; credential="Og+/4514="; credential-type="password"';
+  const credentials = { username: '17:demo/ada', credential: 'Og+/4514=' };
+  assert.deepEqual(parseIceServers(header), [
+    { urls: 'turn:a:3478?transport=udp', ...credentials },
+    { urls: 'turns:[::1]:443', ...credentials },
+  ]);
+  assert.equal(parseLinks(header).get('urn:plenum:events'), '/sessions/a/events');
+  assert.deepEqual(parseIceServers('</sessions/a/events>; rel="urn:plenum:events"'), []);
 });
 
 test('who leaves takes their tracks and the floor with them', () => {

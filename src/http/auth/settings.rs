@@ -62,7 +62,7 @@ pub struct Secret(String);
 pub struct SecretError;
 
 impl Secret {
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    pub(in crate::http) fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
 }

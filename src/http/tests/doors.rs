@@ -57,6 +57,44 @@ async fn an_offer_is_answered_with_a_session_and_all_that_it_can_do() {
 }
 
 #[tokio::test]
+async fn every_session_is_told_of_relays_and_no_preflight_is() {
+    let mut settings = Settings::default();
+    settings.turn.urls = vec!["turn:relay.example?transport=udp".parse().unwrap()];
+    settings.turn.turn_secret = Some("0123456789abcdef0123456789abcdef".parse().unwrap());
+    let world = World::with(settings);
+    for door in DOORS {
+        let answer = world.send(post(door)).await;
+        let links: Vec<_> = answer.headers.get_all("link").iter().collect();
+        let relay = links[2].to_str().unwrap();
+        assert!(
+            relay
+                .starts_with("<turn:relay.example?transport=udp>; rel=\"ice-server\"; username=\""),
+            "{relay}"
+        );
+        assert!(relay.contains(":demo/Zo%C3%AB\"; credential=\""), "{relay}");
+        let preflight = [
+            ("origin", "https://a.example"),
+            ("access-control-request-method", "POST"),
+        ];
+        for headers in [&preflight[..], &[]] {
+            let answer = world
+                .send(request(Method::OPTIONS, door, headers, ""))
+                .await;
+            assert!(answer.status.is_success(), "{door}");
+            assert!(!answer.headers.contains_key("link"), "{door}");
+        }
+        assert!(
+            !world
+                .ask(Method::GET, door)
+                .await
+                .headers
+                .contains_key("link"),
+            "{door}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn each_door_says_who_comes() {
     let ada = || Some(participant("ada"));
     let doors = [
