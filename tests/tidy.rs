@@ -11,11 +11,12 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "main",
         &[
-            "config", "logging", "metrics", "http", "shard", "net", "engine",
+            "config", "doctor", "logging", "metrics", "http", "shard", "net", "engine",
         ],
     ),
     ("lib", &[]),
     ("config", &["logging", "http", "shard", "net", "engine"]),
+    ("doctor", &["config", "http", "net"]),
     ("logging", &[]),
     ("http", &["metrics", "shard", "engine"]),
     ("metrics", &["shard", "net", "engine"]),

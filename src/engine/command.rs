@@ -67,6 +67,9 @@ pub enum Command {
         /// Whose.
         session: SessionId,
     },
+    /// The server is going away: no more sessions are taken, and those that there are, are told
+    /// to reconnect elsewhere. They go on until they leave. Answered by [`Reply::Done`].
+    Drain,
     /// Every session is told and ended; the engine is done once nothing is left to send.
     /// Answered by [`Reply::Done`].
     Shutdown,

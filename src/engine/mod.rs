@@ -187,6 +187,7 @@ pub struct Engine {
     counters: Counters,
     generation: u32,
     next_serial: u32,
+    is_draining: bool,
     is_shutting_down: bool,
 }
 
@@ -227,6 +228,7 @@ impl Engine {
             counters: Counters::default(),
             generation: 0,
             next_serial: 0,
+            is_draining: false,
             is_shutting_down: false,
         }
     }

@@ -5,16 +5,19 @@
 //! session, and the reply becomes a response. Nothing here knows RTP, and nothing here decides
 //! about rooms. What rooms tell sessions comes back through the [`Hub`].
 
+mod admission;
 mod assets;
 mod auth;
 mod body;
 mod clock;
 mod connection;
 mod doors;
+mod drain;
 mod engines;
 mod events;
 mod hub;
 mod limits;
+mod memory;
 mod observe;
 mod operator;
 mod precondition;
@@ -31,7 +34,6 @@ mod wish;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use axum::http::HeaderMap;
@@ -40,16 +42,19 @@ pub use auth::{
     AuthSettings, Grants, KeyError, MintError, Publish, Publishable, Secret, SecretError,
     TokenRequest,
 };
+pub use drain::Drained;
 pub use engines::{CommandFuture, Engines, Refusal};
 pub use hub::Hub;
-pub use server::{Server, StartError};
-pub use settings::{PublicUrl, Settings};
-pub use tls::{TlsError, TlsSettings};
+pub use server::{Server, StartError, check};
+pub use settings::{PublicUrl, Ratio, Settings};
+pub use tls::{TlsError, TlsSettings, certificate_end};
 
 use crate::engine::command::{Command, Reply};
 use crate::engine::ids::SessionId;
 use crate::metrics::Metrics;
+use admission::Admission;
 use auth::{Auth, Pass};
+use drain::Drain;
 use limits::Limits;
 use problem::Problem;
 
@@ -67,8 +72,9 @@ struct App {
     hub: Arc<Hub>,
     limits: Limits,
     metrics: Arc<Metrics>,
+    admission: Admission,
     /// The server is going away: it takes no more sessions.
-    draining: AtomicBool,
+    drain: Drain,
 }
 
 impl App {
@@ -81,7 +87,8 @@ impl App {
         Ok(Self {
             auth: Auth::new(&settings.auth)?,
             limits: Limits::new(&settings),
-            draining: AtomicBool::new(false),
+            admission: Admission::new(settings.max_load, settings.max_memory),
+            drain: Drain::default(),
             settings,
             engines,
             hub,
@@ -90,7 +97,7 @@ impl App {
     }
 
     fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.drain.has_begun()
     }
 
     /// The session that a URL names, and the shard that owns it. What is not a session's id
@@ -106,7 +113,10 @@ impl App {
 
     /// What a request may do; `None` where nobody needs a token.
     fn pass(&self, headers: &HeaderMap) -> Result<Option<Pass>, Problem> {
-        self.auth.pass(headers, clock::wall())
+        self.auth.pass(headers, clock::wall()).map_err(|refused| {
+            self.metrics.count_auth_failure(refused.reason);
+            refused.problem
+        })
     }
 
     /// The session that a URL names, for somebody who may change it.

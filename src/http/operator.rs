@@ -1,21 +1,25 @@
-//! The operator's listener: metrics and probes.
+//! The operator's listener: metrics, probes, and the word to go.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::Json;
 use axum::Router;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::extract::{Query, State};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, ORIGIN};
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::from_fn;
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
+use serde::{Deserialize, Serialize};
 use tower_http::catch_panic::CatchPanicLayer;
 
+use super::problem::Problem;
+use super::settings::MAX_DRAIN_SECONDS;
 use super::{App, problem};
 use crate::engine::command::{Command, Reply};
 use crate::engine::counters::Counters;
-use crate::metrics;
+use crate::metrics::Format;
 
 /// Longest wait for a shard's counters: Prometheus itself gives up after ten seconds.
 const SHARD_TIMEOUT: Duration = Duration::from_secs(1);
@@ -39,26 +43,75 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/metrics", get(scrape))
         .route("/livez", get(async || StatusCode::OK))
         .route("/readyz", get(ready))
+        .route("/drain", post(drain))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(from_fn(problem::document_errors))
         .with_state(operator)
 }
 
 /// 503 tells a load balancer to send nobody here any more.
-async fn ready(State(operator): State<Arc<Operator>>) -> StatusCode {
-    if operator.app.is_draining() {
-        StatusCode::SERVICE_UNAVAILABLE
-    } else {
-        StatusCode::OK
+async fn ready(State(operator): State<Arc<Operator>>) -> (StatusCode, &'static str) {
+    let app = &operator.app;
+    if app.is_draining() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining");
+    }
+    match app.admission.general_shortage(app.engines.count()) {
+        Some(shortage) => (StatusCode::SERVICE_UNAVAILABLE, shortage.label()),
+        None => (StatusCode::OK, "ready"),
     }
 }
 
-async fn scrape(State(operator): State<Arc<Operator>>) -> impl IntoResponse {
+async fn scrape(State(operator): State<Arc<Operator>>, headers: HeaderMap) -> impl IntoResponse {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = Format::accepted(accept.unwrap_or_default());
     let (counters, unanswered) = operator.gather().await;
+    let App { metrics, hub, .. } = &*operator.app;
+    metrics.event_logs().set(hub.len() as i64);
     (
-        [(CONTENT_TYPE, metrics::CONTENT_TYPE)],
-        operator.app.metrics.encode(&counters, unanswered),
+        [(CONTENT_TYPE, format.content_type())],
+        metrics.encode(&counters, unanswered, format),
     )
+}
+
+/// The query of a drain.
+#[derive(Deserialize)]
+struct DrainQuery {
+    /// How long sessions may go on, in seconds; as the settings say if it is not given.
+    deadline: Option<u32>,
+}
+
+/// What is drained.
+#[derive(Serialize)]
+struct Draining {
+    deadline_seconds: u32,
+    sessions: u64,
+}
+
+/// No more sessions; the process ends when those that there are have ended, or at the deadline.
+/// Asking again moves the deadline.
+async fn drain(
+    State(operator): State<Arc<Operator>>,
+    Query(query): Query<DrainQuery>,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, Problem> {
+    // Pages send this with every POST. This listener has no tokens, and no page has any business
+    // here, but one that is open on the operator's machine could reach it.
+    if headers.contains_key(ORIGIN) {
+        let detail = "Pages may not end this server.";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail));
+    }
+    let app = &operator.app;
+    let deadline_seconds = query.deadline.unwrap_or(app.settings.drain_deadline);
+    if deadline_seconds > MAX_DRAIN_SECONDS {
+        let detail = format!("A deadline is at most {MAX_DRAIN_SECONDS} seconds away.");
+        return Err(Problem::bad_request(detail));
+    }
+    app.begin_drain(Duration::from_secs(deadline_seconds.into()));
+    let draining = Draining {
+        deadline_seconds,
+        sessions: app.open_sessions().await,
+    };
+    Ok((StatusCode::ACCEPTED, Json(draining)))
 }
 
 impl Operator {

@@ -9,6 +9,7 @@ mod sockets;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
@@ -35,6 +36,7 @@ struct Scripted {
     heard: Mutex<Vec<(usize, Command)>>,
     rng: Mutex<StdRng>,
     snapshot: Mutex<Snapshot>,
+    awake: Mutex<Duration>,
 }
 
 impl Default for Scripted {
@@ -52,6 +54,7 @@ impl Default for Scripted {
                 bindings: Vec::new(),
                 speaker: None,
             }),
+            awake: Mutex::default(),
         }
     }
 }
@@ -85,6 +88,7 @@ impl Scripted {
             | Command::Mute { .. }
             | Command::Leave { .. }
             | Command::Expel { .. }
+            | Command::Drain
             | Command::Shutdown => Reply::Done,
         }
     }
@@ -97,6 +101,10 @@ impl Engines for Scripted {
 
     fn home(&self, room: &RoomId) -> usize {
         room.as_str().len() % 2
+    }
+
+    fn awake(&self, _: usize) -> Duration {
+        *self.awake.lock().expect("no test panics here")
     }
 
     fn command(&self, shard: usize, command: Command) -> CommandFuture<'_> {

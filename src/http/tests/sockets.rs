@@ -112,16 +112,13 @@ async fn the_operator_sees_metrics_and_probes_and_clients_do_not() {
             answer.starts_with(&format!("HTTP/1.1 {before} ")),
             "{path}: {answer}"
         );
-        server.drain();
+        server.drain(Duration::from_secs(60));
         let answer = get(server.operator_addr(), path).await;
         assert!(
             answer.starts_with(&format!("HTTP/1.1 {drained} ")),
             "{path}: {answer}"
         );
-        server
-            .app
-            .draining
-            .store(false, std::sync::atomic::Ordering::Relaxed);
+        server.app.drain.undo();
     }
     for path in ["/metrics", "/livez", "/readyz"] {
         assert!(
