@@ -75,6 +75,7 @@ impl Stage {
         let server = SocketAddr::from(([203, 0, 113, 1], 3478));
         let config = EngineConfig {
             shard: 0,
+            shards: 1,
             advertised: vec![server],
             limits: Limits::default(),
             wall_clock: Duration::from_secs(1_700_000_000),
@@ -131,6 +132,7 @@ impl Stage {
     fn ask(&mut self, door: Door, offer: String) -> String {
         let room = "stage".parse().expect("a name");
         let join = Join {
+            home: None,
             room,
             door,
             name: None,

@@ -171,7 +171,10 @@ fn start_shards(config: &Config, events: &Arc<dyn EventSink>) -> Result<Shards, 
     let config = ShardsConfig {
         shards,
         advertised,
-        limits: Limits::default(),
+        limits: Limits {
+            viewers_per_shard: config.shard.viewers_per_shard,
+            ..Limits::default()
+        },
     };
     Ok(Shards::start(
         &config,

@@ -107,6 +107,8 @@ pub struct Join {
     pub resume: Option<SessionId>,
     /// The offer, `application/sdp`.
     pub offer: String,
+    /// The shard that the room lives on, where that one said [`Reply::Elsewhere`].
+    pub home: Option<u16>,
 }
 
 /// Longest display name, in characters: a tile shows no more.
@@ -150,6 +152,13 @@ pub enum Reply {
     Done,
     /// The session exists.
     Joined(Joined),
+    /// The room has outgrown this shard: ask that one, with [`Join::home`] set to this.
+    Elsewhere {
+        /// Which.
+        shard: u16,
+        /// What was asked, unchanged.
+        join: Box<Join>,
+    },
     /// The ICE session was restarted by a fragment (RFC 9725 §4.3.3).
     IceRestarted {
         /// The body, `application/trickle-ice-sdpfrag`.

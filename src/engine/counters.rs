@@ -121,6 +121,8 @@ pub enum DropReason {
     Duplicate,
     /// A packet for a session that has more queued than one wake-up can bring.
     EgressQueueFull,
+    /// A packet for viewers on a shard that cannot keep up.
+    RelayQueueFull,
 }
 
 impl DropReason {
@@ -143,11 +145,12 @@ impl DropReason {
             DropReason::RtxLimit => "rtx_limit",
             DropReason::Duplicate => "duplicate",
             DropReason::EgressQueueFull => "egress_queue_full",
+            DropReason::RelayQueueFull => "relay_queue_full",
         }
     }
 
     /// Every reason there is, so that each is exported from the start.
-    pub const ALL: [DropReason; 16] = [
+    pub const ALL: [DropReason; 17] = [
         DropReason::UnknownSession,
         DropReason::UnvalidatedSource,
         DropReason::StunIntegrity,
@@ -164,6 +167,7 @@ impl DropReason {
         DropReason::RtxLimit,
         DropReason::Duplicate,
         DropReason::EgressQueueFull,
+        DropReason::RelayQueueFull,
     ];
 }
 

@@ -17,12 +17,12 @@ use tracing::{info, warn};
 use super::command::{CommandError, Door, Join, Joined, Reply};
 use super::event::{CloseReason, Kind, ParticipantInfo};
 use super::header::HeaderTemplate;
-use super::ids::{ParticipantId, SessionId, TrackId, base32};
+use super::ids::{ParticipantId, RoomId, SessionId, TrackId, base32};
 use super::room::Room;
 use super::sdp::{self, AnswerLine, IceCredentials, LineKind, OfferLine, OfferSummary, SendSource};
 use super::session::{LocalLine, Session};
 use super::slot::{Slot, SlotCodec};
-use super::track::Track;
+use super::track::{Origin, Track};
 use super::ufrag::ufrag_of_session;
 use super::{Engine, SessionKey, dtls};
 
@@ -41,6 +41,14 @@ impl Engine {
             Door::Watch { .. } => sdp::check_whep(&summary)?,
             Door::Meet => sdp::check_meet(&summary)?,
         }
+        if let Some(shard) = self.elsewhere(&join) {
+            let room = self.room_ids[&join.room];
+            self.rooms[room].expect_viewer(shard);
+            return Ok(Reply::Elsewhere {
+                shard,
+                join: Box::new(join),
+            });
+        }
         let participant = self.participant_of(&join, now)?;
         let former = self.former_session(&join, &participant);
         let place = self.sessions.vacant_key();
@@ -48,18 +56,22 @@ impl Engine {
         let answer = negotiate(&mut session, &join.offer, &summary, &mut self.rng)?;
 
         // From here on nothing can fail.
-        session.room = self.room_place(&join);
+        session.room = self.room_place(join.room.clone());
         let (id, tags, room) = (session.id, session.tags, session.room);
         self.sessions.insert(session);
         self.session_ids.insert(id, place);
         self.counters.sessions_opened += 1;
         info!(session = ?id, room = %join.room, door = ?join.door, "joined");
 
+        if let Some(home) = join.home {
+            self.rooms[room].set_home(home);
+        }
         let member = ParticipantInfo {
             id: participant.clone(),
             name: join.name,
         };
         self.rooms[room].join(place, member, join.door);
+        self.viewers_changed(room);
         if let Some(former) = former {
             self.rooms[room].take_over(place, former);
         }
@@ -104,7 +116,7 @@ impl Engine {
             .get(&join.room)
             .map(|place| &self.rooms[*place]);
         if let Some(room) = room
-            && room.len() >= self.config.limits.participants_per_room
+            && room.population() >= self.config.limits.participants_per_room
         {
             let limit = self.config.limits.participants_per_room;
             return Err(CommandError::RoomFull {
@@ -163,12 +175,12 @@ impl Engine {
             .map(|resumable| resumable.participant)
     }
 
-    fn room_place(&mut self, join: &Join) -> usize {
-        if let Some(place) = self.room_ids.get(&join.room) {
+    pub(super) fn room_place(&mut self, id: RoomId) -> usize {
+        if let Some(place) = self.room_ids.get(&id) {
             return *place;
         }
-        let place = self.rooms.insert(Room::new(join.room.clone()));
-        self.room_ids.insert(join.room.clone(), place);
+        let place = self.rooms.insert(Room::new(id.clone()));
+        self.room_ids.insert(id, place);
         place
     }
 
@@ -232,16 +244,11 @@ impl Engine {
             match (line.sends, line.track) {
                 (true, None) => {
                     let id = TrackId::random(&mut self.rng);
-                    let track = self.tracks.insert(Track {
-                        id,
-                        kind: line.kind,
+                    let origin = Origin::Session {
                         publisher: place,
                         mid: line.media,
-                        codecs: Vec::new(),
-                        layers: Vec::new(),
-                        subscribers: Vec::new(),
-                        armed: None,
-                    });
+                    };
+                    let track = self.tracks.insert(Track::new(id, line.kind, origin));
                     self.track_ids.insert(id, track);
                     self.sessions[place].lines[i].track = Some(track);
                     self.rooms[room].publish(place, id, line.kind, (line.slides, line.muted), now);

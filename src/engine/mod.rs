@@ -34,6 +34,7 @@ mod join;
 mod keyframes;
 mod outbox;
 mod path;
+mod relay;
 mod remb;
 mod room;
 mod rtx;
@@ -61,10 +62,12 @@ use feedback::Wanted;
 use ids::{ParticipantId, RoomId, SessionId, TrackId};
 pub use outbox::Batch;
 use outbox::Outbox;
+pub use relay::RelayMessage;
+use relay::Relays;
 use room::{Decision, Room};
 use session::{Session, SessionOutput};
 use timers::{Timer, Timers};
-use track::{Layer, Track};
+use track::{Layer, Origin, Track};
 
 /// Which session on which shard a datagram is for, as its address or user fragment told.
 ///
@@ -120,6 +123,8 @@ pub enum AddressChange {
 pub struct EngineConfig {
     /// Which shard it is.
     pub shard: u16,
+    /// How many shards there are; their numbers run from 0.
+    pub shards: u16,
     /// The addresses that every answer names as candidates.
     pub advertised: Vec<SocketAddr>,
     /// How much it takes on.
@@ -136,6 +141,8 @@ pub struct Limits {
     pub sessions: usize,
     /// Participants in one room.
     pub participants_per_room: usize,
+    /// Sessions of one room on its home shard from which on viewers go to other shards.
+    pub viewers_per_shard: usize,
 }
 
 impl Default for Limits {
@@ -144,6 +151,9 @@ impl Default for Limits {
         Self {
             sessions: 10_000,
             participants_per_room: 5_000,
+            // A few percent of a core. Below that, waking a second thread for every packet
+            // costs more than it takes off the first.
+            viewers_per_shard: 200,
         }
     }
 }
@@ -175,6 +185,7 @@ pub struct Engine {
     resumable: VecDeque<Resumable>,
     timers: Timers,
     outbox: Outbox,
+    relays: Relays,
     /// Sessions with something queued.
     dirty: Vec<usize>,
     /// Sessions whose queues are being sealed, batch by batch.
@@ -219,6 +230,7 @@ impl Engine {
             resumable: VecDeque::new(),
             timers: Timers::default(),
             outbox: Outbox::default(),
+            relays: Relays::default(),
             dirty: Vec::new(),
             flushing: Vec::new(),
             flushed_at: None,
@@ -463,6 +475,7 @@ impl Engine {
         }
         self.rooms[room].leave(place, reason == CloseReason::Resumed, now);
         self.carry_out(room, now);
+        self.viewers_changed(room);
         self.tell(place, Change::Closed { reason });
 
         let mut session = self.sessions.remove(place);
@@ -494,6 +507,7 @@ impl Engine {
     }
 
     fn remove_room(&mut self, place: usize) {
+        self.forget_mirror(place);
         let mut room = self.rooms.remove(place);
         self.room_ids.remove(room.id());
         self.timers.set(Timer::Room(place), &mut room.armed, None);
@@ -509,6 +523,10 @@ impl Engine {
                     track,
                 } => self.bind(session, slot, track, now),
                 Decision::Tell { session, change } => self.tell(session, change),
+                Decision::Relay { mirror, change } => {
+                    let id = self.rooms[room].id().clone();
+                    self.relays.changed(mirror, id, change);
+                }
             }
         }
     }
@@ -551,7 +569,8 @@ impl Engine {
     fn gauges(&mut self) -> Counters {
         let mut counters = self.counters.clone();
         counters.sessions = self.sessions.len() as u64;
-        counters.rooms = self.rooms.len() as u64;
+        let is_home = |(_, room): &(usize, &Room)| room.home().is_none();
+        counters.rooms = self.rooms.iter().filter(is_home).count() as u64;
         counters.datagrams_out = self.outbox.datagrams;
         for (_, session) in &self.sessions {
             counters.connected_sessions += u64::from(session.connected);
@@ -562,7 +581,8 @@ impl Engine {
             }
         }
         for (_, track) in &self.tracks {
-            counters.tracks.add(track.kind, 1);
+            let is_ours = matches!(track.origin, Origin::Session { .. });
+            counters.tracks.add(track.kind, u64::from(is_ours));
         }
         counters
     }

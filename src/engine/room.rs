@@ -3,6 +3,8 @@
 //! A room decides and never touches a connection. It speaks of sessions by their place in the
 //! engine's table, and of what it decided by [`Decision`]s, which the engine carries out.
 
+mod mirror;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
@@ -10,6 +12,7 @@ use super::command::{Binding, Door, SlotWish, Wish};
 use super::event::{Change, Kind, ParticipantInfo, Snapshot, Source, TrackInfo};
 use super::ids::{ParticipantId, RoomId, TrackId};
 use super::speaker::SpeakerDetector;
+use mirror::{Afar, Mirroring};
 
 /// What a room decided.
 #[derive(Debug, PartialEq)]
@@ -22,6 +25,8 @@ pub(crate) enum Decision {
     },
     /// Tell this session.
     Tell { session: usize, change: Change },
+    /// Tell the mirror of the room on this shard.
+    Relay { mirror: u16, change: Change },
 }
 
 /// A named place; tracks are published into it and watched from it.
@@ -33,7 +38,11 @@ pub(crate) struct Room {
     /// In order of publication.
     tracks: Vec<PublishedTrack>,
     detector: SpeakerDetector<usize>,
-    speaker: Option<usize>,
+    speaker: Option<Owner>,
+    /// Its mirrors on other shards, or the home that it mirrors.
+    mirroring: Mirroring,
+    /// In a mirror: those who are at home, and seen here.
+    afar: BTreeMap<ParticipantId, Afar>,
     /// Counts speaker changes: who spoke later has the higher number.
     turn: u64,
     decisions: VecDeque<Decision>,
@@ -63,7 +72,16 @@ struct Slot {
 #[derive(Debug)]
 struct PublishedTrack {
     info: TrackInfo,
-    session: usize,
+    owner: Owner,
+}
+
+/// Who publishes a track, or speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Owner {
+    /// A session of this engine.
+    Here(usize),
+    /// Somebody at the room's home.
+    Afar(ParticipantId),
 }
 
 impl Room {
@@ -74,6 +92,8 @@ impl Room {
             tracks: Vec::new(),
             detector: SpeakerDetector::default(),
             speaker: None,
+            mirroring: Mirroring::default(),
+            afar: BTreeMap::new(),
             turn: 0,
             decisions: VecDeque::new(),
             armed: None,
@@ -84,11 +104,12 @@ impl Room {
         &self.id
     }
 
+    /// Whether nobody is here, nor at a mirror.
     pub(crate) fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        self.members.is_empty() && !self.mirroring.has_mirrors()
     }
 
-    /// How many participants it has, those who only publish or watch included.
+    /// How many participants are on this shard, those who only publish or watch included.
     pub(crate) fn len(&self) -> usize {
         self.members.len()
     }
@@ -180,7 +201,7 @@ impl Room {
             return;
         };
         self.detector.remove(session);
-        if self.speaker == Some(session) {
+        if self.speaker == Some(Owner::Here(session)) {
             self.speaker = None;
             self.tell_all(&Change::Speaker { participant: None });
         }
@@ -216,7 +237,7 @@ impl Room {
         };
         self.tracks.push(PublishedTrack {
             info: info.clone(),
-            session,
+            owner: Owner::Here(session),
         });
         self.tell_all(&Change::Track(info));
         self.bind_all(now);
@@ -267,7 +288,7 @@ impl Room {
             return;
         };
         member.spoke = self.turn;
-        self.speaker = Some(speaker);
+        self.speaker = Some(Owner::Here(speaker));
         let change = Change::Speaker {
             participant: Some(member.info.id.clone()),
         };
@@ -321,21 +342,20 @@ impl Room {
                 .members
                 .values()
                 .filter(is_seen)
-                .map(|m| m.info.clone())
+                .map(|member| &member.info)
+                .chain(self.afar.values().map(|afar| &afar.info))
+                .cloned()
                 .collect(),
             tracks: self.tracks.iter().map(|track| track.info.clone()).collect(),
             bindings: self.bindings(session),
-            speaker: self
-                .speaker
-                .and_then(|speaker| self.members.get(&speaker))
-                .map(|member| member.info.id.clone()),
+            speaker: self.speaker_id(),
         })
     }
 
     fn tracks_of(&self, session: usize) -> impl Iterator<Item = &PublishedTrack> {
         self.tracks
             .iter()
-            .filter(move |track| track.session == session)
+            .filter(move |track| track.owner == Owner::Here(session))
     }
 
     fn binding(&self, slot: &Slot) -> Binding {
@@ -344,6 +364,21 @@ impl Room {
             mid: slot.mid.clone(),
             track: track.map(|track| track.info.id),
             participant: track.map(|track| track.info.participant.clone()),
+        }
+    }
+
+    fn speaker_id(&self) -> Option<ParticipantId> {
+        match self.speaker.as_ref()? {
+            Owner::Here(session) => Some(self.members.get(session)?.info.id.clone()),
+            Owner::Afar(id) => Some(id.clone()),
+        }
+    }
+
+    /// When somebody last became the active speaker, as a number of [`Room::turn`]; 0 is never.
+    fn spoke(&self, owner: &Owner) -> u64 {
+        match owner {
+            Owner::Here(session) => self.members.get(session).map_or(0, |member| member.spoke),
+            Owner::Afar(id) => self.afar.get(id).map_or(0, |afar| afar.spoke),
         }
     }
 
@@ -357,6 +392,11 @@ impl Room {
             change: change.clone(),
         };
         self.decisions.extend(self.members.keys().map(tell));
+        let relay = |mirror| Decision::Relay {
+            mirror,
+            change: change.clone(),
+        };
+        self.decisions.extend(self.mirroring.mirrors().map(relay));
     }
 
     fn bind_all(&mut self, now: Instant) {
@@ -374,7 +414,9 @@ impl Room {
         let mut shown: Vec<Option<TrackId>> = vec![None; member.slots.len()];
         for (slot, shown) in member.slots.iter().zip(&mut shown) {
             if let Some(SlotWish::Track { track, .. }) = member.wish.slots.get(&slot.mid) {
-                let fits = |t: &&PublishedTrack| t.info.kind == slot.kind && t.session != session;
+                let fits = |t: &&PublishedTrack| {
+                    t.info.kind == slot.kind && t.owner != Owner::Here(session)
+                };
                 *shown = self.track(*track).filter(fits).map(|track| track.info.id);
             }
         }
@@ -432,15 +474,12 @@ impl Room {
             .tracks
             .iter()
             .enumerate()
-            .filter(|(_, track)| track.session != session && track.info.kind == kind)
+            .filter(|(_, track)| track.owner != Owner::Here(session) && track.info.kind == kind)
             .filter(|(_, track)| only.is_none_or(|only| track.info.participant == *only))
             .collect();
         let watches_one = matches!(member.door, Door::Watch { .. });
         tracks.sort_by_key(|(order, track)| {
-            let spoke = self
-                .members
-                .get(&track.session)
-                .map_or(0, |member| member.spoke);
+            let spoke = self.spoke(&track.owner);
             let is_slides = matches!(track.info.source, Source::Screen | Source::ScreenAudio);
             // A grid shows screens before faces; a player of one picture follows who speaks.
             let first = if watches_one { is_slides } else { !is_slides };
@@ -466,7 +505,7 @@ impl Room {
             tracks.sort_by_key(|(_, track)| {
                 loudest
                     .iter()
-                    .position(|s| *s == track.session)
+                    .position(|s| Owner::Here(*s) == track.owner)
                     .unwrap_or(usize::MAX)
             });
         }

@@ -155,8 +155,8 @@ impl Offer {
             self.app.metrics.count_refusal("sessions");
         })?;
         check_type(&self.headers, ACCEPT_POST, SDP)?;
-        let shard = self.app.engines.home(&room);
-        if let Some(shortage) = self.app.admission.shortage(shard) {
+        let home = self.app.engines.home(&room);
+        if let Some(shortage) = self.app.admission.shortage(home) {
             self.app.metrics.count_refusal(shortage.label());
             return Err(shortage.into());
         }
@@ -176,18 +176,29 @@ impl Offer {
             name: display_name,
             resume,
             offer,
+            home: None,
         };
-        let Reply::Joined(joined) = self
-            .app
-            .command(shard, Command::Join(Box::new(join)))
-            .await?
-        else {
-            return Err(unexpected_reply());
-        };
+        let (joined, shard) = open(&self.app, home, Box::new(join)).await?;
         self.app.hub.open(joined.session, shard, owner, slot);
         self.app.metrics.count_join(self.arrived.elapsed());
         observe::joined(&joined);
         created(&self.app, joined)
+    }
+}
+
+/// Has a room's home open a session, or the shard that home sends it to; says which it was.
+async fn open(app: &App, home: usize, join: Box<Join>) -> Result<(Joined, usize), Problem> {
+    let (reply, shard) = match app.command(home, Command::Join(join)).await? {
+        Reply::Elsewhere { shard, mut join } => {
+            join.home = Some(home as u16);
+            let shard = usize::from(shard);
+            (app.command(shard, Command::Join(join)).await?, shard)
+        }
+        reply => (reply, home),
+    };
+    match reply {
+        Reply::Joined(joined) => Ok((joined, shard)),
+        _ => Err(unexpected_reply()),
     }
 }
 

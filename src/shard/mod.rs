@@ -11,6 +11,7 @@ mod batch;
 mod clock;
 mod inbound;
 mod load;
+mod relay;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ use crate::net::{AddressTable, Demux, MediaSocket, Stop, Stopper};
 use batch::Batch;
 use inbound::{Inbound, Outlet};
 pub use load::Load;
+use relay::Relays;
 pub use settings::Settings;
 use worker::{Mail, Wiring, Worker};
 
@@ -126,6 +128,7 @@ impl Shards {
         let addresses = Arc::new(AddressTable::new(clock::now()));
         let (stopper, stop) = Stop::pair()?;
         let receiver = socket.receiver(stop)?;
+        let mut relays = Relays::between(config.shards);
         let (mut handles, mut outlets, mut threads) = (Vec::new(), Vec::new(), Vec::new());
         for index in 0..config.shards.get() {
             let engine = engine(config, index, certificate)?;
@@ -141,6 +144,7 @@ impl Shards {
                 addresses: addresses.clone(),
                 events: events.clone(),
                 load: load.clone(),
+                relays: relays.remove(0),
             };
             let worker = Worker::new(engine, wiring);
             threads.push(spawn(format!("shard-{index}"), move || worker.run())?);
@@ -273,6 +277,7 @@ fn engine(config: &ShardsConfig, shard: u16, certificate: &Certificate) -> io::R
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
     let config = EngineConfig {
         shard,
+        shards: config.shards.get(),
         advertised: config.advertised.clone(),
         limits: config.limits,
         wall_clock: clock::wall(),

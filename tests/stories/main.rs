@@ -24,6 +24,7 @@ mod moving;
 mod rooms;
 mod slots;
 mod speaking;
+mod spread;
 
 use std::time::Duration;
 

@@ -33,6 +33,9 @@ const MAX_TURNS_AT_ONCE: u32 = 10_000;
 /// How much is remembered of what a guest sent: a handshake and some media.
 const REMEMBERED_DATAGRAMS: usize = 256;
 
+/// So few that a story can outgrow a shard.
+pub(crate) const VIEWERS_PER_SHARD: usize = 3;
+
 /// A guest, by their place in the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Person(usize);
@@ -92,8 +95,12 @@ impl World {
         let engine = |shard: u16| {
             let config = EngineConfig {
                 shard,
+                shards,
                 advertised: vec![server],
-                limits: Limits::default(),
+                limits: Limits {
+                    viewers_per_shard: VIEWERS_PER_SHARD,
+                    ..Limits::default()
+                },
                 wall_clock: Duration::from_secs(1_700_000_000),
             };
             let mut engine_seed = [7; 32];
@@ -265,6 +272,7 @@ impl World {
 
     /// Sends what the engines have to send, and hands out what they have to say.
     fn settle(&mut self) {
+        self.relay();
         for shard in 0..self.engines.len() {
             self.engines[shard].flush(self.now);
             self.send_all(shard);
@@ -282,6 +290,20 @@ impl World {
                         self.table.insert(address, key);
                     }
                     AddressChange::Forgotten(key) => self.table.retain(|_, known| *known != key),
+                }
+            }
+        }
+    }
+
+    /// Takes what shards tell each other across, at once, until nobody has anything to say.
+    fn relay(&mut self) {
+        let mut is_quiet = false;
+        while !is_quiet {
+            is_quiet = true;
+            for shard in 0..self.engines.len() {
+                while let Some((to, message)) = self.engines[shard].poll_relay() {
+                    self.engines[usize::from(to)].handle_relay(shard as u16, message, self.now);
+                    is_quiet = false;
                 }
             }
         }

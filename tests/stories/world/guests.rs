@@ -31,13 +31,13 @@ impl World {
     pub(crate) fn join(&mut self, room: &str, guest: &Guest) -> Result<Person, CommandError> {
         let place = self.guests.len();
         let room_tag = self.room_tag(room);
-        let shard = room_tag as usize % self.engines.len();
+        let home = room_tag as usize % self.engines.len();
         let local = SocketAddr::from(([10, 0, (place >> 8) as u8, place as u8], 40_000));
         let seed = self.seed.wrapping_mul(1_000).wrapping_add(place as u64);
         let mut client = Client::new(local, self.server, (self.began, self.now), room_tag, seed);
         let offered = client.offer(&guest.devices, guest.video_slots, guest.audio_slots);
 
-        let joined = self.post(shard, room, guest, offered.sdp.clone())?;
+        let (joined, shard) = self.post(home, room, guest, offered.sdp.clone())?;
         client.seat = Some(Seat {
             session: joined.session,
             participant: joined.participant.clone(),
@@ -74,20 +74,29 @@ impl World {
 
     fn post(
         &mut self,
-        shard: usize,
+        home: usize,
         room: &str,
         guest: &Guest,
         offer: String,
-    ) -> Result<Joined, CommandError> {
+    ) -> Result<(Joined, usize), CommandError> {
         let join = Join {
             room: room.parse().expect("a room's name"),
             door: guest.door.clone(),
             name: guest.name.clone(),
             resume: guest.resume,
             offer,
+            home: None,
         };
-        match self.command(shard, Command::Join(Box::new(join)))? {
-            Reply::Joined(joined) => Ok(joined),
+        let (reply, shard) = match self.command(home, Command::Join(Box::new(join)))? {
+            Reply::Elsewhere { shard, mut join } => {
+                join.home = Some(home as u16);
+                let shard = usize::from(shard);
+                (self.command(shard, Command::Join(join))?, shard)
+            }
+            reply => (reply, home),
+        };
+        match reply {
+            Reply::Joined(joined) => Ok((joined, shard)),
             other => panic!("a join is answered by {other:?}"),
         }
     }
@@ -100,7 +109,7 @@ impl World {
         offer: &str,
     ) -> Result<Joined, CommandError> {
         let shard = self.room_tag(room) as usize % self.engines.len();
-        let joined = self.post(shard, room, guest, offer.to_owned())?;
+        let (joined, _) = self.post(shard, room, guest, offer.to_owned())?;
         self.ghosts.insert(joined.session);
         self.settle();
         Ok(joined)

@@ -125,6 +125,11 @@ impl World {
         }
     }
 
+    /// The shard that a guest's session is on.
+    pub(crate) fn shard(&self, person: Person) -> usize {
+        self.guests[person.0].shard
+    }
+
     pub(crate) fn is_drained(&self) -> bool {
         self.engines.iter().all(Engine::is_drained)
     }
