@@ -71,7 +71,7 @@ pub enum Action {
     /// Look for what commonly goes wrong on this machine, and say what to do about it.
     Doctor,
     /// Make a token and print it.
-    Token(TokenRequest),
+    Token(Box<TokenRequest>),
 }
 
 /// Settings that do not go together.

@@ -9,6 +9,7 @@ use thiserror::Error;
 use super::counters::Counters;
 use super::event::Snapshot;
 use super::ids::{ParticipantId, RoomId, SessionId, TrackId};
+use super::inspect::{RoomOverview, SessionReport};
 
 /// One request to the engine that owns the room or session in question.
 #[derive(Debug)]
@@ -75,6 +76,15 @@ pub enum Command {
     Shutdown,
     /// The counters and gauges as they stand. Answered by [`Reply::Counters`].
     Counters,
+    /// Every room with its sessions. Answered by [`Reply::Overview`].
+    Overview,
+    /// Every session of a participant, in full. Answered by [`Reply::Inspected`].
+    Inspect {
+        /// The room.
+        room: RoomId,
+        /// Who.
+        participant: ParticipantId,
+    },
 }
 
 /// Which of the four doors a session came through; one mechanism behind all of them.
@@ -188,6 +198,10 @@ pub enum Reply {
     Snapshot(Box<Snapshot>),
     /// What was counted.
     Counters(Box<Counters>),
+    /// The rooms of this engine.
+    Overview(Vec<RoomOverview>),
+    /// The participant's sessions in this engine.
+    Inspected(Vec<SessionReport>),
 }
 
 /// A new session and its answer.

@@ -52,6 +52,10 @@ impl Engine {
                 self.shut_down(now);
                 Ok(Reply::Done)
             }
+            Command::Overview => Ok(Reply::Overview(self.overview(now))),
+            Command::Inspect { room, participant } => {
+                Ok(Reply::Inspected(self.inspect(&room, &participant, now)))
+            }
             Command::Counters => Ok(Reply::Counters(Box::new(self.gauges()))),
         }
     }

@@ -18,6 +18,7 @@ pub mod counters;
 pub mod dtls;
 pub mod event;
 pub mod ids;
+pub mod inspect;
 pub mod rtcp;
 pub mod sdp;
 pub mod speaker;
@@ -26,6 +27,7 @@ pub mod timeline;
 pub mod ufrag;
 
 mod commands;
+mod diary;
 mod egress;
 mod feedback;
 mod forward;
@@ -56,6 +58,7 @@ use tracing::{error, info};
 
 use command::{Command, CommandError, Reply};
 use counters::{Counters, DropReason};
+use diary::Note;
 pub use dtls::Certificate;
 use event::{Change, CloseReason, Kind, SessionEvent};
 use feedback::Wanted;
@@ -428,6 +431,8 @@ impl Engine {
         let session = &self.sessions[place];
         let took = now.saturating_duration_since(session.joined_at);
         self.counters.join_dtls.observe(took, 1);
+        self.sessions[place].diary.note(now, Note::Connected);
+        let session = &self.sessions[place];
         info!(session = ?session.id, room = %self.rooms[session.room].id(), ?took, "connected");
         let room = session.room;
         self.rooms[room].connected(place);
@@ -600,7 +605,54 @@ impl From<str0m::media::MediaKind> for Kind {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use super::command::{Door, Join};
+    use super::*;
+
+    #[test]
+    fn a_session_whose_work_panics_ends_alone() {
+        let now = some_moment();
+        let config = EngineConfig {
+            shard: 0,
+            shards: 1,
+            advertised: vec![SocketAddr::from(([127, 0, 0, 1], 3478))],
+            limits: Limits::default(),
+            wall_clock: Duration::ZERO,
+        };
+        let mut engine = Engine::new(config, Certificate::generate(), [45; 32]);
+        let offer = include_str!("../../tests/fixtures/sdp/chromium-meet.sdp");
+        let mut sessions = Vec::new();
+        for _ in 0..2 {
+            let join = Join {
+                room: "lobby".parse().unwrap(),
+                door: Door::Meet,
+                name: None,
+                resume: None,
+                offer: offer.to_owned(),
+                home: None,
+            };
+            match engine.handle_command(Command::Join(Box::new(join)), now) {
+                Ok(Reply::Joined(joined)) => sessions.push(joined.session),
+                other => panic!("a session is opened, not {other:?}"),
+            }
+        }
+        let place = engine.session_ids[&sessions[0]];
+        engine.guarded(place, now, |_| panic!("as if str0m had a mistake"));
+        assert_eq!(engine.counters.panics, 1);
+        let mut ended = Vec::new();
+        while let Some(event) = engine.poll_event() {
+            if let Change::Closed { reason } = event.change {
+                ended.push((event.session, reason));
+            }
+        }
+        assert_eq!(ended, [(sessions[0], CloseReason::Failed)]);
+        let others = Command::Snapshot {
+            session: sessions[1],
+        };
+        assert!(matches!(
+            engine.handle_command(others, now),
+            Ok(Reply::Snapshot(_))
+        ));
+    }
 
     /// A moment for tests to count from.
     #[expect(clippy::disallowed_methods, reason = "tests have to start somewhere")]

@@ -4,6 +4,7 @@
 //! engine's table, and of what it decided by [`Decision`]s, which the engine carries out.
 
 mod mirror;
+mod roll;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
@@ -222,17 +223,11 @@ impl Room {
         let Some(member) = self.members.get(&session) else {
             return;
         };
-        let source = match (kind, slides) {
-            (Kind::Audio, false) => Source::Microphone,
-            (Kind::Video, false) => Source::Camera,
-            (Kind::Video, true) => Source::Screen,
-            (Kind::Audio, true) => Source::ScreenAudio,
-        };
         let info = TrackInfo {
             id,
             participant: member.info.id.clone(),
             kind,
-            source,
+            source: Source::of(kind, slides),
             muted,
         };
         self.tracks.push(PublishedTrack {

@@ -18,6 +18,7 @@ use tracing::{debug, trace};
 
 use super::command::Door;
 use super::counters::{Counters, DropReason};
+use super::diary::Diary;
 use super::dtls::KeyTap;
 use super::egress::Egress;
 use super::event::{CloseReason, Kind};
@@ -90,6 +91,8 @@ pub(crate) struct Session {
     /// Whether it waits for a flush.
     pub(crate) is_dirty: bool,
     pub(crate) connected: bool,
+    /// What was decided about it lately.
+    pub(crate) diary: Diary,
     keys: KeyTap,
     opener: Option<RtcpOpener>,
     paths: Paths,
@@ -189,6 +192,7 @@ impl Session {
             armed: None,
             is_dirty: false,
             connected: false,
+            diary: Diary::default(),
             keys,
             opener: None,
             paths: Paths::default(),

@@ -1,11 +1,11 @@
-//! The operator's listener: metrics, probes, and the word to go.
+//! The operator's listener: metrics, probes, what is going on in calls, and the word to go.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::header::{ACCEPT, CONTENT_TYPE, ORIGIN};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::from_fn;
@@ -16,9 +16,11 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::problem::Problem;
 use super::settings::MAX_DRAIN_SECONDS;
-use super::{App, problem};
+use super::{App, assets, problem};
 use crate::engine::command::{Command, Reply};
 use crate::engine::counters::Counters;
+use crate::engine::ids::{ParticipantId, RoomId};
+use crate::engine::inspect::{RoomOverview, SessionReport};
 use crate::metrics::Format;
 
 /// Longest wait for a shard's counters: Prometheus itself gives up after ten seconds.
@@ -44,20 +46,24 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/livez", get(async || StatusCode::OK))
         .route("/readyz", get(ready))
         .route("/drain", post(drain))
+        .route("/rooms", get(rooms))
+        .route("/rooms/{room}/participants/{participant}/stats", get(stats))
+        .merge(assets::admin())
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(from_fn(problem::document_errors))
         .with_state(operator)
 }
 
 /// 503 tells a load balancer to send nobody here any more.
-async fn ready(State(operator): State<Arc<Operator>>) -> (StatusCode, &'static str) {
+async fn ready(State(operator): State<Arc<Operator>>) -> Result<&'static str, Problem> {
     let app = &operator.app;
+    let refuse = |why, detail| Problem::new(StatusCode::SERVICE_UNAVAILABLE, why, detail);
     if app.is_draining() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "draining");
+        return Err(refuse("draining", "The server is going away."));
     }
     match app.admission.general_shortage(app.engines.count()) {
-        Some(shortage) => (StatusCode::SERVICE_UNAVAILABLE, shortage.label()),
-        None => (StatusCode::OK, "ready"),
+        Some(shortage) => Err(refuse(shortage.label(), "The server is full.")),
+        None => Ok("ready"),
     }
 }
 
@@ -114,6 +120,44 @@ async fn drain(
     Ok((StatusCode::ACCEPTED, Json(draining)))
 }
 
+/// Every room, with who is in it. One that has several shards is there as often.
+async fn rooms(State(operator): State<Arc<Operator>>) -> Json<Vec<RoomOverview>> {
+    let mut rooms = Vec::new();
+    for shard in 0..operator.app.engines.count() {
+        // A shard that is too busy to answer is better left out than waited for.
+        if let Some(Reply::Overview(here)) = operator.ask(shard, Command::Overview).await {
+            rooms.extend(here);
+        }
+    }
+    rooms.sort_by(|a, b| a.room.cmp(&b.room).then(a.shard.cmp(&b.shard)));
+    Json(rooms)
+}
+
+/// Why a participant's call is as it is: each of their sessions, in full.
+async fn stats(
+    State(operator): State<Arc<Operator>>,
+    Path((room, participant)): Path<(String, String)>,
+) -> Result<Json<Vec<SessionReport>>, Problem> {
+    let nobody = || {
+        let detail = "There is nobody of this name in this room.";
+        Problem::new(StatusCode::NOT_FOUND, "not-found", detail)
+    };
+    let room: RoomId = room.parse().map_err(|_| nobody())?;
+    let participant: ParticipantId = participant.parse().map_err(|_| nobody())?;
+    let mut sessions = Vec::new();
+    for shard in 0..operator.app.engines.count() {
+        let (room, participant) = (room.clone(), participant.clone());
+        let command = Command::Inspect { room, participant };
+        if let Some(Reply::Inspected(here)) = operator.ask(shard, command).await {
+            sessions.extend(here);
+        }
+    }
+    if sessions.is_empty() {
+        return Err(nobody());
+    }
+    Ok(Json(sessions))
+}
+
 impl Operator {
     /// Every shard's counters, all asked at once, and how many did not answer.
     async fn gather(&self) -> (Vec<Counters>, usize) {
@@ -131,10 +175,15 @@ impl Operator {
     }
 
     async fn counters_of(&self, shard: usize) -> Option<Counters> {
-        let asked = self.app.engines.command(shard, Command::Counters);
-        match tokio::time::timeout(SHARD_TIMEOUT, asked).await {
-            Ok(Ok(Reply::Counters(counters))) => Some(*counters),
+        match self.ask(shard, Command::Counters).await {
+            Some(Reply::Counters(counters)) => Some(*counters),
             _ => None,
         }
+    }
+
+    /// What a shard answers, if it does in time.
+    async fn ask(&self, shard: usize, command: Command) -> Option<Reply> {
+        let asked = self.app.engines.command(shard, command);
+        tokio::time::timeout(SHARD_TIMEOUT, asked).await.ok()?.ok()
     }
 }

@@ -17,6 +17,7 @@ mod world;
 
 mod crowd;
 mod hostile;
+mod inspection;
 mod layers;
 mod loss;
 mod meeting;

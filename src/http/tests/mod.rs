@@ -84,6 +84,8 @@ impl Scripted {
                 self.snapshot.lock().expect("no test panics here").clone(),
             )),
             Command::Counters => Reply::Counters(Box::default()),
+            Command::Overview => Reply::Overview(Vec::new()),
+            Command::Inspect { .. } => Reply::Inspected(Vec::new()),
             Command::Trickle { .. }
             | Command::Mute { .. }
             | Command::Leave { .. }
