@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 use plenum::engine::command::{Command, Door, Join, Reply};
 use plenum::engine::dtls::{self, Certificate};
 use plenum::engine::ufrag::session_of_ufrag;
-use plenum::engine::{AddressChange, Datagram, Engine, EngineConfig, Limits, SessionKey};
+use plenum::engine::{
+    AddressChange, Datagram, Engine, EngineConfig, Limits, SessionKey, Transport,
+};
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::ice::StunMessage;
 use str0m::media::{Direction, MediaKind, Mid};
@@ -77,6 +79,7 @@ impl Stage {
             shard: 0,
             shards: 1,
             advertised: vec![server],
+            advertised_tcp: Vec::new(),
             limits: Limits::default(),
             wall_clock: Duration::from_secs(1_700_000_000),
         };
@@ -136,6 +139,7 @@ impl Stage {
             room,
             door,
             name: None,
+            is_host: false,
             resume: None,
             offer,
         };
@@ -184,6 +188,7 @@ impl Stage {
             let datagram = Datagram {
                 session,
                 source: client.address,
+                transport: Transport::Udp,
                 local_ip: None,
                 contents,
             };
@@ -308,6 +313,7 @@ fn measured(
             Datagram {
                 session,
                 source,
+                transport: Transport::Udp,
                 local_ip: None,
                 contents,
             },

@@ -106,6 +106,19 @@ impl Config {
         self.net.address(self.http.http_listen.ip())
     }
 
+    /// Where TCP connections with media are taken.
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        self.net.tcp_address(self.udp_address())
+    }
+
+    /// Whether they are also taken where HTTP listens: their first byte tells them from TLS, and
+    /// with it one open port is enough.
+    pub fn shares_http(&self) -> bool {
+        let http = self.http.http_listen;
+        self.tcp_address()
+            .is_some_and(|tcp| self.http.tls.is_used() || tcp == http)
+    }
+
     /// Checks the rules between settings.
     pub fn check(&self) -> Result<(), ConfigError> {
         let tls = &self.http.tls;
@@ -118,15 +131,20 @@ impl Config {
         // The operator's listener has no tokens: what it shows is never for everybody.
         let has_tokens = self.http.auth.is_required();
         let listeners = [
-            ("--http", self.http.http_listen),
-            ("--udp", self.udp_address()),
-            ("--operator", self.http.operator_listen),
+            ("--http", Some(self.http.http_listen)),
+            ("--udp", Some(self.udp_address())),
+            ("--tcp", self.tcp_address()),
+            ("--stun", self.net.stun),
+            ("--operator", Some(self.http.operator_listen)),
         ];
+        let mut listeners = listeners
+            .into_iter()
+            .filter_map(|(setting, address)| Some((setting, address?)));
         let exposed = |(setting, address): &(&str, SocketAddr)| {
             let is_safe = has_tokens && *setting != "--operator";
             !is_safe && !address.ip().to_canonical().is_loopback()
         };
-        match listeners.into_iter().find(exposed) {
+        match listeners.find(exposed) {
             Some((setting, address)) if !self.insecure => {
                 Err(ConfigError::Exposed { setting, address })
             }

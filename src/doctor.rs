@@ -16,8 +16,6 @@ use std::time::SystemTime;
 use crate::config::Config;
 use crate::net::interfaces::{self, InterfaceAddress};
 
-pub use sockets::SUFFICIENT_BUFFER_BYTES;
-
 /// Something that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {

@@ -8,3 +8,4 @@ pub mod logging;
 pub mod metrics;
 pub mod net;
 pub mod shard;
+pub mod sockets;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use plenum::config::{Action, Config, ConfigError, LoadError};
-use plenum::doctor::{self, Finding, SUFFICIENT_BUFFER_BYTES, Verdict};
+use plenum::doctor::{self, Finding, Verdict};
 use plenum::engine::{Certificate, Limits};
 use plenum::http::{Drained, Hub, MintError, Server, StartError, TokenRequest};
 use plenum::logging;
 use plenum::metrics::{LostLines, Metrics, Reading};
-use plenum::net::{MediaSocket, interfaces};
 use plenum::shard::{EventSink, Shards, ShardsConfig};
+use plenum::sockets::{self, SocketError};
 use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,15 +31,8 @@ const BAD_USAGE: u8 = 2;
 enum Failure {
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("cannot use UDP {address}: {error}")]
-    Udp {
-        address: std::net::SocketAddr,
-        error: io::Error,
-    },
-    #[error(
-        "no network interface is up that clients could send to; name an address with --public-ip"
-    )]
-    NoAddress,
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     #[error("cannot serve: {0}")]
     Http(#[from] StartError),
     #[error(transparent)]
@@ -151,26 +144,12 @@ async fn serve(config: &Config, shards: &Shards, hub: Arc<Hub>) -> Result<(), Fa
 }
 
 fn start_shards(config: &Config, events: &Arc<dyn EventSink>) -> Result<Shards, Failure> {
-    let address = config.udp_address();
-    let socket = MediaSocket::bind(address).map_err(|error| Failure::Udp { address, error })?;
-    let bound = socket.local_addr();
-    let advertised =
-        interfaces::advertised(bound, &config.net.public_ips, &interfaces::addresses()?);
-    if advertised.is_empty() {
-        return Err(Failure::NoAddress);
-    }
     let shards = config.shard.count();
-    tracing::info!(udp = %bound, ?advertised, shards, gso = socket.gso(), "media");
-    let granted = socket.buffers();
-    if granted.receive < SUFFICIENT_BUFFER_BYTES && !bound.ip().is_loopback() {
-        tracing::warn!(
-            ?granted,
-            "UDP buffers are small: bursts will be lost; raise net.core.rmem_max and wmem_max"
-        );
-    }
+    let opened = sockets::open(config)?;
     let config = ShardsConfig {
         shards,
-        advertised,
+        advertised: opened.advertised,
+        advertised_tcp: opened.advertised_tcp,
         limits: Limits {
             viewers_per_shard: config.shard.viewers_per_shard,
             ..Limits::default()
@@ -178,7 +157,7 @@ fn start_shards(config: &Config, events: &Arc<dyn EventSink>) -> Result<Shards, 
     };
     Ok(Shards::start(
         &config,
-        socket,
+        opened.sockets,
         &Certificate::generate(),
         events,
     )?)
@@ -199,7 +178,10 @@ async fn until_the_end(server: &Server, drain_deadline: Duration) -> io::Result<
                 server.drain(drain_deadline);
             }
         }
-        drained = server.drained() => return Ok(report(drained)),
+        drained = server.drained() => {
+            report(drained);
+            return Ok(());
+        }
     }
     tokio::select! {
         _ = interrupt.recv() => {}

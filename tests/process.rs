@@ -113,10 +113,10 @@ fn ask(options: &[&str]) -> (i32, String, String) {
         .args(options)
         .env_clear()
         .output()
-        .unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        .expect("the program runs, and says text");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the program runs, and says text");
     (
-        done.status.code().unwrap(),
+        done.status.code().expect("the program runs, and says text"),
         text(done.stdout),
         text(done.stderr),
     )
@@ -178,10 +178,12 @@ fn the_doctor_finds_a_port_that_is_taken_and_says_what_to_do() {
 
 /// One request to a listener of the server's; the whole answer as it came.
 fn http(address: &str, request: &str, header: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "{request} HTTP/1.0\r\n{header}\r\n").unwrap();
+    let mut stream = TcpStream::connect(address).expect("the listener answers");
+    write!(stream, "{request} HTTP/1.0\r\n{header}\r\n").expect("the listener answers");
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    stream
+        .read_to_string(&mut answer)
+        .expect("the listener answers");
     answer
 }
 

@@ -11,12 +11,13 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "main",
         &[
-            "config", "doctor", "logging", "metrics", "http", "shard", "net", "engine",
+            "config", "doctor", "sockets", "logging", "metrics", "http", "shard", "net", "engine",
         ],
     ),
     ("lib", &[]),
     ("config", &["logging", "http", "shard", "net", "engine"]),
-    ("doctor", &["config", "http", "net"]),
+    ("doctor", &["config", "http", "net", "sockets"]),
+    ("sockets", &["config", "http", "shard", "net", "engine"]),
     ("logging", &[]),
     ("http", &["metrics", "shard", "engine"]),
     ("metrics", &["shard", "net", "engine"]),

@@ -28,6 +28,8 @@ fn a_server_that_others_reach_has_to_be_wanted() {
         ("--http [::]:80", "--http"),
         ("--udp 192.0.2.1:3478", "--udp"),
         ("--udp [::ffff:192.0.2.1]:3478", "--udp"),
+        ("--tcp 192.0.2.1:443", "--tcp"),
+        ("--stun 192.0.2.1:3478", "--stun"),
         ("--operator 10.0.0.1:9080", "--operator"),
     ] {
         let refusal = config(options).check().unwrap_err();
@@ -52,6 +54,15 @@ fn a_server_that_others_reach_has_to_be_wanted() {
     ] {
         assert_eq!(config(loopback).check(), Ok(()), "{loopback}");
     }
+}
+
+#[test]
+fn tcp_comes_to_the_port_of_https_unless_it_is_off() {
+    let tls = "--tls-cert c --tls-key k";
+    assert!(config(tls).shares_http());
+    assert!(!config(&format!("{tls} --tcp off")).shares_http());
+    assert!(!config("").shares_http(), "a page on loopback");
+    assert!(config("--tcp 127.0.0.1:8080").shares_http());
 }
 
 #[test]

@@ -6,9 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use super::Finding;
 use crate::config::Config;
 use crate::net::MediaSocket;
-
-/// Smallest receive buffer that does without a word: 64 ms at 125 Mbit/s.
-pub const SUFFICIENT_BUFFER_BYTES: usize = 1 << 20;
+use crate::sockets::SUFFICIENT_BUFFER_BYTES;
 
 pub(super) fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = vec![

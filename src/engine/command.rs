@@ -6,10 +6,12 @@ use std::net::SocketAddr;
 use serde::Serialize;
 use thiserror::Error;
 
+use super::administration::{RoomCommand, RoomDetail, RoomSummary};
 use super::counters::Counters;
 use super::event::Snapshot;
 use super::ids::{ParticipantId, RoomId, SessionId, TrackId};
 use super::inspect::{RoomOverview, SessionReport};
+use super::message::{Json, Say};
 
 /// One request to the engine that owns the room or session in question.
 #[derive(Debug)]
@@ -52,6 +54,18 @@ pub enum Command {
         /// m-line to muted; m-lines that are not named stay as they are.
         muted: BTreeMap<String, bool>,
     },
+    /// `PUT attributes`: what an application notes of a participant.
+    /// Answered by [`Reply::Done`].
+    SetAttributes {
+        /// Whose.
+        session: SessionId,
+        /// All of them; `None` takes them away.
+        attributes: Option<Json>,
+    },
+    /// `POST messages`. Answered by [`Reply::Said`].
+    Say(Box<Say>),
+    /// What hosts ask of rooms (`/api`).
+    Administer(RoomCommand),
     /// `GET events` without a usable `Last-Event-ID`. Answered by [`Reply::Snapshot`].
     Snapshot {
         /// Whose.
@@ -113,6 +127,8 @@ pub struct Join {
     pub door: Door,
     /// What the others see: free text of at most [`MAX_DISPLAY_NAME_CHARS`] characters.
     pub name: Option<String>,
+    /// Whether they may administer the room, as their token says.
+    pub is_host: bool,
     /// The session that this one continues, with its participant id.
     pub resume: Option<SessionId>,
     /// The offer, `application/sdp`.
@@ -194,8 +210,17 @@ pub enum Reply {
         /// The new entity tag of the subscriptions.
         subscriptions_tag: String,
     },
+    /// It was said.
+    Said {
+        /// The message's id.
+        id: String,
+    },
     /// The room as this session sees it.
     Snapshot(Box<Snapshot>),
+    /// The rooms of this engine.
+    Rooms(Vec<RoomSummary>),
+    /// One room.
+    Room(Box<RoomDetail>),
     /// What was counted.
     Counters(Box<Counters>),
     /// The rooms of this engine.
@@ -244,12 +269,18 @@ pub enum CommandError {
     /// No session has this capability (any more).
     #[error("no such session")]
     NoSuchSession,
+    /// What was asked for is not in this room (any more).
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
     /// A precondition (`If-Match`) does not hold.
     #[error("the entity tag does not match")]
     Stale,
     /// Somebody of this name publishes already.
     #[error("{0} is publishing in this room already")]
     ParticipantExists(ParticipantId),
+    /// The room takes no newcomers.
+    #[error("room {0} is locked")]
+    RoomLocked(RoomId),
     /// The room has as many participants as it may have.
     #[error("room {room} is full: {limit} participants")]
     RoomFull {

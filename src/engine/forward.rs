@@ -69,6 +69,11 @@ impl Engine {
             .add(kind, packet.payload.len() as u64);
         self.note_media(publisher, now);
 
+        if self.tracks[track].is_held {
+            self.layers[layer].received(&packet, now);
+            self.counters.drop(DropReason::MutedByHost);
+            return;
+        }
         if let Some((level, _)) = packet.audio_level {
             let room = self.sessions[publisher].room;
             self.rooms[room].heard(publisher, level, now);
@@ -274,7 +279,7 @@ impl Engine {
         }
     }
 
-    fn subscribe(&mut self, subscriber: Subscriber, track: usize, now: Instant) {
+    pub(super) fn subscribe(&mut self, subscriber: Subscriber, track: usize, now: Instant) {
         let layer = self.best_layer(subscriber, track, now);
         let Some(session) = self.sessions.get_mut(subscriber.session) else {
             return;

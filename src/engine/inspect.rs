@@ -165,6 +165,7 @@ impl Engine {
             shard: self.config.shard,
             sessions: room
                 .sessions()
+                .into_iter()
                 .filter_map(|place| self.session_overview(place, now))
                 .collect(),
         });
@@ -181,8 +182,8 @@ impl Engine {
         let Some(room) = self.room_ids.get(room).map(|place| &self.rooms[*place]) else {
             return Vec::new();
         };
-        let places = room.sessions().filter(|place| {
-            let info = room.info(*place);
+        let places = room.sessions().into_iter().filter(|place| {
+            let info = room.info_of(*place);
             info.is_some_and(|info| info.id == *participant)
         });
         places
@@ -192,7 +193,7 @@ impl Engine {
 
     fn session_overview(&self, place: usize, now: Instant) -> Option<SessionOverview> {
         let session = self.sessions.get(place)?;
-        let info = self.rooms[session.room].info(place)?;
+        let info = self.rooms[session.room].info_of(place)?;
         let slots = &session.egress.slots;
         let losses = slots.iter().filter_map(|slot| slot.stats.loss_ratio);
         Some(SessionOverview {

@@ -12,6 +12,7 @@
 //! A [`room`] decides who sees what and never touches a connection; a [`session`] carries one
 //! connection and has never heard of rooms. The engine holds both, and introduces them.
 
+pub mod administration;
 pub mod codec;
 pub mod command;
 pub mod counters;
@@ -19,6 +20,7 @@ pub mod dtls;
 pub mod event;
 pub mod ids;
 pub mod inspect;
+pub mod message;
 pub mod rtcp;
 pub mod sdp;
 pub mod speaker;
@@ -26,7 +28,10 @@ pub mod srtp;
 pub mod timeline;
 pub mod ufrag;
 
+mod advertised;
+mod channels;
 mod commands;
+mod data;
 mod diary;
 mod egress;
 mod feedback;
@@ -34,6 +39,8 @@ mod forward;
 mod header;
 mod join;
 mod keyframes;
+mod messages;
+mod moderation;
 mod outbox;
 mod path;
 mod relay;
@@ -45,10 +52,12 @@ mod slot;
 mod timers;
 mod track;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
@@ -56,13 +65,14 @@ use rand::rngs::StdRng;
 use slab::Slab;
 use tracing::{error, info};
 
+use advertised::Advertised;
 use command::{Command, CommandError, Reply};
 use counters::{Counters, DropReason};
 use diary::Note;
 pub use dtls::Certificate;
-use event::{Change, CloseReason, Kind, SessionEvent};
+use event::{Change, CloseReason, Kind, ParticipantInfo, SessionEvent};
 use feedback::Wanted;
-use ids::{ParticipantId, RoomId, SessionId, TrackId};
+use ids::{RoomId, SessionId, TrackId};
 pub use outbox::Batch;
 use outbox::Outbox;
 pub use relay::RelayMessage;
@@ -85,6 +95,16 @@ pub struct SessionKey {
     pub generation: u32,
 }
 
+/// What carries a session's datagrams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// The one socket.
+    #[default]
+    Udp,
+    /// A connection of the client's (RFC 6544), as the shell numbers them.
+    Tcp(u64),
+}
+
 /// A datagram from the socket.
 #[derive(Clone, Copy, Debug)]
 pub struct Datagram<'a> {
@@ -92,6 +112,8 @@ pub struct Datagram<'a> {
     pub session: SessionKey,
     /// Where it came from.
     pub source: SocketAddr,
+    /// What carried it.
+    pub transport: Transport,
     /// The local address that it was sent to, where the socket tells.
     pub local_ip: Option<IpAddr>,
     /// What it says.
@@ -103,6 +125,8 @@ pub struct Datagram<'a> {
 pub struct Transmit<'a> {
     /// Where to.
     pub destination: SocketAddr,
+    /// What is to carry it.
+    pub transport: Transport,
     /// The local address to send from, so that replies come from where requests went.
     pub local_ip: Option<IpAddr>,
     /// One datagram, or several of [`Self::segment_size`] bytes each (the last may be shorter).
@@ -117,6 +141,9 @@ pub enum AddressChange {
     /// An authenticated ICE check of this session came from this address; said of every check,
     /// as the table of addresses forgets.
     Learned(SessionKey, SocketAddr),
+    /// An authenticated ICE check of this session came in this TCP connection; said of every
+    /// check, as a connection without them is given up.
+    Checked(SessionKey, u64),
     /// The session is gone.
     Forgotten(SessionKey),
 }
@@ -130,6 +157,8 @@ pub struct EngineConfig {
     pub shards: u16,
     /// The addresses that every answer names as candidates.
     pub advertised: Vec<SocketAddr>,
+    /// Those to which clients can connect with TCP, as passive candidates (RFC 6544 §4.5).
+    pub advertised_tcp: Vec<SocketAddr>,
     /// How much it takes on.
     pub limits: Limits,
     /// The wall clock when the engine starts, since the Unix epoch. From then on it runs with
@@ -173,7 +202,7 @@ const MAX_RESUMABLE: usize = 1_024;
 /// A shard's rooms and sessions.
 pub struct Engine {
     config: EngineConfig,
-    advertised: Arc<[SocketAddr]>,
+    advertised: Advertised,
     certificate: Certificate,
     rng: StdRng,
     started_at: Option<Instant>,
@@ -209,7 +238,7 @@ pub struct Engine {
 struct Resumable {
     session: SessionId,
     room: RoomId,
-    participant: ParticipantId,
+    participant: ParticipantInfo,
     until: Instant,
 }
 
@@ -218,7 +247,7 @@ impl Engine {
     /// outside of tests it comes from the operating system.
     pub fn new(config: EngineConfig, certificate: Certificate, seed: [u8; 32]) -> Self {
         Self {
-            advertised: config.advertised.clone().into(),
+            advertised: Advertised::of(&config),
             config,
             certificate,
             rng: StdRng::from_seed(seed),
@@ -372,7 +401,10 @@ impl Engine {
         let is_proven =
             session.handle_datagram(datagram, now, wall_clock, &mut wanted, &mut self.counters);
         if is_proven {
-            let change = AddressChange::Learned(session.key, datagram.source);
+            let change = match datagram.transport {
+                Transport::Udp => AddressChange::Learned(session.key, datagram.source),
+                Transport::Tcp(connection) => AddressChange::Checked(session.key, connection),
+            };
             self.addresses.push_back(change);
         }
         for wish in wanted.drain(..) {
@@ -415,6 +447,7 @@ impl Engine {
     fn output(&mut self, place: usize, output: SessionOutput, now: Instant) {
         match output {
             SessionOutput::Media(packet) => self.media(place, *packet, now),
+            SessionOutput::Data(message) => self.data(place, &message, now),
             SessionOutput::SenderReport(report) => self.sender_report(place, &report, now),
             SessionOutput::IceConnected => {
                 let took = now.saturating_duration_since(self.sessions[place].joined_at);
@@ -468,8 +501,10 @@ impl Engine {
         let lasted = now.saturating_duration_since(session.joined_at);
         info!(session = ?id, room = %self.rooms[room].id(), ?reason, ?lasted, "closed");
 
-        // Somebody who went on as another session cannot go on as a third.
-        if reason != CloseReason::Resumed {
+        // Somebody who went on as another session cannot go on as a third, and who was sent away
+        // comes back as a stranger.
+        use CloseReason::{Moved, Removed, Resumed, RoomEnded};
+        if !matches!(reason, Resumed | Removed | RoomEnded | Moved) {
             self.remember(place, now);
         }
         self.unsubscribe_all(place);
@@ -490,14 +525,24 @@ impl Engine {
         self.addresses.push_back(AddressChange::Forgotten(key));
         *self.counters.sessions_closed.entry(reason).or_default() += 1;
         if self.rooms[room].is_empty() {
-            self.remove_room(room);
+            self.rooms[room].emptied(now);
+            self.end_if_expired(room, now);
+        }
+    }
+
+    /// Ends a room that has been empty for as long as it may.
+    fn end_if_expired(&mut self, place: usize, now: Instant) {
+        if self.rooms[place].has_expired(now) {
+            self.remove_room(place);
+        } else {
+            self.rearm_room(place);
         }
     }
 
     fn remember(&mut self, place: usize, now: Instant) {
         let session = &self.sessions[place];
         let room = &self.rooms[session.room];
-        let Some(snapshot) = room.snapshot(place, 0) else {
+        let Some(participant) = room.info_of(place) else {
             return;
         };
         if self.resumable.len() == MAX_RESUMABLE {
@@ -506,7 +551,7 @@ impl Engine {
         self.resumable.push_back(Resumable {
             session: session.id,
             room: room.id().clone(),
-            participant: snapshot.me,
+            participant: participant.clone(),
             until: now + RESUME_WINDOW,
         });
     }
@@ -527,10 +572,23 @@ impl Engine {
                     slot,
                     track,
                 } => self.bind(session, slot, track, now),
-                Decision::Tell { session, change } => self.tell(session, change),
+                Decision::Tell { session, change } => {
+                    if let Change::Message(message) = &change {
+                        self.deliver_message(session, message, now);
+                    }
+                    self.tell(session, change);
+                }
                 Decision::Relay { mirror, change } => {
                     let id = self.rooms[room].id().clone();
                     self.relays.changed(mirror, id, change);
+                }
+                Decision::Say {
+                    mirror,
+                    message,
+                    keep,
+                } => {
+                    let id = self.rooms[room].id().clone();
+                    self.relays.say(mirror, id, message, keep);
                 }
             }
         }
@@ -554,8 +612,8 @@ impl Engine {
             room.armed = None;
             room.handle_timeout(now);
             self.carry_out(place, now);
+            self.end_if_expired(place, now);
         }
-        self.rearm_room(place);
     }
 
     fn rearm_room(&mut self, place: usize) {
@@ -569,6 +627,11 @@ impl Engine {
     fn wall_clock(&mut self, now: Instant) -> Duration {
         let started_at = *self.started_at.get_or_insert(now);
         self.config.wall_clock + now.saturating_duration_since(started_at)
+    }
+
+    /// The wall clock, in milliseconds since the Unix epoch.
+    fn wall_clock_ms(&mut self, now: Instant) -> u64 {
+        self.wall_clock(now).as_millis() as u64
     }
 
     fn gauges(&mut self) -> Counters {
@@ -600,63 +663,5 @@ impl From<str0m::media::MediaKind> for Kind {
             str0m::media::MediaKind::Audio => Kind::Audio,
             str0m::media::MediaKind::Video => Kind::Video,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::command::{Door, Join};
-    use super::*;
-
-    #[test]
-    fn a_session_whose_work_panics_ends_alone() {
-        let now = some_moment();
-        let config = EngineConfig {
-            shard: 0,
-            shards: 1,
-            advertised: vec![SocketAddr::from(([127, 0, 0, 1], 3478))],
-            limits: Limits::default(),
-            wall_clock: Duration::ZERO,
-        };
-        let mut engine = Engine::new(config, Certificate::generate(), [45; 32]);
-        let offer = include_str!("../../tests/fixtures/sdp/chromium-meet.sdp");
-        let mut sessions = Vec::new();
-        for _ in 0..2 {
-            let join = Join {
-                room: "lobby".parse().unwrap(),
-                door: Door::Meet,
-                name: None,
-                resume: None,
-                offer: offer.to_owned(),
-                home: None,
-            };
-            match engine.handle_command(Command::Join(Box::new(join)), now) {
-                Ok(Reply::Joined(joined)) => sessions.push(joined.session),
-                other => panic!("a session is opened, not {other:?}"),
-            }
-        }
-        let place = engine.session_ids[&sessions[0]];
-        engine.guarded(place, now, |_| panic!("as if str0m had a mistake"));
-        assert_eq!(engine.counters.panics, 1);
-        let mut ended = Vec::new();
-        while let Some(event) = engine.poll_event() {
-            if let Change::Closed { reason } = event.change {
-                ended.push((event.session, reason));
-            }
-        }
-        assert_eq!(ended, [(sessions[0], CloseReason::Failed)]);
-        let others = Command::Snapshot {
-            session: sessions[1],
-        };
-        assert!(matches!(
-            engine.handle_command(others, now),
-            Ok(Reply::Snapshot(_))
-        ));
-    }
-
-    /// A moment for tests to count from.
-    #[expect(clippy::disallowed_methods, reason = "tests have to start somewhere")]
-    pub(super) fn some_moment() -> Instant {
-        Instant::now()
     }
 }

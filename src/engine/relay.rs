@@ -26,6 +26,7 @@ use super::command::{Door, Join};
 use super::counters::DropReason;
 use super::event::Change;
 use super::ids::{RoomId, TrackId};
+use super::message::Message as Said;
 use super::track::{LayerRef, MAX_LAYERS, MediaPacket, Origin, SenderClock, Track};
 
 /// Something that one shard tells another.
@@ -57,6 +58,12 @@ impl RelayMessage {
 enum Message {
     /// Something changed in the room.
     Changed { room: RoomId, change: Change },
+    /// Something was said in the room; also the other way, from a viewer to home.
+    Said {
+        room: RoomId,
+        message: Arc<Said>,
+        keep: bool,
+    },
     /// The next of the codecs that packets of this track refer to by place.
     Codec {
         track: TrackId,
@@ -143,6 +150,16 @@ impl Relays {
         self.tell(mirror, Message::Changed { room, change });
     }
 
+    /// Something was said in a room that another shard is to pass on.
+    pub(crate) fn say(&mut self, shard: u16, room: RoomId, message: Arc<Said>, keep: bool) {
+        let said = Message::Said {
+            room,
+            message,
+            keep,
+        };
+        self.tell(shard, said);
+    }
+
     /// A mirrored track has its first viewer, or has lost its last.
     pub(crate) fn want(&mut self, home: u16, track: TrackId, wanted: bool) {
         self.tell(home, Message::Want { track, wanted });
@@ -176,6 +193,16 @@ impl Engine {
     fn relayed(&mut self, from: u16, message: Message, now: Instant) {
         match message {
             Message::Changed { room, change } => self.mirror_change(&room, &change, from, now),
+            Message::Said {
+                room,
+                message,
+                keep,
+            } => {
+                if let Some(room) = self.room_ids.get(&room).copied() {
+                    self.rooms[room].say(message, keep);
+                    self.carry_out(room, now);
+                }
+            }
             Message::Codec { track, params } => {
                 if let Some(track) = self.mirrored(track, from) {
                     self.tracks[track].codecs.push(params);
@@ -196,8 +223,8 @@ impl Engine {
                     self.layers[layer].sender_clock = Some(clock);
                 }
             }
-            Message::Viewers { room, viewers } => self.mirror_opened(&room, from, viewers),
-            Message::Close { room } => self.mirror_closed(&room, from),
+            Message::Viewers { room, viewers } => self.mirror_opened(&room, from, viewers, now),
+            Message::Close { room } => self.mirror_closed(&room, from, now),
             Message::Want { track, wanted } => self.mirror_wants(track, from, wanted),
             Message::Keyframe { track, rid } => {
                 let layer = self
@@ -244,17 +271,20 @@ impl Engine {
     }
 
     /// A mirror has this many viewers; one that was not known hears how the room stands.
-    fn mirror_opened(&mut self, id: &RoomId, mirror: u16, viewers: usize) {
-        let place = self.room_place(id.clone());
+    fn mirror_opened(&mut self, id: &RoomId, mirror: u16, viewers: usize, now: Instant) {
+        let place = self.room_place(id, now);
         let room = &mut self.rooms[place];
         if room.set_viewers(mirror, viewers) {
             for change in room.introduction() {
                 self.relays.changed(mirror, id.clone(), change);
             }
+            for message in room.kept_messages() {
+                self.relays.say(mirror, id.clone(), message.clone(), true);
+            }
         }
     }
 
-    fn mirror_closed(&mut self, room: &RoomId, mirror: u16) {
+    fn mirror_closed(&mut self, room: &RoomId, mirror: u16, now: Instant) {
         let Some(place) = self.room_ids.get(room).copied() else {
             return;
         };
@@ -265,7 +295,8 @@ impl Engine {
             }
         }
         if self.rooms[place].is_empty() {
-            self.remove_room(place);
+            self.rooms[place].emptied(now);
+            self.end_if_expired(place, now);
         }
     }
 
@@ -328,6 +359,15 @@ impl Engine {
                 let track = Track::new(info.id, info.kind, origin);
                 let track = self.tracks.insert(track);
                 self.track_ids.insert(info.id, track);
+            }
+            Change::Track(info) => {
+                let held = info.muted_by.is_some();
+                if let Some(track) = self.mirrored(info.id, home)
+                    && std::mem::replace(&mut self.tracks[track].is_held, held)
+                    && !held
+                {
+                    self.release(track, now);
+                }
             }
             Change::TrackEnded { id } => {
                 if let Some(track) = self.mirrored(*id, home) {

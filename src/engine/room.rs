@@ -3,17 +3,23 @@
 //! A room decides and never touches a connection. It speaks of sessions by their place in the
 //! engine's table, and of what it decided by [`Decision`]s, which the engine carries out.
 
+mod messages;
 mod mirror;
+mod policy;
 mod roll;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::command::{Binding, Door, SlotWish, Wish};
-use super::event::{Change, Kind, ParticipantInfo, Snapshot, Source, TrackInfo};
+use super::event::{Change, Kind, ParticipantInfo, Role, Snapshot, Source, TrackInfo};
 use super::ids::{ParticipantId, RoomId, TrackId};
+use super::message::Message;
 use super::speaker::SpeakerDetector;
+use messages::KeptMessages;
 use mirror::{Afar, Mirroring};
+use policy::Policy;
 
 /// What a room decided.
 #[derive(Debug, PartialEq)]
@@ -28,12 +34,20 @@ pub(crate) enum Decision {
     Tell { session: usize, change: Change },
     /// Tell the mirror of the room on this shard.
     Relay { mirror: u16, change: Change },
+    /// Something was said that the mirror on this shard is to pass on.
+    Say {
+        mirror: u16,
+        message: Arc<Message>,
+        keep: bool,
+    },
 }
 
 /// A named place; tracks are published into it and watched from it.
 #[derive(Debug)]
 pub(crate) struct Room {
     id: RoomId,
+    /// Since when it is there, in milliseconds since the Unix epoch.
+    created_ms: u64,
     /// By the session's place in the engine's table.
     members: BTreeMap<usize, Member>,
     /// In order of publication.
@@ -46,6 +60,8 @@ pub(crate) struct Room {
     afar: BTreeMap<ParticipantId, Afar>,
     /// Counts speaker changes: who spoke later has the higher number.
     turn: u64,
+    policy: Policy,
+    messages: KeptMessages,
     decisions: VecDeque<Decision>,
     /// The engine's timer for this room.
     pub(crate) armed: Option<Instant>,
@@ -55,6 +71,8 @@ pub(crate) struct Room {
 struct Member {
     info: ParticipantInfo,
     door: Door,
+    /// Since when it is there, in milliseconds since the Unix epoch.
+    joined_ms: u64,
     slots: Vec<Slot>,
     wish: Wish,
     /// The others see it only once it is connected.
@@ -86,9 +104,10 @@ enum Owner {
 }
 
 impl Room {
-    pub(crate) fn new(id: RoomId) -> Self {
+    pub(crate) fn new(id: RoomId, created_ms: u64) -> Self {
         Self {
             id,
+            created_ms,
             members: BTreeMap::new(),
             tracks: Vec::new(),
             detector: SpeakerDetector::default(),
@@ -96,6 +115,8 @@ impl Room {
             mirroring: Mirroring::default(),
             afar: BTreeMap::new(),
             turn: 0,
+            policy: Policy::default(),
+            messages: KeptMessages::default(),
             decisions: VecDeque::new(),
             armed: None,
         }
@@ -126,16 +147,34 @@ impl Room {
             .map(|(session, _)| *session)
     }
 
+    /// Everybody's sessions.
+    pub(crate) fn sessions(&self) -> Vec<usize> {
+        self.members.keys().copied().collect()
+    }
+
+    /// Who a session is.
+    pub(crate) fn info_of(&self, session: usize) -> Option<&ParticipantInfo> {
+        self.members.get(&session).map(|member| &member.info)
+    }
+
     /// The next thing that was decided.
     pub(crate) fn poll_decision(&mut self) -> Option<Decision> {
         self.decisions.pop_front()
     }
 
     /// Somebody is coming: the others hear of it once they are connected.
-    pub(crate) fn join(&mut self, session: usize, info: ParticipantInfo, door: Door) {
+    pub(crate) fn join(
+        &mut self,
+        session: usize,
+        info: ParticipantInfo,
+        door: Door,
+        joined_ms: u64,
+    ) {
+        self.policy.expires_at = None;
         let member = Member {
             info,
             door,
+            joined_ms,
             slots: Vec::new(),
             wish: Wish {
                 rest_auto: true,
@@ -217,7 +256,7 @@ impl Room {
         session: usize,
         id: TrackId,
         kind: Kind,
-        (slides, muted): (bool, bool),
+        slides: bool,
         now: Instant,
     ) {
         let Some(member) = self.members.get(&session) else {
@@ -228,7 +267,8 @@ impl Room {
             participant: member.info.id.clone(),
             kind,
             source: Source::of(kind, slides),
-            muted,
+            muted: false,
+            muted_by: None,
         };
         self.tracks.push(PublishedTrack {
             info: info.clone(),
@@ -248,15 +288,16 @@ impl Room {
         self.bind_all(now);
     }
 
-    /// A publisher muted or unmuted a track.
-    pub(crate) fn mute(&mut self, id: TrackId, muted: bool, now: Instant) {
+    /// A publisher, or a host, muted a track, or its publisher unmuted it.
+    pub(crate) fn mute(&mut self, id: TrackId, muted: bool, by: Option<Role>, now: Instant) {
         let Some(track) = self.tracks.iter_mut().find(|track| track.info.id == id) else {
             return;
         };
-        if track.info.muted == muted {
+        if track.info.muted == muted && track.info.muted_by == by {
             return;
         }
         track.info.muted = muted;
+        track.info.muted_by = by;
         let change = Change::Track(track.info.clone());
         self.tell_all(&change);
         self.bind_all(now);
@@ -269,7 +310,8 @@ impl Room {
 
     /// When [`Self::handle_timeout`] has work.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.detector.poll_timeout()
+        let speaker = self.detector.poll_timeout();
+        speaker.into_iter().chain(self.policy.expires_at).min()
     }
 
     /// Looks who is speaking.
@@ -344,6 +386,8 @@ impl Room {
             tracks: self.tracks.iter().map(|track| track.info.clone()).collect(),
             bindings: self.bindings(session),
             speaker: self.speaker_id(),
+            state: self.policy.state.clone(),
+            messages: self.kept_messages().cloned().collect(),
         })
     }
 
@@ -387,11 +431,7 @@ impl Room {
             change: change.clone(),
         };
         self.decisions.extend(self.members.keys().map(tell));
-        let relay = |mirror| Decision::Relay {
-            mirror,
-            change: change.clone(),
-        };
-        self.decisions.extend(self.mirroring.mirrors().map(relay));
+        self.relay(change);
     }
 
     fn bind_all(&mut self, now: Instant) {

@@ -61,6 +61,8 @@ pub(crate) struct Track {
     pub(crate) kind: Kind,
     /// Where it comes from.
     pub(crate) origin: Origin,
+    /// A host has muted it: nothing of it is forwarded.
+    pub(crate) is_held: bool,
     /// The codecs seen, in order of appearance; packets refer to them by place.
     pub(crate) codecs: Vec<PayloadParams>,
     /// Keys of its layers in the engine's table.
@@ -90,6 +92,7 @@ impl Track {
             id,
             kind,
             origin,
+            is_held: false,
             codecs: Vec::new(),
             layers: Vec::new(),
             subscribers: Vec::new(),

@@ -145,6 +145,8 @@ impl Offer {
             Door::Publish { .. } | Door::Watch { .. } => None,
         };
         let mut door = door;
+        // Without keys all are equal: nobody is marked, and a locked room is locked for all.
+        let is_host = pass.as_ref().is_some_and(Pass::is_admin);
         if let Some(pass) = &pass {
             pass.allows_room(&room)?;
             door = pass.through(door)?;
@@ -174,6 +176,7 @@ impl Offer {
             room,
             door,
             name: display_name,
+            is_host,
             resume,
             offer,
             home: None,
@@ -212,7 +215,7 @@ fn check_resumed(app: &App, session: Option<SessionId>, pass: &Pass) -> Result<(
 }
 
 /// A name from the path; `what` it names stands in the refusal.
-fn name<T: FromStr<Err = NameError>>(what: &str, text: &str) -> Result<T, Problem> {
+pub(super) fn name<T: FromStr<Err = NameError>>(what: &str, text: &str) -> Result<T, Problem> {
     text.parse()
         .map_err(|error| Problem::bad_request(format!("{what}: {error}.")))
 }
@@ -287,7 +290,7 @@ fn header(value: &str) -> Result<HeaderValue, Problem> {
 }
 
 /// RFC 3986 §2.1: everything but what never needs it.
-fn percent_encoded(text: &str) -> String {
+pub(super) fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {

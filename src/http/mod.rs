@@ -6,6 +6,7 @@
 //! about rooms. What rooms tell sessions comes back through the [`Hub`].
 
 mod admission;
+mod api;
 mod assets;
 mod auth;
 mod body;
@@ -18,6 +19,7 @@ mod events;
 mod hub;
 mod limits;
 mod memory;
+mod messages;
 mod observe;
 mod operator;
 mod precondition;
@@ -43,17 +45,17 @@ pub use auth::{
     TokenRequest,
 };
 pub use drain::Drained;
-pub use engines::{CommandFuture, Engines, Refusal};
+pub use engines::{CommandFuture, Engines, Refusal, TakeStream};
 pub use hub::Hub;
 pub use server::{Server, StartError, check};
 pub use settings::{PublicUrl, Ratio, Settings};
 pub use tls::{TlsError, TlsSettings, certificate_end};
 
 use crate::engine::command::{Command, Reply};
-use crate::engine::ids::SessionId;
+use crate::engine::ids::{RoomId, SessionId};
 use crate::metrics::Metrics;
 use admission::Admission;
-use auth::{Auth, Pass};
+use auth::{Auth, Pass, Permissions};
 use drain::Drain;
 use limits::Limits;
 use problem::Problem;
@@ -135,6 +137,20 @@ impl App {
         let owner = self.hub.owner(session);
         let owner = owner.ok_or_else(Problem::no_such_session)?;
         pass.allows_session(&owner.room, &owner.identity)
+    }
+
+    /// Whether a request may administer a room.
+    fn check_admin(&self, room: &RoomId, headers: &HeaderMap) -> Result<(), Problem> {
+        match self.pass(headers)? {
+            Some(pass) => pass.allows_administration(room),
+            None => Ok(()),
+        }
+    }
+
+    /// What a session may do.
+    fn permissions(&self, session: SessionId) -> Permissions {
+        let owner = self.hub.owner(session);
+        owner.map_or_else(Permissions::all, |owner| Permissions::from(&owner.grants))
     }
 
     /// Ends sessions whose token has expired or was withdrawn, if that is wanted.

@@ -12,7 +12,7 @@ fn busy() -> String {
 fn busy_as(format: Format) -> String {
     let metrics = Metrics::new();
     let net = Arc::new(NetCounters::default());
-    net.add_drops(net::DropReason::UnknownUfrag, 3);
+    net.add_drops(crate::net::DropReason::UnknownUfrag, 3);
     metrics.set_source(Box::new(move || {
         let load = Load {
             busy: Duration::from_millis(1500),
@@ -31,6 +31,7 @@ fn busy_as(format: Format) -> String {
                 repeated: 1,
                 unread: 0,
             },
+            tcp: None,
         }
     }));
     metrics.count_request("GET", "/whip/{room}", 204, Duration::from_millis(3));

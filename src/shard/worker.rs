@@ -11,8 +11,8 @@ use super::load::Load;
 use super::relay::Relays;
 use super::{EventSink, clock};
 use crate::engine::command::{Command, CommandError, Reply};
-use crate::engine::{AddressChange, Engine, SessionKey};
-use crate::net::{self, AddressTable};
+use crate::engine::{AddressChange, Engine, SessionKey, Transport};
+use crate::net::{self, AddressTable, ConnectionId, Connections};
 
 /// Datagrams that are taken in before their consequences are given out, give or take a batch.
 ///
@@ -51,6 +51,7 @@ pub(super) struct Wiring {
     pub(super) recycle: Sender<Batch>,
     pub(super) sender: net::Sender,
     pub(super) addresses: Arc<AddressTable<SessionKey>>,
+    pub(super) connections: Option<Connections>,
     pub(super) events: Arc<dyn EventSink>,
     pub(super) load: Arc<Mutex<Load>>,
     pub(super) relays: Relays,
@@ -229,6 +230,7 @@ impl Worker {
         let Wiring {
             sender,
             addresses,
+            connections,
             events,
             ..
         } = &mut self.wiring;
@@ -238,12 +240,21 @@ impl Worker {
                     let learned = addresses.learn(address, session, now);
                     tracing::trace!(?session, %address, ?learned, "address");
                 }
+                AddressChange::Checked(_, connection) => {
+                    if let Some(connections) = connections {
+                        connections.checked(ConnectionId(connection), now);
+                    }
+                }
                 AddressChange::Forgotten(session) => addresses.forget(session),
             }
         }
         while let Some(batch) = self.engine.poll_batch() {
             sender.send(batch.map(|transmit| net::Outgoing {
                 destination: transmit.destination,
+                connection: match transmit.transport {
+                    Transport::Udp => None,
+                    Transport::Tcp(connection) => Some(ConnectionId(connection)),
+                },
                 source: transmit.local_ip,
                 contents: transmit.contents,
                 segment_size: transmit.segment_size,

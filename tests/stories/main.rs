@@ -16,7 +16,9 @@ mod wire;
 mod world;
 
 mod crowd;
+mod data;
 mod hostile;
+mod hosting;
 mod inspection;
 mod layers;
 mod loss;
@@ -26,6 +28,7 @@ mod rooms;
 mod slots;
 mod speaking;
 mod spread;
+mod talking;
 
 use std::time::Duration;
 

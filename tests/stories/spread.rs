@@ -1,7 +1,12 @@
 //! A room with more viewers than one shard should carry: the others are on another shard, and
 //! none of them notices.
 
+use plenum::engine::administration::{RoomCommand, RoomSettings};
+use plenum::engine::command::Command;
 use plenum::engine::event::{Change, Kind};
+use plenum::engine::ids::{RoomId, SessionId};
+use plenum::engine::message::{Json, Say};
+use serde_json::json;
 
 use crate::guest::Guest;
 use crate::link::loss;
@@ -149,4 +154,70 @@ fn a_mirror_ends_with_its_last_viewer_and_the_room_with_the_last_of_all() {
     world.leave(far);
     world.run_for(secs(1));
     world.assert_empty();
+}
+
+#[test]
+fn a_host_and_a_viewer_on_another_shard_reach_each_other() {
+    let (mut world, ada, _, far) = outgrown(89, Device::camera());
+    let ben = world.enter("lobby", Guest::meeting().with([]));
+    world.run_for(secs(2));
+    let lobby = || -> RoomId { "lobby".parse().expect("a name") };
+    let say = |from: Option<SessionId>, text: &str| {
+        let say = Say {
+            room: lobby(),
+            from,
+            to: None,
+            event: "chat".parse().expect("a name"),
+            data: Json::from(&json!(text)),
+            keep: true,
+        };
+        Command::Say(Box::new(say))
+    };
+    let (from_ben, from_far) = (world.session(ben), world.session(far));
+    assert!(world.command_of(ben, say(Some(from_ben), "hello")).is_ok());
+    assert!(world.command_of(far, say(Some(from_far), "hi")).is_ok());
+    let settings = RoomSettings {
+        locked: Some(true),
+        ..RoomSettings::default()
+    };
+    let room = lobby();
+    assert!(
+        world
+            .administer(RoomCommand::Configure { room, settings })
+            .is_ok()
+    );
+    let heard = |world: &World, person: Person| -> Vec<String> {
+        let text = |change: &Change| match change {
+            Change::Message(message) => Some(message.data.as_str().to_owned()),
+            _ => None,
+        };
+        let events = &world.client(person).events;
+        events
+            .iter()
+            .filter_map(|(_, change)| text(change))
+            .collect()
+    };
+    assert_eq!(heard(&world, far), [r#""hello""#]);
+    assert_eq!(heard(&world, ben), [r#""hi""#]);
+    assert!(world.snapshot(far).state.locked);
+    assert_eq!(world.snapshot(far).messages, world.snapshot(ben).messages);
+    assert!(
+        world.join("lobby", &Guest::watching()).is_err(),
+        "wherever they would go"
+    );
+
+    let mute = RoomCommand::Mute {
+        room: lobby(),
+        participant: world.participant(ada),
+        track: world.track_of(ada, Kind::Video),
+    };
+    assert!(world.administer(mute).is_ok());
+    world.run_for(millis(200));
+    let shown = world.video(far, 0).shown.len();
+    world.run_for(secs(1));
+    assert_eq!(world.video(far, 0).shown.len(), shown);
+    world.mute(ada, Kind::Video, false);
+    world.run_for(secs(2));
+    assert!(world.video(far, 0).shown.len() > shown);
+    world.video(far, 0).assert_flawless();
 }

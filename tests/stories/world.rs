@@ -14,12 +14,15 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use plenum::engine::administration::RoomCommand;
 use plenum::engine::command::{Command, CommandError, Reply};
 use plenum::engine::dtls::Certificate;
 use plenum::engine::event::{Change, Snapshot};
 use plenum::engine::ids::{ParticipantId, SessionId};
 use plenum::engine::ufrag::session_of_ufrag;
-use plenum::engine::{AddressChange, Datagram, Engine, EngineConfig, Limits, SessionKey};
+use plenum::engine::{
+    AddressChange, Datagram, Engine, EngineConfig, Limits, SessionKey, Transport,
+};
 use str0m::ice::StunMessage;
 
 use super::client::Client;
@@ -97,6 +100,7 @@ impl World {
                 shard,
                 shards,
                 advertised: vec![server],
+                advertised_tcp: Vec::new(),
                 limits: Limits {
                     viewers_per_shard: VIEWERS_PER_SHARD,
                     ..Limits::default()
@@ -249,6 +253,7 @@ impl World {
         let datagram = Datagram {
             session: key,
             source: parcel.from,
+            transport: Transport::Udp,
             local_ip: Some(self.server.ip()),
             contents: &parcel.contents,
         };
@@ -289,6 +294,7 @@ impl World {
                     AddressChange::Learned(key, address) => {
                         self.table.insert(address, key);
                     }
+                    AddressChange::Checked(..) => panic!("nobody here has TCP"),
                     AddressChange::Forgotten(key) => self.table.retain(|_, known| *known != key),
                 }
             }
@@ -394,6 +400,13 @@ impl World {
         command: Command,
     ) -> Result<Reply, CommandError> {
         let reply = self.command(self.guests[person.0].shard, command);
+        self.settle();
+        reply
+    }
+
+    /// Asks the first shard something about its rooms, as a host would.
+    pub(crate) fn administer(&mut self, command: RoomCommand) -> Result<Reply, CommandError> {
+        let reply = self.command(0, Command::Administer(command));
         self.settle();
         reply
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::super::command::Door;
 use super::super::event::{Change, ParticipantInfo};
 use super::super::ids::{ParticipantId, TrackId};
-use super::{Owner, PublishedTrack, Room};
+use super::{Decision, Owner, PublishedTrack, Room};
 
 /// What a room has to do with rooms of its name on other shards.
 #[derive(Debug, Default)]
@@ -68,6 +68,7 @@ impl Room {
 
     /// A mirror says how many viewers it has; whether it is new.
     pub(crate) fn set_viewers(&mut self, shard: u16, count: usize) -> bool {
+        self.policy.expires_at = None;
         let viewers = self.mirroring.mirrors.entry(shard).or_default();
         viewers.count = count;
         !std::mem::replace(&mut viewers.is_open, true)
@@ -90,8 +91,18 @@ impl Room {
         let participant = self.speaker_id();
         people
             .chain(tracks)
+            .chain([Change::Room(self.policy.state.clone())])
             .chain([Change::Speaker { participant }])
             .collect()
+    }
+
+    /// Has every mirror told of a change.
+    pub(super) fn relay(&mut self, change: &Change) {
+        let relay = |mirror| Decision::Relay {
+            mirror,
+            change: change.clone(),
+        };
+        self.decisions.extend(self.mirroring.mirrors().map(relay));
     }
 
     /// Every track that is published in it.
@@ -109,6 +120,11 @@ impl Room {
     /// This is a mirror of the room on that shard.
     pub(crate) fn set_home(&mut self, home: u16) {
         self.mirroring.home = Some(home);
+    }
+
+    /// Whether somebody is at home, as far as the others see them.
+    pub(crate) fn is_afar(&self, participant: &ParticipantId) -> bool {
+        self.afar.contains_key(participant)
     }
 
     /// Home says that something changed.
@@ -133,6 +149,7 @@ impl Room {
             }
             Change::TrackEnded { id } => self.tracks.retain(|track| track.info.id != *id),
             Change::Speaker { participant } => self.speaks_afar(participant.clone()),
+            Change::Room(state) => self.policy.state = state.clone(),
             // These concern single sessions, or the whole server.
             _ => return,
         }
