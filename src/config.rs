@@ -1,10 +1,24 @@
 //! The settings: each module's own, composed, and the rules between them.
+//!
+//! Each has one name. The command line knows it as `--http`, the environment as `PLENUM_HTTP`, and
+//! the file of settings as `http`; what stands first in this list wins.
+
+mod file;
+mod load;
+mod show;
+
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 use clap::{Parser, Subcommand};
 use thiserror::Error;
+
+pub use file::FileError;
+pub use load::{LoadError, Loaded};
 
 use crate::http::TokenRequest;
 use crate::{http, logging, net, shard, webhooks};
@@ -31,6 +45,16 @@ pub struct Config {
     #[command(flatten)]
     pub log: logging::Settings,
 
+    /// File of settings (TOML), by the names that they have here: http = "0.0.0.0:8080". What
+    /// stands in the environment or here beats it.
+    #[arg(
+        long = "config",
+        env = "PLENUM_CONFIG",
+        value_name = "FILE",
+        global = true
+    )]
+    pub file: Option<PathBuf>,
+
     /// What to do instead of serving.
     #[command(subcommand)]
     pub action: Option<Action>,
@@ -43,8 +67,14 @@ pub struct Config {
 /// What the program does besides serving.
 #[derive(Subcommand, Clone, Debug)]
 pub enum Action {
+    /// Check all settings and the files that they name, and serve nothing.
+    Check,
+    /// Print the settings in force as a file of settings, with where each comes from.
+    Config,
+    /// Look for what commonly goes wrong on this machine, and say what to do about it.
+    Doctor,
     /// Make a token and print it.
-    Token(TokenRequest),
+    Token(Box<TokenRequest>),
 }
 
 /// Settings that do not go together.
@@ -62,6 +92,14 @@ pub enum ConfigError {
         setting: &'static str,
         /// Its value.
         address: SocketAddr,
+    },
+    /// A certificate without its key, or the other way round.
+    #[error("{given} needs {missing}, too")]
+    Half {
+        /// The option that was set.
+        given: &'static str,
+        /// The one that was not.
+        missing: &'static str,
     },
 }
 
@@ -86,6 +124,13 @@ impl Config {
 
     /// Checks the rules between settings.
     pub fn check(&self) -> Result<(), ConfigError> {
+        let tls = &self.http.tls;
+        let half = |given, missing| Err(ConfigError::Half { given, missing });
+        match (&tls.tls_cert, &tls.tls_key) {
+            (Some(_), None) => return half("--tls-cert", "--tls-key"),
+            (None, Some(_)) => return half("--tls-key", "--tls-cert"),
+            _ => {}
+        }
         // The operator's listener has no tokens: what it shows is never for everybody.
         let has_tokens = self.http.auth.is_required();
         let listeners = [
@@ -108,78 +153,5 @@ impl Config {
             }
             _ => Ok(()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    fn config(options: &str) -> Config {
-        Config::try_parse_from(["plenum"].into_iter().chain(options.split_whitespace())).unwrap()
-    }
-
-    #[test]
-    fn the_options_do_not_contradict_each_other() {
-        Config::command().debug_assert();
-    }
-
-    #[test]
-    fn without_options_only_this_machine_is_served() {
-        let config = config("");
-        assert_eq!(config.check(), Ok(()));
-        assert_eq!(config.udp_address().to_string(), "127.0.0.1:3478");
-    }
-
-    #[test]
-    fn a_server_that_others_reach_has_to_be_wanted() {
-        for (options, setting) in [
-            ("--http 0.0.0.0:80", "--http"),
-            ("--http [::]:80", "--http"),
-            ("--udp 192.0.2.1:3478", "--udp"),
-            ("--udp [::ffff:192.0.2.1]:3478", "--udp"),
-            ("--tcp 192.0.2.1:443", "--tcp"),
-            ("--stun 192.0.2.1:3478", "--stun"),
-            ("--operator 10.0.0.1:9080", "--operator"),
-        ] {
-            let refusal = config(options).check().unwrap_err();
-            let text = refusal.to_string();
-            assert!(
-                text.starts_with(setting) && text.contains("--insecure"),
-                "{text}"
-            );
-            assert_eq!(config(&format!("{options} --insecure")).check(), Ok(()));
-        }
-        let tokens = "--key 0123456789abcdef0123456789abcdef";
-        assert_eq!(
-            config(&format!("--http 0.0.0.0:80 {tokens}")).check(),
-            Ok(())
-        );
-        let operator = config(&format!("--operator 0.0.0.0:80 {tokens}")).check();
-        assert!(operator.is_err(), "it asks for no token");
-        for loopback in [
-            "--http [::1]:80",
-            "--udp 127.0.0.7:9",
-            "--udp [::ffff:127.0.0.1]:9",
-        ] {
-            assert_eq!(config(loopback).check(), Ok(()), "{loopback}");
-        }
-    }
-
-    #[test]
-    fn tcp_comes_to_the_port_of_https_unless_it_is_off() {
-        let tls = "--tls-cert c --tls-key k";
-        assert!(config(tls).shares_http());
-        assert!(!config(&format!("{tls} --tcp off")).shares_http());
-        assert!(!config("").shares_http(), "a page on loopback");
-        assert!(config("--tcp 127.0.0.1:8080").shares_http());
-    }
-
-    #[test]
-    fn several_public_addresses_can_be_given() {
-        let both = config("--public-ip 203.0.113.5,2001:db8::5 --public-ip 203.0.113.6:443");
-        assert_eq!(both.net.public_ips.len(), 3);
     }
 }

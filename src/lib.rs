@@ -1,6 +1,7 @@
 //! Plenum, a selective forwarding unit: a media server that hosts conference rooms.
 
 pub mod config;
+pub mod doctor;
 pub mod engine;
 pub mod http;
 pub mod logging;

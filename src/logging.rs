@@ -1,10 +1,18 @@
 //! What the server says about itself, on standard error.
 
+mod throttle;
+
 use std::io::{self, IsTerminal};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::{Args, ValueEnum};
-use tracing_subscriber::EnvFilter;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use throttle::Throttle;
 
 /// How much is logged, and how it looks.
 #[derive(Args, Clone, Debug)]
@@ -24,6 +32,15 @@ pub struct Settings {
     pub format: Format,
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            filter: "info".to_owned(),
+            format: Format::Text,
+        }
+    }
+}
+
 /// How a line of the log looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -33,20 +50,55 @@ pub enum Format {
     Json,
 }
 
+/// Lines that wait to be written: about a second's worth of a server under attack. More would only
+/// be older when somebody reads them; fewer would lose the start of every burst.
+const WAITING_LINES: usize = 8192;
+
+/// What was left out because it could not be written in time.
+static UNREAD: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// What was left out because there was too much of the same.
+static REPEATED: AtomicU64 = AtomicU64::new(0);
+
+/// Lines left out since the start: repeated ones, and those that could not be written in time.
+pub fn lost_lines() -> (u64, u64) {
+    let unread = UNREAD.get().map_or(0, ErrorCounter::dropped_lines);
+    (REPEATED.load(Ordering::Relaxed), unread as u64)
+}
+
+/// Keeps the log going; what waits is written when it is dropped.
+#[must_use = "logging ends with it"]
+pub struct Logging {
+    _writer: WorkerGuard,
+}
+
 /// Starts logging, for the whole process. Later calls change nothing.
-pub fn start(settings: &Settings) {
-    let filter = EnvFilter::new(&settings.filter);
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
+///
+/// Lines are written by a thread of their own: a disk that is full or a terminal that is stopped
+/// must not stop media. What it cannot write in time is left out and counted.
+pub fn start(settings: &Settings) -> Logging {
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(WAITING_LINES)
+        .lossy(true)
+        .finish(io::stderr());
+    let unread = writer.error_counter();
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(writer)
         .with_ansi(io::stderr().is_terminal());
-    let started = match settings.format {
-        Format::Text => lines.try_init(),
-        Format::Json => lines.json().flatten_event(true).try_init(),
+    let lines = match settings.format {
+        Format::Text => lines.boxed(),
+        Format::Json => lines.json().flatten_event(true).boxed(),
     };
-    if let Err(error) = started {
-        tracing::debug!(%error, "logging was started already");
+    let started = tracing_subscriber::registry()
+        .with(lines)
+        .with(Throttle::default())
+        .with(EnvFilter::new(&settings.filter))
+        .try_init();
+    match started {
+        Ok(()) => drop(UNREAD.set(unread)),
+        Err(error) => tracing::debug!(%error, "logging was started already"),
     }
+    Logging { _writer: guard }
 }
 
 fn check_filter(filter: &str) -> Result<String, ParseError> {

@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use clap::Parser;
-use plenum::config::{Action, Config, ConfigError};
+use plenum::config::{Action, Config, ConfigError, LoadError};
+use plenum::doctor::{self, Finding, Verdict};
 use plenum::engine::{Certificate, Limits};
-use plenum::http::{Hub, MintError, Server, StartError, TokenRequest};
+use plenum::http::{Drained, Hub, MintError, Server, StartError, TokenRequest};
 use plenum::logging;
-use plenum::metrics::{Metrics, Reading};
+use plenum::metrics::{LostLines, Metrics, Reading};
 use plenum::shard::{EventSink, Shards, ShardsConfig};
 use plenum::sockets::{self, SocketError};
 use plenum::webhooks::{self, Webhooks};
@@ -23,6 +23,9 @@ use tokio::task::spawn_blocking;
 ///
 /// It is a few packets each; container runtimes kill after ten seconds.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The exit code of a command line or file that cannot be used, as clap has it.
+const BAD_USAGE: u8 = 2;
 
 /// Why the server cannot run.
 #[derive(Debug, Error)]
@@ -37,16 +40,31 @@ enum Failure {
     Webhooks(#[from] webhooks::StartError),
     #[error(transparent)]
     Token(#[from] MintError),
+    #[error("{faults} fault(s) found: this server would not serve everybody")]
+    Unwell { faults: usize },
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
 }
 
 fn main() -> ExitCode {
-    let config = Config::parse();
-    logging::start(&config.log);
+    let loaded = match Config::load(std::env::args_os()) {
+        Ok(loaded) => loaded,
+        // As clap ends it: help and version are no failure.
+        Err(LoadError::Usage(usage)) => usage.exit(),
+        Err(error) => {
+            let _log = logging::start(&logging::Settings::default());
+            tracing::error!("{error}");
+            return ExitCode::from(BAD_USAGE);
+        }
+    };
+    let config = &loaded.config;
+    let _log = logging::start(&config.log);
     let done = match &config.action {
+        None => run(config),
+        Some(Action::Check) => check(config),
+        Some(Action::Config) => print(&loaded.show()),
+        Some(Action::Doctor) => examine(config),
         Some(Action::Token(request)) => print_token(request),
-        None => run(&config),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -57,11 +75,41 @@ fn main() -> ExitCode {
     }
 }
 
+/// Says whether a server would start with these settings, as far as settings go.
+fn check(config: &Config) -> Result<(), Failure> {
+    config.check()?;
+    plenum::http::check(&config.http)?;
+    print("The settings are in order.\n")
+}
+
+/// Prints what was found on this machine; a fault is a failure.
+fn examine(config: &Config) -> Result<(), Failure> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "certificates end by the wall clock"
+    )]
+    let findings = doctor::examine(config, SystemTime::now());
+    let text: String = findings
+        .iter()
+        .map(|finding| format!("{finding}\n"))
+        .collect();
+    print(&text)?;
+    let is_fault = |finding: &&Finding| finding.verdict == Verdict::Fault;
+    match findings.iter().filter(is_fault).count() {
+        0 => Ok(check(config)?),
+        faults => Err(Failure::Unwell { faults }),
+    }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    Ok(io::stdout().write_all(text.as_bytes())?)
+}
+
 /// Prints nothing else, so that a script can take it.
 fn print_token(request: &TokenRequest) -> Result<(), Failure> {
     #[expect(clippy::disallowed_methods, reason = "a token begins when it is made")]
     let token = request.mint(SystemTime::now())?;
-    Ok(writeln!(io::stdout(), "{token}")?)
+    print(&format!("{token}\n"))
 }
 
 fn run(config: &Config) -> Result<(), Failure> {
@@ -83,12 +131,19 @@ async fn serve(
 ) -> Result<(), Failure> {
     let metrics = Arc::new(Metrics::new());
     let (read, posted) = (shards.clone(), Arc::clone(webhooks.counters()));
-    metrics.set_source(Box::new(move || Reading::of(&read, &posted)));
+    metrics.set_source(Box::new(move || {
+        let (repeated, unread) = logging::lost_lines();
+        Reading::of(&read, LostLines { repeated, unread }, &posted)
+    }));
     let webhooks = webhooks.start();
     let server = Server::start(config.http.clone(), Arc::new(shards.clone()), hub, metrics).await?;
-    until_told_to_stop().await?;
+    until_the_end(
+        &server,
+        Duration::from_secs(config.http.drain_deadline.into()),
+    )
+    .await?;
     tracing::info!("stopping");
-    server.drain();
+    server.drain(Duration::ZERO);
     let shards = shards.clone();
     spawn_blocking(move || shards.shutdown(SHUTDOWN_PATIENCE))
         .await
@@ -117,14 +172,37 @@ fn start_shards(config: &Config, events: &Arc<dyn EventSink>) -> Result<Shards, 
     )?)
 }
 
-/// Waits for SIGINT (someone at a keyboard) or SIGTERM (whoever runs services).
-async fn until_told_to_stop() -> io::Result<()> {
+/// Waits for the time to go: SIGINT (someone at a keyboard) at once; after SIGTERM (whoever runs
+/// services) or an operator's request when every session has ended, at the deadline, or at the
+/// next signal.
+async fn until_the_end(server: &Server, drain_deadline: Duration) -> io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     tracing::info!("ready");
     tokio::select! {
+        _ = interrupt.recv() => return Ok(()),
+        _ = terminate.recv() => {
+            // What an operator asked for before stands: orchestrators send the signal anyway.
+            if !server.is_draining() {
+                server.drain(drain_deadline);
+            }
+        }
+        drained = server.drained() => {
+            report(drained);
+            return Ok(());
+        }
+    }
+    tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
+        drained = server.drained() => report(drained),
     }
     Ok(())
+}
+
+fn report(drained: Drained) {
+    match drained.sessions {
+        0 => tracing::info!("every session has ended"),
+        sessions => tracing::warn!(sessions, "the deadline came before the end of all sessions"),
+    }
 }

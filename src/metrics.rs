@@ -7,21 +7,21 @@
 //! compares.
 
 mod family;
+mod http;
+mod openmetrics;
 mod sockets;
 mod webhooks;
 
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 
-use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
-use prometheus::{
-    HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TEXT_FORMAT, TextEncoder,
-};
+use prometheus::{TEXT_FORMAT, TextEncoder};
 
+pub use self::http::HttpMetrics;
 use crate::engine::counters::{Counters, DropReason, Histogram, PerKind};
 use crate::engine::event::CloseReason;
 use crate::net::{Connections, NetCounters};
@@ -30,13 +30,6 @@ use crate::webhooks::Counters as WebhookCounters;
 use family::{counter, counters, gauge, gauges, histogram, histograms};
 use webhooks::webhook_families;
 
-/// The content type of [`Metrics::encode`].
-pub const CONTENT_TYPE: &str = TEXT_FORMAT;
-
-/// Upper bounds of HTTP's duration buckets, in seconds: an answer takes about 1 ms, and
-/// nothing takes longer than the 10 s in which a body must arrive.
-const HTTP_SECONDS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0];
-
 /// What threads and socket have counted, at the time of a scrape.
 #[derive(Clone, Debug, Default)]
 pub struct Reading {
@@ -44,10 +37,23 @@ pub struct Reading {
     pub threads: Vec<Thread>,
     /// The UDP socket.
     pub net: Arc<NetCounters>,
+    /// Datagrams that the kernel threw away because its receive buffer was full.
+    pub kernel_drops: u64,
+    /// Lines that the log lost.
+    pub log: LostLines,
     /// The TCP connections, where there can be any.
     pub tcp: Option<Connections>,
     /// Webhooks.
     pub webhooks: Arc<WebhookCounters>,
+}
+
+/// Lines of the log that nobody sees.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LostLines {
+    /// One place wrote too many of them in a second.
+    pub repeated: u64,
+    /// Whoever reads the log did not keep up.
+    pub unread: u64,
 }
 
 /// One shard's thread.
@@ -62,8 +68,8 @@ pub struct Thread {
 }
 
 impl Reading {
-    /// Reads the shards, their socket, and webhooks.
-    pub fn of(shards: &Shards, webhooks: &Arc<WebhookCounters>) -> Self {
+    /// Reads the shards, their socket, the log's losses, and webhooks.
+    pub fn of(shards: &Shards, log: LostLines, webhooks: &Arc<WebhookCounters>) -> Self {
         let thread = |shard: &ShardHandle| Thread {
             load: shard.load(),
             queued_commands: shard.queued_commands(),
@@ -72,6 +78,8 @@ impl Reading {
         Self {
             threads: shards.all().iter().map(thread).collect(),
             net: shards.socket().counters().clone(),
+            kernel_drops: shards.socket().kernel_drops().unwrap_or(0),
+            log,
             tcp: shards.connections().cloned(),
             webhooks: Arc::clone(webhooks),
         }
@@ -81,15 +89,37 @@ impl Reading {
 /// Takes a reading.
 pub type Source = Box<dyn Fn() -> Reading + Send + Sync>;
 
-/// The registry of everything exported, and the counters of HTTP itself.
+/// How a scraper wants it written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus' text format, 0.0.4.
+    Prometheus,
+    /// OpenMetrics, 1.0.0.
+    OpenMetrics,
+}
+
+impl Format {
+    /// The format for a request with this `Accept`.
+    pub fn accepted(accept: &str) -> Self {
+        if accept.contains("application/openmetrics-text") {
+            Self::OpenMetrics
+        } else {
+            Self::Prometheus
+        }
+    }
+
+    /// The content type of what [`Metrics::encode`] gives.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Prometheus => TEXT_FORMAT,
+            Self::OpenMetrics => openmetrics::CONTENT_TYPE,
+        }
+    }
+}
+
+/// Everything exported: HTTP's own counters, and where the others are read.
 pub struct Metrics {
-    registry: Registry,
-    http_requests: IntCounterVec,
-    http_duration: HistogramVec,
-    http_refusals: IntCounterVec,
-    http_connections: IntGauge,
-    event_streams: IntGauge,
-    join_http: Mutex<Histogram>,
+    http: HttpMetrics,
     source: OnceLock<Source>,
 }
 
@@ -99,65 +129,10 @@ impl Metrics {
     /// # Panics
     /// Never: the names below are valid and differ from each other, which tests check.
     pub fn new() -> Self {
-        let registry = Registry::new();
-        let metrics = Self {
-            http_requests: IntCounterVec::new(
-                Opts::new("plenum_http_requests_total", "Answered HTTP requests."),
-                &["method", "route", "status"],
-            )
-            .expect(VALID),
-            http_duration: HistogramVec::new(
-                HistogramOpts::new(
-                    "plenum_http_request_duration_seconds",
-                    "Time from a request's head to its answer's head.",
-                )
-                .buckets(HTTP_SECONDS.to_vec()),
-                &["method", "route"],
-            )
-            .expect(VALID),
-            http_refusals: IntCounterVec::new(
-                Opts::new(
-                    "plenum_http_refusals_total",
-                    "Requests over a limit, by limit.",
-                ),
-                &["limit"],
-            )
-            .expect(VALID),
-            http_connections: IntGauge::new("plenum_http_connections", "Open HTTP connections.")
-                .expect(VALID),
-            event_streams: IntGauge::new("plenum_event_streams", "Open event streams.")
-                .expect(VALID),
-            join_http: Mutex::default(),
+        Self {
+            http: HttpMetrics::new(),
             source: OnceLock::new(),
-            registry,
-        };
-        for limit in ["rate", "sessions", "draining"] {
-            metrics.http_refusals.with_label_values(&[limit]);
         }
-        metrics.register();
-        metrics
-    }
-
-    fn register(&self) {
-        let registry = &self.registry;
-        registry
-            .register(Box::new(self.http_requests.clone()))
-            .expect(VALID);
-        registry
-            .register(Box::new(self.http_duration.clone()))
-            .expect(VALID);
-        registry
-            .register(Box::new(self.http_refusals.clone()))
-            .expect(VALID);
-        registry
-            .register(Box::new(self.http_connections.clone()))
-            .expect(VALID);
-        registry
-            .register(Box::new(self.event_streams.clone()))
-            .expect(VALID);
-        registry
-            .register(Box::new(ProcessCollector::for_self()))
-            .expect(VALID);
     }
 
     /// Says where threads and socket are read. The first call counts.
@@ -165,56 +140,19 @@ impl Metrics {
         let _ = self.source.set(source);
     }
 
-    /// Counts an answered request. `method` and `route` are of a fixed set.
-    pub(crate) fn count_request(&self, method: &str, route: &str, status: u16, took: Duration) {
-        self.http_requests
-            .with_label_values(&[method, route, &status.to_string()])
-            .inc();
-        self.http_duration
-            .with_label_values(&[method, route])
-            .observe(took.as_secs_f64());
-    }
-
-    /// Counts a request over a limit.
-    pub(crate) fn count_refusal(&self, limit: &'static str) {
-        self.http_refusals.with_label_values(&[limit]).inc();
-    }
-
-    /// Counts a session that was opened, by the time from its offer to its answer.
-    pub(crate) fn count_join(&self, took: Duration) {
-        self.join_http
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .observe(took, 1);
-    }
-
-    /// The number of open HTTP connections.
-    pub(crate) fn http_connections(&self) -> &IntGauge {
-        &self.http_connections
-    }
-
-    /// The number of open event streams.
-    pub(crate) fn event_streams(&self) -> &IntGauge {
-        &self.event_streams
-    }
-
-    /// Everything, in Prometheus' text format (0.0.4). `unanswered` is how many of the shards
-    /// did not answer in time: their part of `shards` is older.
-    pub fn encode(&self, shards: &[Counters], unanswered: usize) -> String {
-        let mut families = self.registry.gather();
-        let join_http = self
-            .join_http
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+    /// Everything. `unanswered` is how many of the shards did not answer in time: their part of
+    /// `shards` is older.
+    pub fn encode(&self, shards: &[Counters], unanswered: usize, format: Format) -> String {
+        let mut families = self.http.gather();
         families.extend(state_families(shards, unanswered));
         families.extend(traffic_families(shards));
-        families.extend(duration_families(shards, join_http));
+        families.extend(duration_families(shards, self.http.join()));
         let reading = self.source.get().map(|read| read()).unwrap_or_default();
         families.extend(thread_families(&reading.threads));
-        families.extend(sockets::udp(&reading.net));
+        families.extend(sockets::udp(&reading.net, reading.kernel_drops));
         families.extend(sockets::tcp(reading.tcp.as_ref()));
         families.extend(webhook_families(&reading.webhooks));
+        families.push(log_family(reading.log));
         // What has no samples yet has no place in the format.
         families.retain(|family| !family.get_metric().is_empty());
         families.sort_by(|a, b| a.name().cmp(b.name()));
@@ -222,7 +160,18 @@ impl Metrics {
         TextEncoder::new()
             .encode_utf8(&families, &mut text)
             .expect("families have names and samples");
-        text
+        match format {
+            Format::Prometheus => text,
+            Format::OpenMetrics => openmetrics::of(&text),
+        }
+    }
+}
+
+impl Deref for Metrics {
+    type Target = HttpMetrics;
+
+    fn deref(&self) -> &HttpMetrics {
+        &self.http
     }
 }
 
@@ -231,9 +180,6 @@ impl Default for Metrics {
         Self::new()
     }
 }
-
-/// Why building a metric cannot fail.
-const VALID: &str = "metric names are valid and registered once";
 
 /// What there is at this moment, and what came and went.
 fn state_families(shards: &[Counters], unanswered: usize) -> Vec<MetricFamily> {
@@ -442,6 +388,18 @@ fn thread_families(threads: &[Thread]) -> Vec<MetricFamily> {
             merged(|load| &load.turnaround),
         ),
     ]
+}
+
+/// The log.
+fn log_family(log: LostLines) -> MetricFamily {
+    counters(
+        "plenum_log_lines_lost_total",
+        "Lines of the log that were left out, by reason.",
+        [
+            ([("reason", "repeated")], log.repeated as f64),
+            ([("reason", "unread")], log.unread as f64),
+        ],
+    )
 }
 
 /// A number of all shards together, for audio and for video.

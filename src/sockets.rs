@@ -11,7 +11,7 @@ use crate::net::{MediaSocket, Streams};
 use crate::shard::Sockets;
 
 /// Smallest receive buffer that does without a word: 64 ms at 125 Mbit/s.
-const SUFFICIENT_BUFFER_BYTES: usize = 1 << 20;
+pub const SUFFICIENT_BUFFER_BYTES: usize = 1 << 20;
 
 /// Why media could not come by.
 #[derive(Debug, Error)]

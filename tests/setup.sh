@@ -137,3 +137,8 @@ need_gstreamer() {
         gstreamer1.0-plugins-ugly gstreamer1.0-nice python3 python3-gi \
         gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 gir1.2-gst-plugins-bad-1.0
 }
+
+# Prometheus with promtool, and what makes certificates, for the tests of operation.
+need_prometheus() {
+    need_apt prometheus openssl
+}

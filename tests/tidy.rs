@@ -11,7 +11,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "main",
         &[
-            "config", "sockets", "logging", "metrics", "http", "webhooks", "shard", "net", "engine",
+            "config", "doctor", "sockets", "logging", "metrics", "http", "webhooks", "shard",
+            "net", "engine",
         ],
     ),
     ("lib", &[]),
@@ -19,6 +20,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "config",
         &["logging", "http", "webhooks", "shard", "net", "engine"],
     ),
+    ("doctor", &["config", "http", "net", "sockets"]),
     ("sockets", &["config", "http", "shard", "net", "engine"]),
     ("logging", &[]),
     ("http", &["metrics", "shard", "engine"]),

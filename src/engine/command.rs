@@ -10,6 +10,7 @@ use super::administration::{RoomCommand, RoomDetail, RoomSummary};
 use super::counters::Counters;
 use super::event::Snapshot;
 use super::ids::{ParticipantId, RoomId, SessionId, TrackId};
+use super::inspect::{RoomOverview, SessionReport};
 use super::message::{Json, Say};
 
 /// One request to the engine that owns the room or session in question.
@@ -81,11 +82,23 @@ pub enum Command {
         /// Whose.
         session: SessionId,
     },
+    /// The server is going away: no more sessions are taken, and those that there are, are told
+    /// to reconnect elsewhere. They go on until they leave. Answered by [`Reply::Done`].
+    Drain,
     /// Every session is told and ended; the engine is done once nothing is left to send.
     /// Answered by [`Reply::Done`].
     Shutdown,
     /// The counters and gauges as they stand. Answered by [`Reply::Counters`].
     Counters,
+    /// Every room with its sessions. Answered by [`Reply::Overview`].
+    Overview,
+    /// Every session of a participant, in full. Answered by [`Reply::Inspected`].
+    Inspect {
+        /// The room.
+        room: RoomId,
+        /// Who.
+        participant: ParticipantId,
+    },
 }
 
 /// Which of the four doors a session came through; one mechanism behind all of them.
@@ -210,6 +223,10 @@ pub enum Reply {
     Room(Box<RoomDetail>),
     /// What was counted.
     Counters(Box<Counters>),
+    /// The rooms of this engine.
+    Overview(Vec<RoomOverview>),
+    /// The participant's sessions in this engine.
+    Inspected(Vec<SessionReport>),
 }
 
 /// A new session and its answer.

@@ -50,9 +50,17 @@ impl Engine {
                 self.end_session(place, CloseReason::Expired, now);
                 Ok(Reply::Done)
             }
+            Command::Drain => {
+                self.drain();
+                Ok(Reply::Done)
+            }
             Command::Shutdown => {
                 self.shut_down(now);
                 Ok(Reply::Done)
+            }
+            Command::Overview => Ok(Reply::Overview(self.overview(now))),
+            Command::Inspect { room, participant } => {
+                Ok(Reply::Inspected(self.inspect(&room, &participant, now)))
             }
             Command::Counters => Ok(Reply::Counters(Box::new(self.gauges()))),
         }
@@ -218,13 +226,24 @@ impl Engine {
         Ok(Reply::Snapshot(Box::new(snapshot)))
     }
 
-    fn shut_down(&mut self, now: Instant) {
-        self.is_shutting_down = true;
-        let places: Vec<usize> = self.sessions.iter().map(|(place, _)| place).collect();
-        for place in &places {
-            self.tell(*place, Change::Reconnect { url: None });
+    /// Once: who was told needs no second word.
+    fn drain(&mut self) {
+        if std::mem::replace(&mut self.is_draining, true) {
+            return;
         }
-        for place in places {
+        for place in self.session_places() {
+            self.tell(place, Change::Reconnect { url: None });
+        }
+    }
+
+    fn session_places(&self) -> Vec<usize> {
+        self.sessions.iter().map(|(place, _)| place).collect()
+    }
+
+    fn shut_down(&mut self, now: Instant) {
+        self.drain();
+        self.is_shutting_down = true;
+        for place in self.session_places() {
             self.end_session(place, CloseReason::Shutdown, now);
         }
     }

@@ -232,6 +232,7 @@ fn account(slot: &mut Slot, queued: &Queued, now: Instant, counters: &mut Counte
     let bytes = queued.packet.payload.len();
     if queued.rtx_seq.is_some() {
         counters.rtx_packets_out += 1;
+        slot.stats.rtx_packets += 1;
         return;
     }
     slot.sent_packets = slot.sent_packets.wrapping_add(1);

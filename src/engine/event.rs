@@ -211,6 +211,18 @@ pub enum Source {
     ScreenAudio,
 }
 
+impl Source {
+    /// What an m-line shows; `slides` is whether it says so (RFC 4796).
+    pub fn of(kind: Kind, slides: bool) -> Self {
+        match (kind, slides) {
+            (Kind::Audio, false) => Source::Microphone,
+            (Kind::Video, false) => Source::Camera,
+            (Kind::Video, true) => Source::Screen,
+            (Kind::Audio, true) => Source::ScreenAudio,
+        }
+    }
+}
+
 /// A room as one session sees it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Snapshot {

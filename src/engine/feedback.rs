@@ -52,7 +52,9 @@ pub(crate) fn read(
                 let room = MAX_WANTED.saturating_sub(wanted.len());
                 let before = wanted.len();
                 wanted.extend(lost.take(room).map(|seq| Wanted::Packet { slot, seq }));
-                counters.nacked_packets_in += (wanted.len() - before) as u64;
+                let asked = (wanted.len() - before) as u64;
+                egress.slots[slot].stats.nacked_packets += asked;
+                counters.nacked_packets_in += asked;
             }
             Ok(Packet::PictureLoss { media, .. }) => keyframe(*media, egress, wanted, counters),
             Ok(Packet::FullIntraRequest { requests, .. }) => {
@@ -80,7 +82,13 @@ fn keyframe(ssrc: u32, egress: &Egress, wanted: &mut Vec<Wanted>, counters: &mut
 }
 
 fn reported(report: &ReportBlock, egress: &mut Egress, wall_clock: Duration) {
-    if egress.slot_of(*report.ssrc).is_some() {
-        egress.reported(report, wall_clock);
+    let Some(slot) = egress.slot_of(*report.ssrc) else {
+        return;
+    };
+    let slot = &mut egress.slots[slot];
+    // Of retransmissions nobody counts the losses.
+    if slot.ssrc == *report.ssrc {
+        slot.stats.reported(report);
     }
+    egress.reported(report, wall_clock);
 }

@@ -16,6 +16,7 @@ use super::Engine;
 use super::codec::{Codec, PayloadInfo};
 use super::command::SlotWish;
 use super::counters::DropReason;
+use super::diary::Note;
 use super::event::Kind;
 use super::feedback::Wanted;
 use super::ids::TrackId;
@@ -118,6 +119,8 @@ impl Engine {
                     if track.kind == Kind::Video {
                         self.counters.keyframe_wait.observe(waited, 1);
                     }
+                    let slot = subscriber.slot as u16;
+                    session.diary.note(now, Note::Started { slot, waited });
                     if !session.media_seen {
                         session.media_seen = true;
                         let took = now.saturating_duration_since(session.joined_at);
@@ -264,6 +267,10 @@ impl Engine {
     pub(super) fn bind(&mut self, session: usize, slot: usize, id: Option<TrackId>, now: Instant) {
         let subscriber = Subscriber { session, slot };
         self.unsubscribe(subscriber);
+        if let Some(session) = self.sessions.get_mut(session) {
+            let slot = slot as u16;
+            session.diary.note(now, Note::Bound { slot, track: id });
+        }
         let track = id.and_then(|id| self.track_ids.get(&id)).copied();
         if let Some(track) = track {
             self.tracks[track].subscribers.push(subscriber);
@@ -416,8 +423,13 @@ impl Engine {
     /// Takes note of what a session wishes of its slots: sizes, and which are paused.
     pub(super) fn review_slots(&mut self, session: usize, paused: &[String], now: Instant) {
         for slot in 0..self.sessions[session].egress.slots.len() {
-            let sender = &mut self.sessions[session].egress.slots[slot];
+            let carrier = &mut self.sessions[session];
+            let sender = &mut carrier.egress.slots[slot];
             let is_paused = paused.contains(&sender.mid);
+            if is_paused != sender.is_paused() {
+                let (slot, paused) = (slot as u16, is_paused);
+                carrier.diary.note(now, Note::Paused { slot, paused });
+            }
             let resumed = sender.pause(is_paused);
             let Some(track) = sender.subscription.as_ref().map(|sub| sub.track) else {
                 continue;
@@ -433,15 +445,21 @@ impl Engine {
 
     fn review_layer(&mut self, subscriber: Subscriber, track: usize, now: Instant) {
         let best = self.best_layer(subscriber, track, now);
-        let slot = &mut self.sessions[subscriber.session].egress.slots[subscriber.slot];
+        let session = &mut self.sessions[subscriber.session];
+        let slot = &mut session.egress.slots[subscriber.slot];
         let Some(subscription) = slot.subscription.as_mut() else {
             return;
         };
-        if subscription.wanted != best {
-            subscription.wanted = best;
-            if subscription.current != Some(best) {
-                self.want_keyframe(best, now);
-            }
+        if subscription.wanted == best {
+            return;
+        }
+        subscription.wanted = best;
+        let flows = subscription.current == Some(best);
+        let layer = self.layers.get(best.place).and_then(|layer| layer.rid);
+        let slot = subscriber.slot as u16;
+        session.diary.note(now, Note::LayerWanted { slot, layer });
+        if !flows {
+            self.want_keyframe(best, now);
         }
     }
 
@@ -449,9 +467,16 @@ impl Engine {
     pub(super) fn wanted_by(&mut self, session: usize, wanted: Wanted, now: Instant) {
         match wanted {
             Wanted::Keyframe { slot } => {
-                let slot = &self.sessions[session].egress.slots[slot];
-                if let Some(subscription) = &slot.subscription {
-                    self.want_keyframe(subscription.wanted, now);
+                let session = &mut self.sessions[session];
+                let number = slot as u16;
+                session
+                    .diary
+                    .note(now, Note::KeyframeAsked { slot: number });
+                let slot = &mut session.egress.slots[slot];
+                slot.stats.keyframes_asked += 1;
+                let wanted = slot.subscription.as_ref().map(|sub| sub.wanted);
+                if let Some(layer) = wanted {
+                    self.want_keyframe(layer, now);
                 }
             }
             Wanted::Packet { slot, seq } => self.retransmit(session, slot, seq, now),

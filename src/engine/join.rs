@@ -34,7 +34,7 @@ const PASSWORD_CHARS: u32 = 24;
 
 impl Engine {
     pub(super) fn join(&mut self, join: Join, now: Instant) -> Result<Reply, CommandError> {
-        if self.is_shutting_down || self.sessions.len() >= self.config.limits.sessions {
+        if self.is_draining || self.sessions.len() >= self.config.limits.sessions {
             return Err(CommandError::Overloaded);
         }
         let summary = OfferSummary::parse(&join.offer)?;

@@ -19,6 +19,7 @@ pub mod counters;
 pub mod dtls;
 pub mod event;
 pub mod ids;
+pub mod inspect;
 pub mod message;
 pub mod notice;
 pub mod rtcp;
@@ -32,6 +33,7 @@ mod advertised;
 mod channels;
 mod commands;
 mod data;
+mod diary;
 mod egress;
 mod feedback;
 mod forward;
@@ -51,6 +53,9 @@ mod slot;
 mod timers;
 mod track;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -64,6 +69,7 @@ use tracing::{error, info};
 use advertised::Advertised;
 use command::{Command, CommandError, Reply};
 use counters::{Counters, DropReason};
+use diary::Note;
 pub use dtls::Certificate;
 use event::{Change, CloseReason, Kind, ParticipantInfo, SessionEvent};
 use feedback::Wanted;
@@ -227,6 +233,7 @@ pub struct Engine {
     counters: Counters,
     generation: u32,
     next_serial: u32,
+    is_draining: bool,
     is_shutting_down: bool,
 }
 
@@ -269,6 +276,7 @@ impl Engine {
             counters: Counters::default(),
             generation: 0,
             next_serial: 0,
+            is_draining: false,
             is_shutting_down: false,
         }
     }
@@ -460,6 +468,8 @@ impl Engine {
         let session = &self.sessions[place];
         let took = now.saturating_duration_since(session.joined_at);
         self.counters.join_dtls.observe(took, 1);
+        self.sessions[place].diary.note(now, Note::Connected);
+        let session = &self.sessions[place];
         info!(session = ?session.id, room = %self.rooms[session.room].id(), ?took, "connected");
         let room = session.room;
         self.rooms[room].connected(place);
@@ -659,16 +669,5 @@ impl From<str0m::media::MediaKind> for Kind {
             str0m::media::MediaKind::Audio => Kind::Audio,
             str0m::media::MediaKind::Video => Kind::Video,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Instant;
-
-    /// A moment for tests to count from.
-    #[expect(clippy::disallowed_methods, reason = "tests have to start somewhere")]
-    pub(super) fn some_moment() -> Instant {
-        Instant::now()
     }
 }

@@ -6,6 +6,7 @@
 mod messages;
 mod mirror;
 mod policy;
+mod roll;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -269,17 +270,11 @@ impl Room {
         let Some(member) = self.members.get(&session) else {
             return;
         };
-        let source = match (kind, slides) {
-            (Kind::Audio, false) => Source::Microphone,
-            (Kind::Video, false) => Source::Camera,
-            (Kind::Video, true) => Source::Screen,
-            (Kind::Audio, true) => Source::ScreenAudio,
-        };
         let info = TrackInfo {
             id,
             participant: member.info.id.clone(),
             kind,
-            source,
+            source: Source::of(kind, slides),
             muted: false,
             muted_by: None,
         };

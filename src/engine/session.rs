@@ -18,6 +18,7 @@ use super::advertised::Advertised;
 use super::channels::{ChannelMessage, Channels};
 use super::command::Door;
 use super::counters::{Counters, DropReason};
+use super::diary::Diary;
 use super::dtls::KeyTap;
 use super::egress::Egress;
 use super::event::{CloseReason, Kind};
@@ -93,6 +94,8 @@ pub(crate) struct Session {
     /// Whether it waits for a flush.
     pub(crate) is_dirty: bool,
     pub(crate) connected: bool,
+    /// What was decided about it lately.
+    pub(crate) diary: Diary,
     keys: KeyTap,
     opener: Option<RtcpOpener>,
     paths: Paths,
@@ -195,6 +198,7 @@ impl Session {
             armed: None,
             is_dirty: false,
             connected: false,
+            diary: Diary::default(),
             keys,
             opener: None,
             paths: Paths::default(),

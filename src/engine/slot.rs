@@ -13,6 +13,7 @@ use super::codec::{CodecOffsets, PayloadInfo};
 use super::counters::DropReason;
 use super::event::Kind;
 use super::header::HeaderTemplate;
+use super::inspect::SlotStats;
 use super::rtx::RtxLimit;
 use super::timeline::{Origin, Refused, SlotTimeline};
 use super::track::{LayerRef, MediaPacket, Track};
@@ -43,6 +44,8 @@ pub(crate) struct Slot {
     /// When its next sender report is due.
     pub(crate) report_at: Option<Instant>,
     pub(crate) rtx: RtxLimit,
+    /// What is counted for whoever asks.
+    pub(crate) stats: SlotStats,
     /// The client wants nothing in it for now.
     is_paused: bool,
     timeline: SlotTimeline<LayerRef>,
@@ -106,6 +109,7 @@ impl Slot {
             sent_octets: 0,
             report_at: None,
             rtx: RtxLimit::default(),
+            stats: SlotStats::default(),
             is_paused: false,
             timeline: SlotTimeline::new(kind.clock_rate_hz(), random),
             // In the lower half, for the same reason as the media's first number.
@@ -124,6 +128,11 @@ impl Slot {
             pt: 0,
             rtx_pt: None,
         });
+    }
+
+    /// Whether the client wants nothing in it for now.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.is_paused
     }
 
     /// Stops the slot, or lets it go on; `true` if it goes on after a stop.

@@ -21,6 +21,12 @@ use tower_http::compression::CompressionLayer;
 #[allow_missing = true]
 struct Web;
 
+/// The operator's page, in the same way; it is served on the operator's listener alone.
+#[derive(Embed)]
+#[folder = "web-admin/"]
+#[allow_missing = true]
+struct Admin;
+
 /// What the page may do: everything comes from here, and nothing is inline.
 ///
 /// Pictures, sounds and workers that the page itself makes are `blob:`.
@@ -50,6 +56,17 @@ const GZIP_SUFFIX: &str = "-gzip";
 /// their files.
 pub(super) fn files<S: Clone + Send + Sync + 'static>() -> Router<S> {
     files_of::<Web, S>()
+}
+
+/// The operator's page, at `/admin`.
+pub(super) fn admin<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    let file = |name: &'static str| {
+        get(move |headers: HeaderMap| async move { serve(Admin::get(name), &headers, POLICY) })
+    };
+    Router::new()
+        .route("/admin", file("index.html"))
+        .route("/admin/admin.js", file("admin.js"))
+        .route("/admin/admin.css", file("admin.css"))
 }
 
 fn files_of<Files: Embed + 'static, S: Clone + Send + Sync + 'static>() -> Router<S> {

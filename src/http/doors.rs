@@ -157,6 +157,11 @@ impl Offer {
             self.app.metrics.count_refusal("sessions");
         })?;
         check_type(&self.headers, ACCEPT_POST, SDP)?;
+        let home = self.app.engines.home(&room);
+        if let Some(shortage) = self.app.admission.shortage(home) {
+            self.app.metrics.count_refusal(shortage.label());
+            return Err(shortage.into());
+        }
         let max_bytes = match door {
             Door::Meet => MAX_ROOM_OFFER_BYTES,
             Door::Publish { .. } | Door::Watch { .. } => MAX_BODY_BYTES,
@@ -168,7 +173,6 @@ impl Offer {
 
         let place = room.clone();
         let owner = pass.map(|pass| Owner::new(room.clone(), door.clone(), pass));
-        let home = self.app.engines.home(&room);
         let join = Join {
             room,
             door,

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::net::TcpStream;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -11,7 +12,7 @@ use super::hub::Hub;
 use crate::engine::command::{Command, CommandError, Reply};
 use crate::engine::event::SessionEvent;
 use crate::engine::ids::RoomId;
-use crate::shard::{EventSink, ShardError, Shards};
+use crate::shard::{EventSink, ShardError, ShardHandle, Shards};
 
 /// A reply on its way.
 pub type CommandFuture<'a> = Pin<Box<dyn Future<Output = Result<Reply, Refusal>> + Send + 'a>>;
@@ -38,6 +39,9 @@ pub trait Engines: Send + Sync + 'static {
     /// The shard that a room lives on. The same for a room's life.
     fn home(&self, room: &RoomId) -> usize;
 
+    /// How long a shard's thread has been awake since it started.
+    fn awake(&self, shard: usize) -> Duration;
+
     /// Hands a command to one engine. Must not block.
     fn command(&self, shard: usize, command: Command) -> CommandFuture<'_>;
 
@@ -57,6 +61,11 @@ impl Engines for Shards {
 
     fn home(&self, room: &RoomId) -> usize {
         usize::from(Shards::home(self, room).index())
+    }
+
+    fn awake(&self, shard: usize) -> Duration {
+        let load = self.all().get(shard).map(ShardHandle::load);
+        load.map_or(Duration::ZERO, |load| load.busy)
     }
 
     fn command(&self, shard: usize, command: Command) -> CommandFuture<'_> {

@@ -169,7 +169,7 @@ impl Hub {
         self.ending.load(Ordering::Relaxed)
     }
 
-    #[cfg(test)]
+    /// How many logs there are, those of sessions that ended a moment ago included.
     pub(super) fn len(&self) -> usize {
         self.logs.len()
     }

@@ -5,6 +5,7 @@
 //! session, and the reply becomes a response. Nothing here knows RTP, and nothing here decides
 //! about rooms. What rooms tell sessions comes back through the [`Hub`].
 
+mod admission;
 mod api;
 mod assets;
 mod auth;
@@ -12,10 +13,12 @@ mod body;
 mod clock;
 mod connection;
 mod doors;
+mod drain;
 mod engines;
 mod events;
 mod hub;
 mod limits;
+mod memory;
 mod messages;
 mod observe;
 mod operator;
@@ -34,7 +37,6 @@ mod wish;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use axum::http::HeaderMap;
@@ -43,17 +45,20 @@ pub use auth::{
     AuthSettings, Grants, KeyError, MintError, Publish, Publishable, Secret, SecretError,
     TokenRequest,
 };
+pub use drain::Drained;
 pub use engines::{CommandFuture, Engines, Refusal, TakeStream};
 pub use hub::Hub;
 pub use relays::{TurnSettings, TurnUrl, TurnUrlError};
-pub use server::{Server, StartError};
-pub use settings::{PublicUrl, Settings};
-pub use tls::{TlsError, TlsSettings};
+pub use server::{Server, StartError, check};
+pub use settings::{PublicUrl, Ratio, Settings};
+pub use tls::{TlsError, TlsSettings, certificate_end};
 
 use crate::engine::command::{Command, Reply};
 use crate::engine::ids::{RoomId, SessionId};
 use crate::metrics::Metrics;
+use admission::Admission;
 use auth::{Auth, Pass, Permissions};
+use drain::Drain;
 use limits::Limits;
 use problem::Problem;
 
@@ -71,8 +76,9 @@ struct App {
     hub: Arc<Hub>,
     limits: Limits,
     metrics: Arc<Metrics>,
+    admission: Admission,
     /// The server is going away: it takes no more sessions.
-    draining: AtomicBool,
+    drain: Drain,
 }
 
 impl App {
@@ -85,7 +91,8 @@ impl App {
         Ok(Self {
             auth: Auth::new(&settings.auth)?,
             limits: Limits::new(&settings),
-            draining: AtomicBool::new(false),
+            admission: Admission::new(settings.max_load, settings.max_memory),
+            drain: Drain::default(),
             settings,
             engines,
             hub,
@@ -94,7 +101,7 @@ impl App {
     }
 
     fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.drain.has_begun()
     }
 
     /// The session that a URL names, and the shard that owns it. What is not a session's id
@@ -110,7 +117,10 @@ impl App {
 
     /// What a request may do; `None` where nobody needs a token.
     fn pass(&self, headers: &HeaderMap) -> Result<Option<Pass>, Problem> {
-        self.auth.pass(headers, clock::wall())
+        self.auth.pass(headers, clock::wall()).map_err(|refused| {
+            self.metrics.count_auth_failure(refused.reason);
+            refused.problem
+        })
     }
 
     /// The session that a URL names, for somebody who may change it.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::Method;
+use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 
@@ -21,6 +21,9 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
     let route = route.as_ref().map_or("files", MatchedPath::as_str);
     let status = response.status();
     let took = arrived.elapsed();
+    if status == StatusCode::FORBIDDEN {
+        app.metrics.count_auth_failure("forbidden");
+    }
     app.metrics
         .count_request(method, route, status.as_u16(), took);
     tracing::debug!(method, route, status = status.as_u16(), ?took, "request");

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -14,8 +13,10 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-use super::auth::KeyError;
+use super::admission::SAMPLE_INTERVAL;
+use super::auth::{Auth, KeyError};
 use super::connection::Connection;
+use super::drain::Drained;
 use super::engines::{Engines, TakeStream};
 use super::hub::Hub;
 use super::settings::Settings;
@@ -58,6 +59,13 @@ pub enum StartError {
     Tls(#[from] TlsError),
 }
 
+/// Reads every file that the settings name, as a start would, and binds nothing.
+pub fn check(settings: &Settings) -> Result<(), StartError> {
+    Tls::new(&settings.tls)?;
+    Auth::new(&settings.auth)?;
+    Ok(())
+}
+
 /// The running HTTP interface.
 pub struct Server {
     pub(super) app: Arc<App>,
@@ -78,6 +86,10 @@ impl Server {
     ) -> Result<Self, StartError> {
         let tls = Tls::new(&settings.tls)?;
         let app = Arc::new(App::new(settings, engines, hub, metrics)?);
+        let memory_limit = app.admission.memory_limit_bytes();
+        app.metrics.set_memory_limit(memory_limit);
+        app.metrics
+            .set_certificate_end(tls.as_ref().and_then(Tls::end));
         let settings = &app.settings;
         let listener = bind("--http", settings.http_listen).await?;
         let operator_listener = bind("--operator", settings.operator_listen).await?;
@@ -105,6 +117,7 @@ impl Server {
             tokio::spawn(public.run(listener)),
             tokio::spawn(operator.run(operator_listener)),
             tokio::spawn(reap(Arc::clone(&app), stopped.clone())),
+            tokio::spawn(measure(Arc::clone(&app), stopped.clone())),
             tokio::spawn(watch_files(Arc::clone(&app), tls, stopped)),
         ];
         tracing::info!(%local_addr, %operator_addr, https = app.settings.tls.is_used(), "HTTP is up");
@@ -133,9 +146,21 @@ impl Server {
         self.operator_addr
     }
 
-    /// Takes no more sessions (503) and says so to load balancers; all else goes on.
-    pub fn drain(&self) {
-        self.app.draining.store(true, Ordering::Relaxed);
+    /// Takes no more sessions (503), says so to load balancers, and tells every participant to
+    /// reconnect; all else goes on until `within` has passed. To be called within a tokio runtime.
+    pub fn drain(&self, within: Duration) {
+        self.app.begin_drain(within);
+    }
+
+    /// Whether a drain has begun, here or by an operator's request.
+    pub fn is_draining(&self) -> bool {
+        self.app.is_draining()
+    }
+
+    /// Waits until a drain has begun, here or by an operator's request, and then until every
+    /// session has ended, or the deadline has come.
+    pub async fn drained(&self) -> Drained {
+        self.app.drained().await
     }
 
     /// Stops: no more connections, readers of events get what there is, requests are
@@ -144,7 +169,7 @@ impl Server {
     /// To be called once the engines are shut down, so that every session's last event
     /// is out.
     pub async fn shutdown(self) {
-        self.drain();
+        self.drain(Duration::ZERO);
         self.app.hub.end_readers();
         // Nobody listens any more only if the tasks have ended already.
         let _ = self.stop.send(true);
@@ -189,6 +214,19 @@ async fn reap(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
     }
 }
 
+/// Measures how busy the engines are.
+async fn measure(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
+    while tokio::time::timeout(SAMPLE_INTERVAL, stopped.changed())
+        .await
+        .is_err()
+    {
+        app.admission.sample(&*app.engines, clock::now());
+        for shard in 0..app.engines.count() {
+            app.metrics.set_load(shard, app.admission.load(shard));
+        }
+    }
+}
+
 /// Reads keys and certificates again when their files change, and ends sessions whose token
 /// holds no more.
 async fn watch_files(app: Arc<App>, tls: Option<Tls>, mut stopped: watch::Receiver<bool>) {
@@ -202,6 +240,7 @@ async fn watch_files(app: Arc<App>, tls: Option<Tls>, mut stopped: watch::Receiv
             reading.auth.reload_if_changed();
             if let Some(tls) = tls {
                 tls.reload_if_changed();
+                reading.metrics.set_certificate_end(tls.end());
             }
         });
         if let Err(error) = read.await {

@@ -52,6 +52,20 @@ pub struct Settings {
     #[arg(long, env = "PLENUM_HTTP_CONNECTIONS", value_name = "CONNECTIONS", default_value_t = Self::default().http_connections)]
     pub http_connections: u32,
 
+    /// How long sessions may go on once the server was told to go away (SIGTERM), in seconds.
+    #[arg(long, env = "PLENUM_DRAIN_DEADLINE", value_name = "SECONDS", default_value_t = Self::default().drain_deadline, value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_DRAIN_SECONDS)))]
+    pub drain_deadline: u32,
+
+    /// Part of a processor that a shard may be busy with before its rooms take no more sessions
+    /// (503); 1 sets no limit.
+    #[arg(long, env = "PLENUM_MAX_LOAD", value_name = "RATIO", default_value_t = Self::default().max_load)]
+    pub max_load: Ratio,
+
+    /// Part of the memory (of the machine, or of its control group) that may be used before no
+    /// more sessions are taken (503); 1 sets no limit.
+    #[arg(long, env = "PLENUM_MAX_MEMORY", value_name = "RATIO", default_value_t = Self::default().max_memory)]
+    pub max_memory: Ratio,
+
     /// Reverse proxies whose X-Forwarded-For says who the client is, separated by commas.
     #[arg(
         long,
@@ -90,11 +104,57 @@ impl Default for Settings {
             message_rate: 10,
             // A page holds one or two; each costs some 20 KiB and a file descriptor.
             http_connections: 8192,
+            // Kubernetes kills after 30 s, of which five are for goodbyes. Who has an event stream
+            // has gone elsewhere within a few; longer meetings need a longer deadline.
+            drain_deadline: 25,
+            // Above that, delays grow without bound: a queue that is served 90 % of the time is
+            // ten deep on average.
+            max_load: Ratio(0.9),
+            // The rest is for joins under way, for keyframes to everybody, and for the kernel's
+            // buffers, which control groups count as ours.
+            max_memory: Ratio(0.75),
             trusted_proxies: Vec::new(),
             auth: AuthSettings::default(),
             tls: TlsSettings::default(),
             turn: TurnSettings::default(),
         }
+    }
+}
+
+/// Longest deadline of a drain, in seconds: a day.
+pub(super) const MAX_DRAIN_SECONDS: u32 = 86_400;
+
+/// A part of a whole, from 0 to 1; 1 stands for no limit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ratio(f64);
+
+/// Why a ratio was refused.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("a ratio is a number from 0 to 1, such as 0.75")]
+pub struct RatioError;
+
+impl Ratio {
+    /// Whether a measured part is more than it may be.
+    pub(super) fn is_exceeded(self, part: f64) -> bool {
+        self.0 < 1.0 && part > self.0
+    }
+}
+
+impl FromStr for Ratio {
+    type Err = RatioError;
+
+    fn from_str(text: &str) -> Result<Self, RatioError> {
+        let ratio = text
+            .parse()
+            .ok()
+            .filter(|ratio| (0.0..=1.0).contains(ratio));
+        ratio.map(Self).ok_or(RatioError)
+    }
+}
+
+impl fmt::Display for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -193,6 +253,16 @@ mod tests {
                 )
             });
         assert_eq!(documented, settings.collect());
+    }
+
+    #[test]
+    fn a_ratio_is_a_part_of_a_whole() {
+        for bad in ["", "75%", "1.1", "-0.1", "NaN", "inf"] {
+            assert_eq!(bad.parse::<Ratio>(), Err(RatioError), "{bad}");
+        }
+        let half: Ratio = "0.5".parse().unwrap();
+        assert!(half.is_exceeded(0.6) && !half.is_exceeded(0.5));
+        assert!(!Ratio(1.0).is_exceeded(2.0), "no limit");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! HTTPS with certificates from files, which are read again when they change.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use clap::Args;
@@ -14,6 +15,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use thiserror::Error;
 use tokio_rustls::TlsAcceptor;
+use x509_cert::der::Decode;
 
 use super::watched::WatchedFiles;
 
@@ -27,21 +29,11 @@ const HTTP_1_1: &[u8] = b"http/1.1";
 #[group(id = "tls")]
 pub struct TlsSettings {
     /// The certificate and its chain (PEM). With it clients speak HTTPS; read again whenever it changes.
-    #[arg(
-        long,
-        env = "PLENUM_TLS_CERT",
-        value_name = "FILE",
-        requires = "tls_key"
-    )]
+    #[arg(long, env = "PLENUM_TLS_CERT", value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
 
     /// The certificate's private key (PEM).
-    #[arg(
-        long,
-        env = "PLENUM_TLS_KEY",
-        value_name = "FILE",
-        requires = "tls_cert"
-    )]
+    #[arg(long, env = "PLENUM_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
 }
 
@@ -108,6 +100,11 @@ impl Tls {
         self.acceptor.clone()
     }
 
+    /// When the certificate in force ends, where it can be read.
+    pub(super) fn end(&self) -> Option<SystemTime> {
+        end_of(self.current.0.load().cert.first()?).ok()
+    }
+
     /// Reads the files again if they have changed; new connections get the new certificate.
     pub(super) fn reload_if_changed(&self) {
         if !self.files.have_changed() {
@@ -124,13 +121,34 @@ impl Tls {
     }
 }
 
-fn read(cert: &PathBuf, key: &PathBuf, provider: &CryptoProvider) -> Result<CertifiedKey, String> {
+/// When the first certificate of a file ends; the error says what is wrong with the file.
+pub fn certificate_end(cert: &Path) -> Result<SystemTime, String> {
+    let chain = read_chain(cert)?;
+    end_of(chain.first().ok_or(NO_CERTIFICATE)?)
+}
+
+fn end_of(certificate: &CertificateDer<'_>) -> Result<SystemTime, String> {
+    let parsed = x509_cert::Certificate::from_der(certificate)
+        .map_err(|error| format!("the certificate: {error}"))?;
+    let end = parsed.tbs_certificate().validity().not_after;
+    Ok(SystemTime::UNIX_EPOCH + end.to_unix_duration())
+}
+
+/// What is wrong with a file that has other things in it.
+const NO_CERTIFICATE: &str = "there is no certificate in it";
+
+fn read_chain(cert: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let chain = CertificateDer::pem_file_iter(cert)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| format!("the certificate: {error}"))?;
     if chain.is_empty() {
-        return Err("there is no certificate in it".into());
+        return Err(NO_CERTIFICATE.into());
     }
+    Ok(chain)
+}
+
+fn read(cert: &Path, key: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, String> {
+    let chain = read_chain(cert)?;
     let key = PrivateKeyDer::from_pem_file(key).map_err(|error| format!("the key: {error}"))?;
     // Also holds the key against the certificate.
     CertifiedKey::from_der(chain, key, provider).map_err(|error| error.to_string())

@@ -7,7 +7,12 @@ use crate::net::tcp::{CloseReason, TcpCounters};
 use crate::net::{Connections, DropReason, NetCounters, SendError};
 
 /// The UDP socket.
-pub(super) fn udp(net: &NetCounters) -> Vec<MetricFamily> {
+pub(super) fn udp(net: &NetCounters, kernel_drops: u64) -> Vec<MetricFamily> {
+    let drops = DropReason::ALL.map(|reason| (reason.label(), net.drops(reason)));
+    // Not by us, but a drop all the same, and the first that an overload brings.
+    let drops = drops
+        .into_iter()
+        .chain([("receive_buffer_full", kernel_drops)]);
     let both = |incoming: u64, outgoing: u64| {
         [
             ([("direction", "in")], incoming as f64),
@@ -33,7 +38,7 @@ pub(super) fn udp(net: &NetCounters) -> Vec<MetricFamily> {
         counters(
             "plenum_udp_drops_total",
             "Datagrams thrown away before any session saw them, by reason.",
-            DropReason::ALL.map(|reason| ([("reason", reason.label())], net.drops(reason) as f64)),
+            drops.map(|(reason, n)| ([("reason", reason)], n as f64)),
         ),
         counters(
             "plenum_udp_send_errors_total",

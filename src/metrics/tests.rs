@@ -1,10 +1,15 @@
 use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
 use crate::engine::event::Kind;
 
-/// Metrics of two shards that have seen some of everything.
 fn busy() -> String {
+    busy_as(Format::Prometheus)
+}
+
+/// Metrics of two shards that have seen some of everything.
+fn busy_as(format: Format) -> String {
     let metrics = Metrics::new();
     let net = Arc::new(NetCounters::default());
     net.add_drops(crate::net::DropReason::UnknownUfrag, 3);
@@ -21,6 +26,11 @@ fn busy() -> String {
         Reading {
             threads: vec![Thread::default(), thread],
             net: Arc::clone(&net),
+            kernel_drops: 7,
+            log: LostLines {
+                repeated: 1,
+                unread: 0,
+            },
             tcp: None,
             webhooks: Arc::default(),
         }
@@ -36,7 +46,10 @@ fn busy() -> String {
     shard.sessions_closed.insert(CloseReason::Left, 4);
     shard.forward_delay.observe(Duration::from_micros(150), 3);
     shard.forward_delay.observe(Duration::from_secs(60), 1);
-    metrics.encode(&[shard.clone(), shard], 1)
+    metrics.set_load(1, 0.25);
+    metrics.set_memory_limit(Some(1 << 30));
+    metrics.set_certificate_end(Some(UNIX_EPOCH + Duration::from_secs(1_900_000_000)));
+    metrics.encode(&[shard.clone(), shard], 1, format)
 }
 
 #[test]
@@ -52,6 +65,11 @@ fn shards_are_added_up() {
         "plenum_sessions_closed_total{reason=\"left\"} 8",
         "plenum_udp_datagrams_total{direction=\"in\"} 0",
         "plenum_udp_drops_total{reason=\"unknown_ufrag\"} 3",
+        "plenum_udp_drops_total{reason=\"receive_buffer_full\"} 7",
+        "plenum_log_lines_lost_total{reason=\"repeated\"} 1",
+        "plenum_shard_load_ratio{shard=\"1\"} 0.25",
+        "plenum_tls_certificate_end_timestamp_seconds 1900000000",
+        "plenum_auth_failures_total{reason=\"expired\"} 0",
         "plenum_shard_busy_seconds_total{shard=\"1\"} 1.5",
         "plenum_shard_queued_commands{shard=\"1\"} 5",
         "plenum_http_requests_total{method=\"GET\",route=\"/whip/{room}\",status=\"204\"} 1",
@@ -80,6 +98,30 @@ fn durations_are_cumulative_and_in_seconds() {
             "{line} is not in\n{text}"
         );
     }
+}
+
+#[test]
+fn openmetrics_is_the_same_with_other_names_for_counters_and_an_end() {
+    let text = busy_as(Format::OpenMetrics);
+    assert!(text.ends_with("\n# EOF\n") && text.matches("# EOF").count() == 1);
+    assert!(text.contains("# TYPE plenum_drops counter\n"), "{text}");
+    assert!(
+        text.contains("\nplenum_drops_total{reason=\"duplicate\"} 2\n"),
+        "{text}"
+    );
+    assert!(text.contains("# TYPE plenum_sessions gauge\n"), "{text}");
+    let samples = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        // The process is measured anew each time.
+        lines
+            .filter(|line| !line.starts_with("process_"))
+            .map(str::to_owned)
+            .collect()
+    };
+    assert_eq!(samples(&text), samples(&busy()));
+    let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.1";
+    assert_eq!(Format::accepted(prometheus), Format::OpenMetrics);
+    assert_eq!(Format::accepted("text/plain"), Format::Prometheus);
 }
 
 /// What the text exports: names with their types.

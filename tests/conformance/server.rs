@@ -92,7 +92,10 @@ impl World {
 
     /// The server takes no more sessions.
     pub(crate) fn drain(&self) {
-        self.server.as_ref().expect("it runs").drain();
+        self.server
+            .as_ref()
+            .expect("it runs")
+            .drain(Duration::from_secs(60));
     }
 
     /// Every session is told that the server goes, as `main` does it.

@@ -19,6 +19,7 @@ mod crowd;
 mod data;
 mod hostile;
 mod hosting;
+mod inspection;
 mod layers;
 mod loss;
 mod meeting;

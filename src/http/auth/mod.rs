@@ -39,6 +39,15 @@ const MAX_TOKEN_BYTES: usize = 4096;
 /// How far the clocks of two machines may be apart, in seconds (RFC 7519 §4.1.4).
 const LEEWAY_SECONDS: u64 = 60;
 
+/// A request without a token that is good.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// The label that metrics carry.
+    pub(super) reason: &'static str,
+    /// What its client is told.
+    pub(super) problem: Problem,
+}
+
 /// Decides whose token is good.
 pub(super) struct Auth {
     settings: AuthSettings,
@@ -94,7 +103,7 @@ impl Auth {
         &self,
         headers: &HeaderMap,
         now: SystemTime,
-    ) -> Result<Option<Pass>, Problem> {
+    ) -> Result<Option<Pass>, Refused> {
         if !self.settings.is_required() {
             return Ok(None);
         }
@@ -105,7 +114,10 @@ impl Auth {
         }
         self.verify(&keyring, token, now).map(Some).map_err(|why| {
             tracing::debug!(why, "a token was refused");
-            invalid_token(why)
+            Refused {
+                reason: reason(why),
+                problem: invalid_token(why),
+            }
         })
     }
 
@@ -117,12 +129,12 @@ impl Auth {
         now: SystemTime,
     ) -> Result<Pass, &'static str> {
         // `none` and algorithms that are not known here end already at the header.
-        let header = decode_header(token).map_err(|_| "It is not a token that is known here.")?;
+        let header = decode_header(token).map_err(|_| NOT_A_TOKEN)?;
         if header.crit.is_some() {
             return Err("It demands extensions (crit) that are not known here.");
         }
         let key = keyring.key(header.kid.as_deref());
-        let key = key.ok_or("It names a key (kid) that is not known here.")?;
+        let key = key.ok_or(UNKNOWN_KEY)?;
         let data = decode::<Claims>(token, &key.decoding, &self.validation(key.algorithm));
         let claims = data.map_err(|error| refusal(error.kind()))?.claims;
 
@@ -134,7 +146,7 @@ impl Auth {
             leeway
         };
         if claims.exp + late <= now {
-            return Err("It has expired.");
+            return Err(EXPIRED);
         }
         if claims.nbf.is_some_and(|begin| begin > now + leeway) {
             return Err("It is not valid yet.");
@@ -171,17 +183,22 @@ impl Auth {
 }
 
 /// The token of `Authorization: Bearer` (RFC 6750 §2.1).
-fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
-    let missing = || {
-        challenge(
+fn bearer(headers: &HeaderMap) -> Result<&str, Refused> {
+    let missing = || Refused {
+        reason: "missing",
+        problem: challenge(
             "This server needs a bearer token.",
             "Bearer realm=\"plenum\"",
-        )
+        ),
+    };
+    let malformed = |why| Refused {
+        reason: "malformed",
+        problem: invalid_token(why),
     };
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or_else(missing)?;
     if values.next().is_some() {
-        return Err(invalid_token("There is more than one."));
+        return Err(malformed("There is more than one."));
     }
     let value = value.to_str().map_err(|_| missing())?;
     let (scheme, token) = value.split_once(' ').ok_or_else(missing)?;
@@ -190,7 +207,7 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     }
     let token = token.trim();
     if token.is_empty() || token.len() > MAX_TOKEN_BYTES {
-        return Err(invalid_token("It is empty or too long."));
+        return Err(malformed("It is empty or too long."));
     }
     Ok(token)
 }
@@ -207,17 +224,33 @@ fn challenge(detail: &str, challenge: &'static str) -> Problem {
         .with_header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
 }
 
+/// What a refusal counts as.
+fn reason(why: &str) -> &'static str {
+    match why {
+        NOT_A_TOKEN => "malformed",
+        UNKNOWN_KEY => "unknown_key",
+        BAD_SIGNATURE => "signature",
+        EXPIRED => "expired",
+        _ => "claims",
+    }
+}
+
+const NOT_A_TOKEN: &str = "It is not a token that is known here.";
+const UNKNOWN_KEY: &str = "It names a key (kid) that is not known here.";
+const BAD_SIGNATURE: &str = "Its signature is wrong.";
+const EXPIRED: &str = "It has expired.";
+
 /// What the library found wrong, for whoever made the token.
 fn refusal(kind: &jsonwebtoken::errors::ErrorKind) -> &'static str {
     use jsonwebtoken::errors::ErrorKind;
     match kind {
-        ErrorKind::InvalidSignature => "Its signature is wrong.",
+        ErrorKind::InvalidSignature => BAD_SIGNATURE,
         ErrorKind::InvalidAlgorithm => "Its algorithm (alg) is not the one of its key.",
         ErrorKind::InvalidAudience => "Its audience (aud) is not this server.",
         ErrorKind::InvalidIssuer => "Its issuer (iss) is not known here.",
         ErrorKind::MissingRequiredClaim(_) => "A claim is missing: exp, aud or iss.",
         ErrorKind::Json(_) => "Its claims are not as documented.",
-        _ => "It is not a token that is known here.",
+        _ => NOT_A_TOKEN,
     }
 }
 

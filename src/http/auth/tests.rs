@@ -42,6 +42,7 @@ fn pass(auth: &Auth, token: &str, later: i64) -> Result<Option<Pass>, Problem> {
     headers.insert(AUTHORIZATION, value.unwrap());
     let now = NOON.as_secs().checked_add_signed(later).unwrap();
     auth.pass(&headers, SystemTime::UNIX_EPOCH + Duration::from_secs(now))
+        .map_err(|refused| refused.problem)
 }
 
 #[test]

@@ -472,15 +472,44 @@ async fn who_is_too_fast_or_has_too_much_is_told_when_to_come_back() {
 async fn a_server_that_drains_takes_nobody_in() {
     let world = World::new();
     let session = world.joined().await;
-    world
-        .app
-        .draining
-        .store(true, std::sync::atomic::Ordering::Relaxed);
+    world.app.begin_drain(Duration::from_secs(60));
     let answer = world.send(post("/whip/demo")).await;
     assert_eq!(
         (answer.status.as_u16(), answer.problem().as_str()),
         (503, "going-away")
     );
+    assert!(answer.headers.contains_key("retry-after"));
+    assert_eq!(
+        world.ask(Method::GET, &session).await.status,
+        204,
+        "sessions go on"
+    );
+    tokio::task::yield_now().await;
+    let told = |heard: &(usize, Command)| matches!(heard.1, Command::Drain);
+    let heard = world.engines.heard.lock().expect("no test panics here");
+    assert_eq!(
+        heard.iter().filter(|heard| told(heard)).count(),
+        2,
+        "every engine tells its own"
+    );
+}
+
+#[tokio::test]
+async fn a_room_whose_shard_is_busy_takes_nobody_in_and_says_why() {
+    let world = World::new();
+    let session = world.joined().await;
+    let now = crate::http::clock::now();
+    for second in 0..5 {
+        *world.engines.awake.lock().expect("no test panics here") = Duration::from_secs(second);
+        let at = now + Duration::from_secs(second);
+        world.app.admission.sample(&*world.engines, at);
+    }
+    let answer = world.send(post("/whip/demo")).await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.problem().as_str()),
+        (503, "overloaded")
+    );
+    assert!(answer.body.contains("processor"), "{answer:?}");
     assert!(answer.headers.contains_key("retry-after"));
     assert_eq!(
         world.ask(Method::GET, &session).await.status,

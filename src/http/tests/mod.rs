@@ -11,6 +11,7 @@ mod sockets;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
@@ -39,6 +40,7 @@ struct Scripted {
     heard: Mutex<Vec<(usize, Command)>>,
     rng: Mutex<StdRng>,
     snapshot: Mutex<Snapshot>,
+    awake: Mutex<Duration>,
 }
 
 impl Default for Scripted {
@@ -61,6 +63,7 @@ impl Default for Scripted {
                 },
                 messages: Vec::new(),
             }),
+            awake: Mutex::default(),
         }
     }
 }
@@ -90,6 +93,8 @@ impl Scripted {
                 self.snapshot.lock().expect("no test panics here").clone(),
             )),
             Command::Counters => Reply::Counters(Box::default()),
+            Command::Overview => Reply::Overview(Vec::new()),
+            Command::Inspect { .. } => Reply::Inspected(Vec::new()),
             Command::Say(_) => Reply::Said {
                 id: "m1".to_owned(),
             },
@@ -113,6 +118,7 @@ impl Scripted {
             | Command::Mute { .. }
             | Command::Leave { .. }
             | Command::Expel { .. }
+            | Command::Drain
             | Command::Shutdown => Reply::Done,
         }
     }
@@ -125,6 +131,10 @@ impl Engines for Scripted {
 
     fn home(&self, room: &RoomId) -> usize {
         room.as_str().len() % 2
+    }
+
+    fn awake(&self, _: usize) -> Duration {
+        *self.awake.lock().expect("no test panics here")
     }
 
     fn command(&self, shard: usize, command: Command) -> CommandFuture<'_> {

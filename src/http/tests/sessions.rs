@@ -337,6 +337,10 @@ impl Engines for All {
         0
     }
 
+    fn awake(&self, _: usize) -> Duration {
+        Duration::ZERO
+    }
+
     fn command(&self, _: usize, _: Command) -> CommandFuture<'_> {
         (self.0)()
     }

@@ -112,16 +112,13 @@ async fn the_operator_sees_metrics_and_probes_and_clients_do_not() {
             answer.starts_with(&format!("HTTP/1.1 {before} ")),
             "{path}: {answer}"
         );
-        server.drain();
+        server.drain(Duration::from_secs(60));
         let answer = get(server.operator_addr(), path).await;
         assert!(
             answer.starts_with(&format!("HTTP/1.1 {drained} ")),
             "{path}: {answer}"
         );
-        server
-            .app
-            .draining
-            .store(false, std::sync::atomic::Ordering::Relaxed);
+        server.app.drain.undo();
     }
     for path in ["/metrics", "/livez", "/readyz"] {
         assert!(
@@ -176,5 +173,37 @@ async fn a_port_that_is_taken_is_named_with_its_setting() {
         text.starts_with(&format!("--http {}", server.local_addr())),
         "{text}"
     );
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_operator_sees_who_is_where_and_clients_do_not() {
+    let (server, _) = start().await;
+    let get = |address, path: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        async move { exchange(address, &request).await.expect("an answer") }
+    };
+    let operator = server.operator_addr();
+    let rooms = get(operator, "/rooms").await;
+    assert!(
+        rooms.starts_with("HTTP/1.1 200 ") && rooms.ends_with("[]"),
+        "{rooms}"
+    );
+    let stats = get(operator, "/rooms/demo/participants/ada/stats").await;
+    assert!(stats.starts_with("HTTP/1.1 404 "), "{stats}");
+    for (path, content_type) in [
+        ("/admin", "text/html"),
+        ("/admin/admin.js", "text/javascript"),
+        ("/admin/admin.css", "text/css"),
+    ] {
+        let file = get(operator, path).await;
+        assert!(
+            file.starts_with("HTTP/1.1 200 ") && file.contains(content_type),
+            "{file}"
+        );
+        assert!(file.contains("content-security-policy"), "{file}");
+        let outside = get(server.local_addr(), path).await;
+        assert!(outside.starts_with("HTTP/1.1 404 "), "{path}: {outside}");
+    }
     server.shutdown().await;
 }

@@ -1,0 +1,217 @@
+//! Whether there is room for one more session: measured, not guessed.
+//!
+//! Who is in a call already goes first. A session that is refused with a time to come back is
+//! better off than one that is taken in where its media, and that of all others, comes late.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::http::StatusCode;
+
+use super::engines::Engines;
+use super::memory;
+use super::problem::{Problem, jittered_seconds};
+use super::settings::Ratio;
+
+/// How often the shards' load is measured.
+pub(super) const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Measurements that a load is taken over: 4 s. A keyframe to everybody is over sooner; what
+/// lasts longer can be heard.
+const SAMPLES: usize = 5;
+
+/// What is short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shortage {
+    /// The thread that the room lives on.
+    Load,
+    /// Memory.
+    Memory,
+}
+
+impl Shortage {
+    /// The label that metrics carry.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Load => "load",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+impl From<Shortage> for Problem {
+    fn from(shortage: Shortage) -> Self {
+        let detail = match shortage {
+            Shortage::Load => "The server takes no more sessions now: its processor is used up.",
+            Shortage::Memory => "The server takes no more sessions now: its memory is used up.",
+        };
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
+            .retry_after(jittered_seconds(5, 15))
+    }
+}
+
+/// How much of the machine is used, against how much may be.
+pub(super) struct Admission {
+    max_load: Ratio,
+    max_memory: Ratio,
+    memory_limit_bytes: Option<u64>,
+    /// How long each shard was awake, at times; oldest first.
+    samples: Mutex<VecDeque<(Instant, Vec<Duration>)>>,
+}
+
+impl Admission {
+    pub(super) fn new(max_load: Ratio, max_memory: Ratio) -> Self {
+        Self {
+            max_load,
+            max_memory,
+            memory_limit_bytes: memory::limit_bytes(),
+            samples: Mutex::default(),
+        }
+    }
+
+    /// How much memory there is; `None` where that cannot be found out.
+    pub(super) fn memory_limit_bytes(&self) -> Option<u64> {
+        self.memory_limit_bytes
+    }
+
+    /// Measures. To be called every [`SAMPLE_INTERVAL`].
+    pub(super) fn sample(&self, engines: &dyn Engines, now: Instant) {
+        let awake = (0..engines.count()).map(|shard| engines.awake(shard));
+        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        if samples.len() == SAMPLES {
+            samples.pop_front();
+        }
+        samples.push_back((now, awake.collect()));
+    }
+
+    /// The part of the last seconds that a shard's thread was awake, from 0 to 1.
+    pub(super) fn load(&self, shard: usize) -> f64 {
+        let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        let (Some((from, before)), Some((to, after))) = (samples.front(), samples.back()) else {
+            return 0.0;
+        };
+        let (Some(before), Some(after)) = (before.get(shard), after.get(shard)) else {
+            return 0.0;
+        };
+        let elapsed = to.saturating_duration_since(*from).as_secs_f64();
+        let awake = after.saturating_sub(*before).as_secs_f64();
+        // One measurement says nothing yet.
+        if elapsed > 0.0 {
+            (awake / elapsed).min(1.0)
+        } else {
+            0.0
+        }
+    }
+
+    /// What is short, if one more session on this shard would be too much.
+    pub(super) fn shortage(&self, shard: usize) -> Option<Shortage> {
+        if self.max_load.is_exceeded(self.load(shard)) {
+            return Some(Shortage::Load);
+        }
+        self.memory_shortage(memory::resident_bytes())
+    }
+
+    /// What is short for every room: then nobody new should be sent here.
+    pub(super) fn general_shortage(&self, shards: usize) -> Option<Shortage> {
+        let least = (0..shards).map(|shard| self.load(shard)).reduce(f64::min);
+        if least.is_some_and(|load| self.max_load.is_exceeded(load)) {
+            return Some(Shortage::Load);
+        }
+        self.memory_shortage(memory::resident_bytes())
+    }
+
+    fn memory_shortage(&self, resident_bytes: Option<u64>) -> Option<Shortage> {
+        let used = resident_bytes? as f64 / self.memory_limit_bytes? as f64;
+        self.max_memory
+            .is_exceeded(used)
+            .then_some(Shortage::Memory)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{CommandFuture, clock};
+    use super::*;
+    use crate::engine::command::Command;
+    use crate::engine::ids::RoomId;
+
+    /// Two shards that were awake for so long.
+    struct Awake([Duration; 2]);
+
+    impl Engines for Awake {
+        fn count(&self) -> usize {
+            2
+        }
+
+        fn home(&self, _: &RoomId) -> usize {
+            0
+        }
+
+        fn awake(&self, shard: usize) -> Duration {
+            self.0[shard]
+        }
+
+        fn command(&self, _: usize, _: Command) -> CommandFuture<'_> {
+            unreachable!("nobody is asked")
+        }
+    }
+
+    fn admission(max_load: &str, max_memory: &str, limit: Option<u64>) -> Admission {
+        let ratio = |text: &str| text.parse().unwrap();
+        Admission {
+            memory_limit_bytes: limit,
+            ..Admission::new(ratio(max_load), ratio(max_memory))
+        }
+    }
+
+    /// After so many seconds in which the shards were awake for these parts.
+    fn busy(admission: &Admission, from: Instant, seconds: u64, parts: [f64; 2]) {
+        for second in 0..=seconds {
+            let awake = parts.map(|part| Duration::from_secs_f64(part * second as f64));
+            admission.sample(&Awake(awake), from + Duration::from_secs(second));
+        }
+    }
+
+    #[test]
+    fn a_room_on_a_busy_shard_takes_nobody_and_one_on_an_idle_shard_does() {
+        let admission = admission("0.9", "1", None);
+        busy(&admission, clock::now(), 10, [0.95, 0.2]);
+        assert_eq!(admission.shortage(0), Some(Shortage::Load));
+        assert_eq!(admission.shortage(1), None);
+        assert_eq!(
+            admission.general_shortage(2),
+            None,
+            "the other one has room"
+        );
+        assert_eq!(admission.general_shortage(1), Some(Shortage::Load));
+    }
+
+    #[test]
+    fn a_shard_that_was_busy_takes_sessions_again_seconds_later() {
+        let admission = admission("0.9", "1", None);
+        let from = clock::now();
+        busy(&admission, from, 5, [1.0, 1.0]);
+        assert_eq!(admission.shortage(0), Some(Shortage::Load));
+        let awake = Awake([Duration::from_secs(5); 2]);
+        admission.sample(&awake, from + Duration::from_secs(6));
+        assert_eq!(admission.shortage(0), None);
+    }
+
+    #[test]
+    fn nothing_is_refused_before_anything_was_measured_or_without_a_limit() {
+        assert_eq!(admission("0.5", "1", None).shortage(0), None);
+        let unlimited = admission("1", "1", Some(100));
+        busy(&unlimited, clock::now(), 5, [1.0, 1.0]);
+        assert_eq!(unlimited.shortage(0), None);
+        assert_eq!(unlimited.memory_shortage(Some(100)), None);
+    }
+
+    #[test]
+    fn memory_is_short_before_it_is_gone() {
+        let admission = admission("1", "0.75", Some(1000));
+        assert_eq!(admission.memory_shortage(Some(740)), None);
+        assert_eq!(admission.memory_shortage(Some(760)), Some(Shortage::Memory));
+        assert_eq!(admission.memory_shortage(None), None, "it is not known");
+    }
+}

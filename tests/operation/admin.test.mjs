@@ -1,0 +1,91 @@
+// The operator asks why a call is as it is, and sends the server away.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+import { Server } from '../browser/lib/server.mjs';
+import { until } from '../browser/lib/until.mjs';
+
+const LOADTEST =
+  process.env.PLENUM_LOADTEST ?? fileURLToPath(new URL('../../target/debug/loadtest', import.meta.url));
+
+let server, meeting, said;
+
+before(async () => {
+  server = await Server.start();
+  meeting = spawn(
+    LOADTEST,
+    [
+      ...['conference', '--url', server.url, '--rooms', '1', '--people', '3', '--slots', '2'],
+      ...['--simulcast', '--seconds', '60', '--max-loss', '100', '--max-video-loss', '100'],
+    ],
+    { stdio: ['ignore', 'pipe', 'pipe'] },
+  );
+  said = '';
+  for (const stream of [meeting.stdout, meeting.stderr]) {
+    stream.setEncoding('utf8').on('data', text => {
+      said += text;
+    });
+  }
+});
+
+after(async () => {
+  meeting?.kill('SIGKILL');
+  await server?.stop();
+});
+
+const ask = async path => {
+  const response = await fetch(`${server.operatorUrl}${path}`);
+  return { status: response.status, body: response.ok ? await response.json() : null };
+};
+
+test('rooms and people are listed, and each slot says what flows and why', { timeout: 60_000 }, async () => {
+  const room = await until('three people are connected', async () => {
+    const { body } = await ask('/rooms');
+    return body.find(({ sessions }) => sessions.filter(({ connected }) => connected).length === 3);
+  });
+  const { participant } = room.sessions[0];
+  const path = `/rooms/${encodeURIComponent(room.room)}/participants/${encodeURIComponent(participant)}/stats`;
+  const report = await until('both pictures flow', async () => {
+    const { body } = await ask(path);
+    const flows = slot => slot.kind === 'video' && slot.state === 'it flows' && slot.flows.bits_per_second > 0;
+    const flowing = body[0].slots.filter(flows);
+    return flowing.length === 2 ? body[0] : null;
+  });
+  const camera = report.tracks.find(({ kind }) => kind === 'video');
+  assert.equal(camera.layers.length, 3, JSON.stringify(camera));
+  for (const slot of report.slots.filter(({ kind }) => kind === 'video')) {
+    assert.ok(slot.flows.bits_per_second > 0 && slot.sent_packets > 0, JSON.stringify(slot));
+    assert.notEqual(slot.publisher, participant);
+  }
+  assert.ok(report.recent.some(({ what }) => what === 'connected'));
+  assert.equal((await ask('/rooms/nowhere/participants/nobody/stats')).status, 404);
+});
+
+test('a drain takes nobody in, keeps who is there, and ends when they have left', {
+  timeout: 60_000,
+}, async () => {
+  const drained = await fetch(`${server.operatorUrl}/drain?deadline=600`, { method: 'POST' });
+  assert.equal(drained.status, 202);
+  assert.equal((await drained.json()).sessions, 3);
+  assert.equal((await fetch(`${server.operatorUrl}/readyz`)).status, 503);
+  const refused = await fetch(`${server.url}/whep/demo`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/sdp' },
+    body: 'v=0',
+  });
+  assert.equal(refused.status, 503);
+  assert.ok(Number(refused.headers.get('retry-after')) >= 1);
+  const sent = async () => (await server.metrics()).sum(/^plenum_packets_total$/, { direction: 'out' });
+  const before = await sent();
+  await until('media goes on', async () => (await sent()) > before + 100);
+
+  const gone = once(meeting, 'exit');
+  meeting.kill('SIGKILL');
+  await gone;
+  await until('the server has ended', () => !server.isRunning, 30_000);
+  assert.deepEqual(await server.stop(), { code: 0, signal: null }, server.lastWords);
+});

@@ -1,0 +1,112 @@
+// People come and go, thousands of them, and nothing of them stays.
+//
+// PLENUM_LONG=1 makes it a hundred thousand.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdir, readFile } from 'node:fs/promises';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+import { Server } from '../browser/lib/server.mjs';
+import { until } from '../browser/lib/until.mjs';
+
+const LOADTEST =
+  process.env.PLENUM_LOADTEST ?? fileURLToPath(new URL('../../target/debug/loadtest', import.meta.url));
+
+/** Joins per second: what two cores carry in a debug build, both ends included, without a rest. */
+const RATE = 80;
+
+/** Sessions altogether, and in the beginning, in which allocators and tables find their size. */
+const [JOINS, WARM_UP] = [process.env.PLENUM_LONG ? 100_000 : 10_000, 2_000];
+
+/**
+ * How much anonymous memory may grow after the beginning. Measured: below 1 MiB from 2 000 to
+ * 8 000 sessions. A leak of one kibibyte per session would be 8 MiB here.
+ */
+const GROWTH_BYTES = 4 * 1024 * 1024;
+
+/** Logs of events are kept for a minute after a session's end. */
+const FORGOTTEN_MS = 75_000;
+
+let server;
+before(async () => {
+  server = await Server.start(['--shards=2', '--log=warn', '--max-load=1']);
+});
+after(() => server?.stop());
+
+/** About so many people come for a second or less, in turn to a broadcast and to a meeting. */
+async function churn(joins, kind) {
+  const child = spawn(
+    LOADTEST,
+    [
+      ...['churn', '--url', server.url, '--subscribers', '2', '--churn-per-second', String(RATE)],
+      ...['--shortest-stay', '0.2', '--longest-stay', '0.8', '--seconds', String(joins / RATE)],
+      ...['--video-kbps', '100', '--max-loss', '100', '--max-video-loss', '100', ...kind],
+    ],
+    { stdio: ['ignore', 'pipe', 'pipe'] },
+  );
+  let said = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', text => {
+      said += text;
+    });
+  }
+  const [code] = await once(child, 'exit');
+  assert.equal(code, 0, said);
+}
+
+/** What the process holds. */
+async function holdings() {
+  const process = `/proc/${server.pid}`;
+  const status = await readFile(`${process}/status`, 'utf8');
+  const number = name => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)[1]);
+  return {
+    // Not resident memory as such: a debug build's own code is most of that.
+    memory: number('RssAnon') * 1024,
+    threads: number('Threads'),
+    files: (await readdir(`${process}/fd`)).length,
+  };
+}
+
+/** Gauges of what is there for a session or because of one. */
+const GAUGES =
+  /^plenum_(rooms|sessions|sessions_connected|tracks|subscriptions|http_connections|event_streams|event_logs|shard_queued_commands|shard_queued_batches)$/;
+
+async function left() {
+  const { samples } = await server.metrics();
+  const gauges = samples.filter(({ name, value }) => GAUGES.test(name) && value !== 0);
+  return gauges.map(({ name, labels, value }) => `${name}${JSON.stringify(labels)} ${value}`);
+}
+
+test('thousands come and go, and nothing of them stays', { timeout: JOINS * 60 + 180_000 }, async () => {
+  await churn(WARM_UP / 2, []);
+  await churn(WARM_UP / 2, ['--conference']);
+  const early = await holdings();
+  const rounds = Math.round((JOINS - WARM_UP) / 4_000);
+  for (let round = 0; round < rounds; round += 1) {
+    await churn(2_000, []);
+    await churn(2_000, ['--conference']);
+  }
+  const late = await holdings();
+  const opened = (await server.metrics()).sum(/^plenum_sessions_opened_total$/);
+  assert.ok(opened >= JOINS * 0.95, `${opened} came`);
+
+  const grown = late.memory - early.memory;
+  assert.ok(grown <= GROWTH_BYTES, `memory grew by ${grown} bytes: ${JSON.stringify({ early, late })}`);
+  // The runtime's helpers come with load and go when they are idle.
+  assert.ok(late.threads <= early.threads + 2, JSON.stringify({ early, late }));
+  assert.ok(late.files <= early.files + 4, JSON.stringify({ early, late }));
+
+  let rest;
+  await until(
+    'every gauge is back at nothing',
+    async () => {
+      rest = await left();
+      if (rest.length > 0) throw new Error(rest.join(', '));
+      return true;
+    },
+    FORGOTTEN_MS,
+  );
+});

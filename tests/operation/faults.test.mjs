@@ -1,0 +1,135 @@
+// The machine fails around the server: calls go on, and it recovers.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { afterEach, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+
+import { freeTcpPort, freeUdpPort } from '../browser/lib/ports.mjs';
+import { Metrics } from '../browser/lib/server.mjs';
+import { until } from '../browser/lib/until.mjs';
+
+const built = name => fileURLToPath(new URL(`../../target/debug/${name}`, import.meta.url));
+const SERVER = process.env.PLENUM_SERVER ?? built('plenum');
+const LOADTEST = process.env.PLENUM_LOADTEST ?? built('loadtest');
+
+const children = [];
+afterEach(async () => {
+  for (const child of children.splice(0)) {
+    if (child.exitCode !== null || child.signalCode !== null) continue;
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+  }
+});
+
+function start(command, args, stdio = 'ignore') {
+  const child = spawn(command, args, { stdio: ['ignore', stdio, stdio] });
+  children.push(child);
+  return child;
+}
+
+/** A server whose shell may first limit it, and whose log nobody reads. */
+async function serve({ options = [], limits = ':' } = {}) {
+  const [http, operator, udp] = [await freeTcpPort(), await freeTcpPort(), await freeUdpPort()];
+  const flags = [
+    `--http=127.0.0.1:${http}`,
+    `--operator=127.0.0.1:${operator}`,
+    `--udp=127.0.0.1:${udp}`,
+    ...options,
+  ];
+  const process = start('bash', ['-c', `${limits}; exec "$0" "$@"`, SERVER, ...flags], 'pipe');
+  const operatorUrl = `http://127.0.0.1:${operator}`;
+  const metrics = async () => new Metrics(await (await fetch(`${operatorUrl}/metrics`)).text());
+  await until('the server is up', async () => (await fetch(`${operatorUrl}/livez`)).ok);
+  return { process, http, url: `http://127.0.0.1:${http}`, operatorUrl, metrics };
+}
+
+/** A broadcast with a few viewers, once media flows. */
+async function call(server) {
+  start(LOADTEST, [
+    ...['broadcast', '--url', server.url, '--subscribers', '3', '--seconds', '60'],
+    ...['--max-loss', '100', '--max-video-loss', '100'],
+  ]);
+  await until('four sessions are connected', async () => (await connected(server)) === 4);
+  await flows(server);
+}
+
+const connected = async server => (await server.metrics()).sum(/^plenum_sessions_connected$/);
+const sent = async server => (await server.metrics()).sum(/^plenum_packets_total$/, { direction: 'out' });
+
+/** Media reaches viewers. */
+async function flows(server) {
+  const before = await sent(server);
+  await until('media flows', async () => (await sent(server)) > before + 200);
+}
+
+test('without file descriptors calls go on, nothing spins, and new ones are served later', {
+  timeout: 60_000,
+}, async () => {
+  const server = await serve({ limits: 'ulimit -n 64', options: ['--shards=1'] });
+  await call(server);
+  const sockets = Array.from({ length: 150 }, () => connect(server.http, '127.0.0.1').on('error', () => {}));
+  // What a scrape needs may be gone as well, so it is asked again until it gets through.
+  await sleep(1000);
+  const cpu = async () => {
+    const { readFile } = await import('node:fs/promises');
+    const stat = await readFile(`/proc/${server.process.pid}/stat`, 'utf8');
+    const [user, system] = stat.slice(stat.lastIndexOf(')')).split(' ').slice(12, 14);
+    return (Number(user) + Number(system)) / 100;
+  };
+  const before = await cpu();
+  await sleep(2000);
+  const busy = ((await cpu()) - before) / 2;
+  assert.ok(busy < 0.7, `it uses ${busy} processors while it cannot accept`);
+  for (const socket of sockets) socket.destroy();
+  await until('it answers again', async () => (await fetch(`${server.operatorUrl}/livez`)).ok);
+  assert.equal(await connected(server), 4, 'nobody was lost');
+  await flows(server);
+});
+
+test('memory that runs short turns people away and says so', async () => {
+  const server = await serve({ options: ['--max-memory=0.0001'] });
+  const ready = await fetch(`${server.operatorUrl}/readyz`);
+  assert.deepEqual([ready.status, (await ready.json()).type], [503, 'urn:plenum:problem:memory']);
+  const headers = { 'content-type': 'application/sdp' };
+  const refused = await fetch(`${server.url}/whip/demo`, { method: 'POST', headers, body: 'v=0' });
+  assert.equal(refused.status, 503);
+  assert.ok(Number(refused.headers.get('retry-after')) >= 1);
+  assert.match((await refused.json()).detail, /memory/);
+  assert.equal((await server.metrics()).sum(/^plenum_http_refusals_total$/, { limit: 'memory' }), 1);
+});
+
+test('a server that stands still for five seconds loses nobody', { timeout: 60_000 }, async () => {
+  const server = await serve();
+  await call(server);
+  server.process.kill('SIGSTOP');
+  await sleep(5000);
+  server.process.kill('SIGCONT');
+  await flows(server);
+  assert.equal(await connected(server), 4);
+  const closed = (await server.metrics()).sum(/^plenum_sessions_closed_total$/);
+  assert.equal(closed, 0);
+});
+
+test('a log that nobody reads, and a scraper that never rests, hold nothing up', {
+  timeout: 60_000,
+}, async () => {
+  // Nothing takes what is in the pipe, so it is full within a moment.
+  const server = await serve({ options: ['--log=trace'] });
+  await call(server);
+  const lost = async () => (await server.metrics()).sum(/^plenum_log_lines_lost_total$/, { reason: 'unread' });
+  await until('lines are left out', async () => (await lost()) > 0, 30_000);
+  await flows(server);
+  const took = [];
+  for (let scrape = 0; scrape < 200; scrape += 1) {
+    const started = performance.now();
+    await server.metrics();
+    took.push(performance.now() - started);
+  }
+  const median = took.sort((a, b) => a - b)[100];
+  assert.ok(median < 50, `a scrape takes ${median} ms`);
+  assert.equal(await connected(server), 4);
+});
