@@ -39,6 +39,13 @@ pub enum Change {
     },
     /// A slot shows something else from now on.
     Binding(Binding),
+    /// The path has no room even for the lowest layer of a slot, or has room again.
+    Quality {
+        /// The slot, by its m-line's MID.
+        mid: String,
+        /// Whether nothing is sent in it.
+        paused: bool,
+    },
     /// Somebody else is the active speaker.
     Speaker {
         /// Who; nobody after a long silence.
@@ -65,6 +72,7 @@ impl Change {
             Change::Track(_) => "track",
             Change::TrackEnded { .. } => "track-ended",
             Change::Binding(_) => "binding",
+            Change::Quality { .. } => "quality",
             Change::Speaker { .. } => "speaker",
             Change::Reconnect { .. } => "reconnect",
             Change::Closed { .. } => "closed",

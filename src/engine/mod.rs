@@ -12,12 +12,16 @@
 //! A [`room`] decides who sees what and never touches a connection; a [`session`] carries one
 //! connection and has never heard of rooms. The engine holds both, and introduces them.
 
+pub mod allocation;
+pub mod bitrate;
 pub mod codec;
 pub mod command;
 pub mod counters;
 pub mod dtls;
+pub mod estimate;
 pub mod event;
 pub mod ids;
+pub mod pacer;
 pub mod rtcp;
 pub mod sdp;
 pub mod speaker;
@@ -26,6 +30,7 @@ pub mod timeline;
 pub mod ufrag;
 
 mod commands;
+mod downlink;
 mod egress;
 mod feedback;
 mod forward;
@@ -38,6 +43,7 @@ mod remb;
 mod room;
 mod rtx;
 mod session;
+mod share;
 mod slot;
 mod timers;
 mod track;
@@ -373,6 +379,7 @@ impl Engine {
         }
         session.handle_timeout(now);
         self.send_reports(place, now);
+        self.downlink_timeout(place, now);
         self.run(place, now);
     }
 

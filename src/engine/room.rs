@@ -104,6 +104,11 @@ impl Room {
             .map(|(session, _)| *session)
     }
 
+    /// The session that speaks, if any does.
+    pub(crate) fn speaker(&self) -> Option<usize> {
+        self.speaker
+    }
+
     /// The next thing that was decided.
     pub(crate) fn poll_decision(&mut self) -> Option<Decision> {
         self.decisions.pop_front()

@@ -214,10 +214,10 @@ impl Session {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         // Reports leave beside media, if there is any; without, they wait a little in vain.
         let report_at = self.egress.report_at().map(|at| at + REPORT_PATIENCE);
-        match (self.timeout, report_at) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        [self.timeout, report_at, self.egress.downlink.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The client restarted ICE: new credentials are in force.
@@ -402,6 +402,7 @@ impl Session {
         };
         if self.paths.checked(path, nominates, now) {
             debug!(session = ?self.id, "media path");
+            self.egress.downlink.path_changed(now);
         }
         self.receive(datagram, now, counters);
         true
@@ -446,7 +447,13 @@ impl Session {
             return;
         };
         self.paths.heard(datagram.source, now);
-        if feedback::read(compound, &mut self.egress, wall_clock, wanted, counters) {
+        if feedback::read(
+            compound,
+            &mut self.egress,
+            (now, wall_clock),
+            wanted,
+            counters,
+        ) {
             self.receive(datagram, now, counters);
         }
     }

@@ -75,7 +75,7 @@ impl Roster {
                 self.bindings.insert(binding.mid.clone(), binding.clone());
             }
             Change::Speaker { participant } => self.speaker = participant.clone(),
-            Change::Reconnect { .. } | Change::Closed { .. } => {}
+            Change::Quality { .. } | Change::Reconnect { .. } | Change::Closed { .. } => {}
         }
     }
 }
