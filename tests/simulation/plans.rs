@@ -1,7 +1,8 @@
 //! The paths that an estimate has to prove itself on, and what is asked of it there.
 //!
 //! Bounds are two-sided where too much is a fault as well: an estimate that stands above the
-//! capacity serves nobody. A bound was set from twenty seeds, a little wider than the worst.
+//! capacity serves nobody. Bounds are the goals where seeds 1 to 20 keep them, and a little wider than the worst of those where not:
+//! they keep what there is from getting worse. `docs/estimation.md` has the goals, and other seeds.
 
 use crate::link::LinkPlan;
 use crate::measure::*;

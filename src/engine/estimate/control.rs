@@ -38,9 +38,6 @@ const FREE_GAIN: f64 = 1.6;
 /// never sent was never seen to pass.
 const UNPROVED: f64 = 1.5;
 
-/// What arrives without a queue, and is so many times the estimate, proves it wrong.
-const PROVED_BY_ARRIVAL: f64 = 1.2;
-
 /// A queue drains as if it were to be gone after this time, which is about one round trip of
 /// control: quicker would swing.
 const DRAIN_TIME_US: f64 = 200_000.0;
@@ -303,13 +300,6 @@ impl Control {
 
     fn grow(&mut self, seen: &Seen<'_>, delay: &Delay) -> Step {
         let is_limited_by_source = seen.sent_bps < 0.75 * self.estimate;
-        if let Some(arrives) = seen.arrivals.bps(500_000, 400_000)
-            && arrives > self.estimate * PROVED_BY_ARRIVAL
-            && delay.standing_us().is_some_and(|us| us <= delay.empty_us())
-        {
-            // More than was believed has passed without a queue: there is no better proof.
-            self.proved(arrives, false);
-        }
         if delay.is_holding() {
             self.unhindered_secs = (self.unhindered_secs - seen.dt_secs).max(0.0);
             return Step::On;
