@@ -92,6 +92,13 @@ impl Downlink {
         Some(estimator.budget())
     }
 
+    /// Whether it is sure that there is no room for everything, so that pictures may be stopped.
+    pub(crate) fn may_pause(&self) -> bool {
+        self.estimator
+            .as_ref()
+            .is_some_and(|estimator| estimator.may_pause())
+    }
+
     /// What is sent now costs `total`; the next better step would take `next`.
     pub(crate) fn shared(&mut self, total: Bitrate, next: Option<Bitrate>) {
         let headroom = Bitrate::bps(total.as_bps() * HEADROOM_PERCENT / 100);

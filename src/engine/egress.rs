@@ -145,6 +145,14 @@ impl Egress {
         }
     }
 
+    /// Whether a slot goes on however little the path seems to carry: nothing has proven that it
+    /// does not fit, nor that another one did not.
+    pub(crate) fn may_not_starve(&self, slot: &Slot) -> bool {
+        let flows = slot.subscription.as_ref().and_then(|sub| sub.current);
+        let is_calm = || !self.slots.iter().any(Slot::is_starved);
+        !self.downlink.may_pause() && !slot.is_starved() && (flows.is_some() || is_calm())
+    }
+
     /// When the next sender report is due.
     pub(crate) fn report_at(&self) -> Option<Instant> {
         self.sealers.as_ref()?;

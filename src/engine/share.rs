@@ -137,6 +137,7 @@ impl Engine {
             may_rise: slot
                 .lowered_at
                 .is_none_or(|at| now.saturating_duration_since(at) >= LOWERED_FOR),
+            is_kept: session.egress.may_not_starve(slot),
             layers: &offer.options,
         }
     }

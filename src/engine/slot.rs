@@ -151,6 +151,11 @@ impl Slot {
         self.is_paused
     }
 
+    /// Whether it is stopped for want of bandwidth.
+    pub(crate) fn is_starved(&self) -> bool {
+        self.is_starved
+    }
+
     /// Stops the slot for want of bandwidth, or lets it go on; whether it was stopped before.
     pub(crate) fn starve(&mut self, starves: bool) -> bool {
         std::mem::replace(&mut self.is_starved, starves)

@@ -4,6 +4,7 @@
 //! their bounds. `FIRST_SEED=1001 SEEDS=100 cargo test --test simulation -- --nocapture` prints what
 //! the table of `docs/estimation.md` is made of.
 
+mod busy;
 mod link;
 mod measure;
 mod plans;

@@ -112,6 +112,12 @@ pub(crate) fn layer_changes(run: &Run, span: Span) -> (f64, f64) {
     (changes.len() as f64, reversals as f64)
 }
 
+/// The most cameras that were without room at once.
+pub(crate) fn most_paused(run: &Run, span: Span) -> f64 {
+    let paused = samples(run, span).map(|sample| sample.paused);
+    paused.max().unwrap_or(0) as f64
+}
+
 /// How long until a layer flowed, in seconds.
 pub(crate) fn until_layer(run: &Run, from: u64, layer: usize) -> f64 {
     let reached = samples(run, (from, u64::MAX)).find(|sample| sample.layer >= layer);

@@ -4,6 +4,7 @@
 //! capacity serves nobody. Bounds are the goals where seeds 1 to 20 keep them, and a little wider than the worst of those where not:
 //! they keep what there is from getting worse. `docs/estimation.md` has the goals, and other seeds.
 
+use crate::busy;
 use crate::link::LinkPlan;
 use crate::measure::*;
 use crate::world::{Plan, Run, Source};
@@ -22,7 +23,7 @@ pub(crate) struct Case {
     pub(crate) goals: Vec<Goal>,
 }
 
-fn goal(
+pub(crate) fn goal(
     name: &'static str,
     unit: &'static str,
     bounds: (f64, f64),
@@ -95,6 +96,7 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.push(layered());
     cases.push(layered_recovery());
     cases.push(tiny());
+    cases.extend(busy::busy_hosts());
     cases
 }
 
@@ -408,7 +410,7 @@ fn muted() -> Case {
 }
 
 fn simulcast() -> Source {
-    Source::Layered(vec![150_000, 500_000, 1_500_000])
+    Source::Cameras(1, vec![150_000, 500_000, 1_500_000])
 }
 
 /// Three layers on a path that carries the highest.

@@ -44,6 +44,8 @@ pub struct SlotDemand<'a> {
     pub current: Option<usize>,
     /// Whether it may show better than now; not for a while after it had to be lowered.
     pub may_rise: bool,
+    /// Whether it shows its cheapest layer in any case: nothing has proven that it does not fit.
+    pub is_kept: bool,
     /// What there is, the cheapest first.
     pub layers: &'a [LayerOption],
 }
@@ -82,14 +84,17 @@ pub fn allocate(estimate: Bitrate, demands: &[SlotDemand<'_>]) -> Allocation {
         next_bps: None,
     };
     let order = by_rank(demands);
-    for &place in &order {
-        if demands[place].kind == Kind::Audio {
-            shares.start(place);
-        }
-    }
-    for &place in &order {
-        if demands[place].kind == Kind::Video {
-            shares.start(place);
+    // What is kept in any case comes first, so that nobody is let in where it has no room.
+    for (kind, is_kept) in [
+        (Kind::Audio, true),
+        (Kind::Audio, false),
+        (Kind::Video, true),
+        (Kind::Video, false),
+    ] {
+        for &place in &order {
+            if (demands[place].kind, demands[place].is_kept) == (kind, is_kept) {
+                shares.start(place);
+            }
         }
     }
     for equals in order.chunk_by(|a, b| rank(&demands[*a]) == rank(&demands[*b])) {
@@ -164,7 +169,8 @@ impl Shares<'_> {
         };
         let is_first_sound = demand.kind == Kind::Audio && self.spent_bps == 0;
         let goes_on = demand.current.is_some();
-        if self.fits(cheapest.bitrate.as_bps(), goes_on) || is_first_sound {
+        let is_certain = is_first_sound || demand.is_kept;
+        if self.fits(cheapest.bitrate.as_bps(), goes_on) || is_certain {
             self.spent_bps += cheapest.bitrate.as_bps();
             self.choices[place] = Choice::Layer(0);
         }

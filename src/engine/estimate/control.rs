@@ -49,11 +49,19 @@ const MOST_SLACK: f64 = 0.7;
 /// How long a queue may take to obey, beyond the time until the cut is felt.
 const OBEDIENCE_US: i64 = 800_000;
 
+/// The same where nothing was cut, because what flows is believed to fit or cannot be less. A
+/// queue that stays for so long while everything arrives is another's.
+const UNCUT_OBEDIENCE_US: i64 = 3_000_000;
+
 /// A queue that has shrunk to this share obeys, even if it is not gone.
 const OBEYS: f64 = 0.6;
 
 /// A path that loses more than this by its own nature is not tried out any further.
 const TOO_LOSSY: f64 = 0.1;
+
+/// A queue that goes while at least this share of what was sent before goes on being sent did not
+/// go for our sake.
+const UNCUT: f64 = 0.95;
 
 /// A path that delivers less than this of what it is given is overloaded.
 const DELIVERS: f64 = 0.9;
@@ -75,6 +83,8 @@ pub(super) struct Seen<'a> {
     pub(super) sent_bps: f64,
     /// What the path loses by its own nature.
     pub(super) own_loss: f64,
+    /// Whether it is sure that not everything fits.
+    pub(super) is_overflowing: bool,
     /// Whether somebody looks into something else: no growth meanwhile.
     pub(super) hold: bool,
 }
@@ -116,6 +126,8 @@ struct Drain {
     now_queue_us: i64,
     /// The path broke down, rather than was filled slowly.
     is_breakdown: bool,
+    /// What was sent when it began, in bits per second.
+    sent_bps: f64,
 }
 
 impl Control {
@@ -144,6 +156,11 @@ impl Control {
 
     pub(super) fn is_draining(&self) -> bool {
         self.drain.is_some()
+    }
+
+    /// Whether a queue is being emptied that came of a breakdown.
+    pub(super) fn is_broken_down(&self) -> bool {
+        self.drain.is_some_and(|drain| drain.is_breakdown)
     }
 
     /// Whether the estimate has outgrown every limit that was ever measured.
@@ -231,6 +248,7 @@ impl Control {
         seen: &Seen<'_>,
     ) {
         let before = self.drain.map_or(self.estimate, |drain| drain.before);
+        let sent_bps = self.drain.map_or(seen.sent_bps, |drain| drain.sent_bps);
         self.unhindered_secs = 0.0;
         self.drain = Some(Drain {
             before,
@@ -240,6 +258,7 @@ impl Control {
             busy_since_us,
             now_queue_us: queue_us,
             is_breakdown,
+            sent_bps,
         });
         self.set_estimate((capacity * USED_SHARE).min(self.estimate));
     }
@@ -261,15 +280,19 @@ impl Control {
         self.drain = Some(drain);
         if queue_us <= delay.empty_us() {
             self.drain = None;
-            if !drain.is_breakdown && since_us * 5 < seen.response_us * 4 {
-                // Gone before our cut could be felt: it was not ours.
-                delay.tolerate(drain.queue_us * 11 / 10);
+            let is_unfelt = !drain.is_breakdown && since_us * 5 < seen.response_us * 4;
+            let went_by_itself = drain.is_uncut(seen) && drain.capacity < UNCUT * seen.sent_bps;
+            if !seen.is_overflowing && (is_unfelt || went_by_itself) {
+                // Gone before our cut could be felt, or without one: it was not ours.
+                if !drain.is_breakdown {
+                    delay.tolerate(drain.queue_us * 11 / 10);
+                }
                 self.set_estimate(drain.before);
                 return;
             }
             self.set_capacity(drain.capacity);
             self.set_estimate(drain.capacity * USED_SHARE);
-        } else if since_us > seen.response_us + OBEDIENCE_US {
+        } else if since_us > seen.response_us + drain.patience_us(seen) {
             self.judge_obedience(drain, queue_us, seen, delay);
         }
     }
@@ -282,7 +305,7 @@ impl Control {
             .map(|bps| bps / (1.0 - seen.own_loss));
         let arrives = arrives.unwrap_or(drain.capacity);
         let obeys = (queue_us as f64) < OBEYS * drain.queue_us as f64;
-        if obeys || arrives < DELIVERS * seen.sent_bps {
+        if obeys || seen.is_overflowing || arrives < DELIVERS * seen.sent_bps {
             self.drain = Some(Drain {
                 capacity: arrives.min(drain.capacity),
                 queue_us,
@@ -338,6 +361,19 @@ impl Control {
 }
 
 impl Drain {
+    /// Whether as much is sent as when the queue was found, as layers come in steps.
+    fn is_uncut(&self, seen: &Seen<'_>) -> bool {
+        seen.sent_bps > UNCUT * self.sent_bps
+    }
+
+    fn patience_us(&self, seen: &Seen<'_>) -> i64 {
+        if self.is_uncut(seen) {
+            UNCUT_OBEDIENCE_US
+        } else {
+            OBEDIENCE_US
+        }
+    }
+
     fn slack(&self) -> f64 {
         (self.now_queue_us as f64 / DRAIN_TIME_US).clamp(LEAST_SLACK, MOST_SLACK)
     }

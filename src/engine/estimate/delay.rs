@@ -8,6 +8,8 @@
 //!   and jitter do not do that, as something always slips through between them.
 //! * A *rising* queue: packet after packet waits longer than the one before, by more than our own
 //!   burst explains. So does a path that lost its capacity, and a few packets are enough to see.
+//!   A machine that stood still also makes packets wait, but lets go of them in bunches; what
+//!   comes out of a narrow path comes one by one.
 
 /// Over how long the quickest packet is remembered: two clocks that differ by 50 parts in a
 /// million drift apart by less than 2 ms meanwhile.
@@ -42,6 +44,16 @@ const RISING_TOLERANCE_US: i64 = 1_000;
 /// A path that delivers this share of what is sent, or less, is overloaded.
 const RISING_DELIVERY: f64 = 0.85;
 
+/// A packet that takes less than this share of the time that it would take on the path as it is
+/// believed to be did not come out of one that has become narrower.
+const BUNCHED: f64 = 0.5;
+
+/// The most of a rise that may have arrived in bunches, in percent of its bytes.
+const MOST_BUNCHED_PERCENT: u32 = 40;
+
+/// The most of a rise that one single packet may have brought about: a share of one in so many.
+const STEEPEST: i64 = 2;
+
 /// Packets that must have waited at least a third of that, so that one straggler is no rise.
 const RISING_WITNESSES: u32 = 3;
 
@@ -70,6 +82,8 @@ pub(super) struct Passage {
     pub(super) bytes: u32,
     /// What it waited behind our own burst, as far as is known.
     pub(super) own_queue_us: i64,
+    /// How long it takes by itself on a path of just the estimate.
+    pub(super) takes_us: i64,
 }
 
 /// A path that has lost its capacity, as seen from a few packets.
@@ -111,6 +125,13 @@ struct Run {
     last_queue_us: i64,
     packets: u32,
     witnesses: u32,
+    /// The queue that it began with.
+    first_queue_us: i64,
+    /// The most by which one packet raised the queue.
+    steepest_us: i64,
+    bytes: u32,
+    /// Of these, what arrived closer together than a narrow path lets it.
+    bunched_bytes: u32,
     /// When each of the newest packets arrived and how large it was, the newest first.
     newest: [(i64, u32); RISING_PACKETS as usize],
 }
@@ -295,11 +316,21 @@ impl Run {
             last_queue_us: queue_us,
             packets: 1,
             witnesses: 0,
+            first_queue_us: queue_us,
+            steepest_us: 0,
+            bytes: 0,
+            bunched_bytes: 0,
             newest: [(first.arrived_us, first.bytes); RISING_PACKETS as usize],
         }
     }
 
     fn extend(&mut self, packet: Passage, queue_us: i64, is_witness: bool) {
+        let gap_us = packet.arrived_us - self.last.arrived_us;
+        if (gap_us as f64) < BUNCHED * packet.takes_us as f64 {
+            self.bunched_bytes += packet.bytes;
+        }
+        self.bytes += packet.bytes;
+        self.steepest_us = self.steepest_us.max(queue_us - self.last_queue_us);
         self.last = packet;
         self.last_queue_us = queue_us.max(self.last_queue_us);
         self.packets += 1;
@@ -315,7 +346,9 @@ impl Run {
         if self.packets < RISING_PACKETS || self.witnesses < RISING_WITNESSES || arrived_for <= 0 {
             return None;
         }
-        let is_overloaded = (sent_for as f64) < RISING_DELIVERY * arrived_for as f64;
+        let is_stall = self.bunched_bytes * 100 > self.bytes * MOST_BUNCHED_PERCENT
+            || self.steepest_us * STEEPEST > self.last_queue_us - self.first_queue_us;
+        let is_overloaded = (sent_for as f64) < RISING_DELIVERY * arrived_for as f64 && !is_stall;
         // The rise may have begun gently: what the path is worth now, the newest packets tell.
         let (before, newest) = (self.newest[self.newest.len() - 1].0, self.newest[0].0);
         let bytes: u32 = self.newest[..self.newest.len() - 1]
@@ -343,6 +376,7 @@ mod tests {
                 arrived_us,
                 bytes: 1_200,
                 own_queue_us: 0,
+                takes_us: 4_000,
             });
             if n % 10 == 9 {
                 delay.feedback_ended(arrived_us, 0.05, false);
@@ -394,6 +428,25 @@ mod tests {
         pass(&mut delay, 40, 1_000_000, |n| (150_000 - n * 5_000).max(0));
         assert_eq!(delay.take_rising(), None);
         assert!(!delay.is_standing());
+    }
+
+    #[test]
+    fn frames_that_a_busy_machine_lets_go_of_later_and_later_are_no_overload() {
+        let mut delay = Delay::default();
+        pass(&mut delay, 200, 0, |_| 0);
+        for frame in 0..5 {
+            for n in 0..5 {
+                let sent_us = 1_000_000 + frame * 40_000;
+                delay.passed(Passage {
+                    sent_us,
+                    arrived_us: sent_us - 7_000_000 + (frame + 1) * 15_000 + n * 100,
+                    bytes: 1_200,
+                    own_queue_us: n * 4_000,
+                    takes_us: 4_000,
+                });
+            }
+        }
+        assert_eq!(delay.take_rising(), None);
     }
 
     #[test]

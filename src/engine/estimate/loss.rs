@@ -15,7 +15,11 @@ const WINDOW_US: i64 = 300_000;
 const LONG_WINDOW_US: i64 = 1_000_000;
 
 /// Loss beyond the path's own that raises suspicion, whatever chance may do.
-const SUSPICIOUS: f64 = 0.025;
+pub(super) const SUSPICIOUS: f64 = 0.025;
+
+/// The same where less is sent than the path is believed to carry: a cut costs layers there, and
+/// loses more than small losses do.
+pub(super) const DEVASTATING: f64 = 0.15;
 
 /// So many standard deviations of a fair coin are taken for chance.
 const DEVIATIONS: f64 = 2.5;
@@ -79,12 +83,12 @@ impl Loss {
 
     /// Decides, once enough is known of packets sent until then.
     ///
-    /// `may_cut` tells whether the estimate is what limits sending, and no queue explains the
-    /// loss; `settled_us` is when packets will be sent that know of a cut made now.
+    /// `suspicious` is the loss beyond the path's own that is looked into; none where something else
+    /// explains it. `settled_us` is when packets will be sent that know of a cut made now.
     pub(super) fn verdict(
         &mut self,
         sent_us: i64,
-        may_cut: bool,
+        suspicious: Option<f64>,
         settled_us: i64,
     ) -> Option<Verdict> {
         let span_us = sent_us - self.window_from_us?;
@@ -109,8 +113,11 @@ impl Loss {
             return Some(Verdict::OwnNature);
         }
         let chance = (loss * (1.0 - loss) / f64::from(packets)).sqrt();
-        let limit = self.own + SUSPICIOUS.max(DEVIATIONS * chance);
-        if loss > limit && may_cut && sent_us >= self.patient_until_us {
+        let deviations = DEVIATIONS * chance;
+        let limit = self.own + SUSPICIOUS.max(deviations);
+        let is_looked_into =
+            suspicious.is_some_and(|suspicious| loss > self.own + suspicious.max(deviations));
+        if is_looked_into && sent_us >= self.patient_until_us {
             self.experiment = Some(Experiment {
                 loss,
                 from_us: settled_us,
@@ -131,6 +138,11 @@ impl Loss {
     /// Whether less is being sent to find out whether losses obey.
     pub(super) fn is_experimenting(&self) -> bool {
         self.experiment.is_some()
+    }
+
+    /// The share that was lost when it began to be found out whose fault that is; zero otherwise.
+    pub(super) fn suspicious(&self) -> f64 {
+        self.experiment.map_or(0.0, |experiment| experiment.loss)
     }
 
     /// What the path loses however little is sent.
@@ -161,7 +173,7 @@ mod tests {
         let mut at = from_us;
         while at < until_us {
             loss.judge((at / 5_000) % every != 0, at);
-            if let Some(verdict) = loss.verdict(at, true, at + 200_000) {
+            if let Some(verdict) = loss.verdict(at, Some(SUSPICIOUS), at + 200_000) {
                 return Some(verdict);
             }
             at += 5_000;

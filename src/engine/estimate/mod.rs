@@ -7,6 +7,7 @@
 
 mod control;
 mod delay;
+mod evidence;
 mod loss;
 mod probe;
 mod records;
@@ -16,7 +17,8 @@ use std::time::{Duration, Instant};
 
 use control::{Control, MIN_BPS, Seen, Step, USED_SHARE};
 use delay::{Delay, Passage};
-use loss::{Loss, Verdict};
+use evidence::{Evidence, Signs};
+use loss::{DEVASTATING, Loss, SUSPICIOUS, Verdict};
 pub use probe::ProbeCluster;
 use probe::{Burst, Outcome};
 use records::{Fate, Record};
@@ -45,6 +47,13 @@ const PROBE_GAIN: f64 = 1.1;
 
 /// What flows is measured over half a second; this much more lets it vary.
 const FLOWING_MARGIN: f64 = 1.25;
+
+/// Over how long what arrives is measured: a machine that stood still has caught up meanwhile.
+const ARRIVING_WINDOW_US: i64 = 800_000;
+
+/// What is measured of layers and what arrives of them differ by so much at the most: headers,
+/// retransmissions and the grain of both measurements.
+const ARRIVING_MARGIN: f64 = 1.15;
 
 /// A probe that raised the estimate by this much is followed by another at once.
 const PROBE_WIN: f64 = 1.2;
@@ -112,6 +121,7 @@ pub struct Estimator {
     control: Control,
     delay: Delay,
     loss: Loss,
+    evidence: Evidence,
     arrivals: Throughput,
     sendings: Throughput,
     /// The estimate before it was cut to see whether losses obey.
@@ -154,6 +164,7 @@ impl Estimator {
             control: Control::new(start),
             delay: Delay::default(),
             loss: Loss::default(),
+            evidence: Evidence::default(),
             arrivals: Throughput::default(),
             sendings: Throughput::default(),
             before_experiment: None,
@@ -203,22 +214,45 @@ impl Estimator {
         self.limited(self.control.estimate())
     }
 
-    /// What may be shared among slots: the estimate; or, while no limit was ever met, what flows.
+    /// What may be shared among slots: the estimate, or what flows, where nothing speaks against
+    /// that for sure.
     ///
-    /// Until then the estimate is only what was proven, and a picture that arrives without a
-    /// queue needs no further proof.
+    /// While no limit was ever met the estimate is only what was proven, and a picture that
+    /// arrives without a queue needs no further proof. Later, what arrives is room enough for
+    /// what is sent until a queue has stayed for longer than a busy machine explains.
     #[must_use]
     pub fn budget(&self) -> Bitrate {
-        let is_proven_only = self.control.is_free()
-            && !self.control.is_draining()
-            && self.silence.is_none()
-            && !self.loss.is_experimenting();
-        let flows = if is_proven_only {
+        let is_untroubled =
+            !self.control.is_draining() && self.silence.is_none() && !self.loss.is_experimenting();
+        let flows = if is_untroubled && self.control.is_free() {
             self.sent_bps() * FLOWING_MARGIN
         } else {
-            0.0
+            self.unrefuted_bps()
         };
         self.limited(self.control.estimate().max(flows))
+    }
+
+    /// Whether pictures may be stopped altogether: only where it is sure that there is no room.
+    #[must_use]
+    pub fn may_pause(&self) -> bool {
+        let now_us = self.last_feedback_us.unwrap_or(0);
+        self.silence.is_none() && self.evidence.is_proven(now_us)
+    }
+
+    /// What arrives, as long as that may still be all that is sent.
+    fn unrefuted_bps(&self) -> f64 {
+        let is_refuted = self.evidence.is_sustained()
+            || self.control.is_broken_down()
+            || self.loss.is_experimenting()
+            || self.silence.is_some()
+            || self.may_pause();
+        if is_refuted {
+            return 0.0;
+        }
+        let arrives = self
+            .arrivals
+            .bps(ARRIVING_WINDOW_US, ARRIVING_WINDOW_US / 2);
+        arrives.unwrap_or(0.0) * ARRIVING_MARGIN
     }
 
     /// What may be sent now: the estimate, or less while a queue drains.
@@ -280,6 +314,7 @@ impl Estimator {
             .feedback_ended(newest.arrived_us, dt_secs, self.control.is_draining());
 
         self.judge_losses(newest.sent_us, now_us);
+        self.weigh_evidence(now_us);
         self.judge_probes(now_us);
         let seen = Seen {
             now_us,
@@ -289,6 +324,7 @@ impl Estimator {
             arrivals: &self.arrivals,
             sent_bps: self.sent_bps(),
             own_loss: self.loss.own().min(0.5),
+            is_overflowing: self.evidence.is_proven(now_us),
             hold: self.loss.is_experimenting() || !self.bursts.is_empty(),
         };
         match self.control.step(&seen, &mut self.delay) {
@@ -397,6 +433,7 @@ impl Estimator {
         self.control = Control::new(estimate);
         self.delay.forget();
         self.loss = Loss::default();
+        self.evidence = Evidence::default();
         self.before_experiment = None;
         self.silence = None;
         self.bursts.clear();
@@ -437,7 +474,7 @@ impl Estimator {
             let Some(arrival_us) = status.arrival_us else {
                 continue;
             };
-            let packet = passage(record, arrival_us + shift_us, now_us);
+            let packet = self.passage(record, arrival_us + shift_us, now_us);
             if is_gap && newest.is_none() {
                 self.arrivals.skip(packet.arrived_us);
             }
@@ -453,6 +490,16 @@ impl Estimator {
         let end = first + u64::from(feedback.status_count);
         self.reported = Some(self.reported.map_or(end, |reported| reported.max(end)));
         newest
+    }
+
+    fn passage(&self, record: Record, arrived_us: i64, now_us: i64) -> Passage {
+        Passage {
+            sent_us: record.at_us(now_us),
+            arrived_us,
+            bytes: record.bytes(),
+            own_queue_us: record.own_queue_us(),
+            takes_us: (f64::from(record.bytes()) * 8e6 / self.control.estimate()) as i64,
+        }
     }
 
     /// How far the receiver's clock has turned over since the first feedback.
@@ -475,10 +522,10 @@ impl Estimator {
             if sent_us > newest_sent_us - REORDERING_US {
                 break;
             }
-            match record.fate() {
-                Fate::Arrived => self.loss.judge(true, sent_us),
-                Fate::Lost => self.loss.judge(false, sent_us),
-                Fate::Unknown => {}
+            let fate = record.fate();
+            if fate != Fate::Unknown {
+                self.loss.judge(fate == Fate::Arrived, sent_us);
+                self.evidence.judge(fate == Fate::Arrived);
             }
             self.judged += 1;
         }
@@ -487,14 +534,24 @@ impl Estimator {
             self.loss.restart();
             return;
         }
-        let may_cut = !self.is_limited_by_source() && self.bursts.is_empty();
+        let suspicious = match (self.bursts.is_empty(), self.is_limited_by_source()) {
+            (false, _) => None,
+            (true, false) => Some(SUSPICIOUS),
+            // Less than the path is believed to carry: losses are hardly ours, or it has changed.
+            (true, true) => Some(DEVASTATING),
+        };
         // A cut is felt by packets sent from now on.
         let judged_us = newest_sent_us - REORDERING_US;
-        match self.loss.verdict(judged_us, may_cut, now_us + 50_000) {
+        match self.loss.verdict(judged_us, suspicious, now_us + 50_000) {
             Some(Verdict::Cut(share)) => {
                 let before = self.control.estimate();
                 self.before_experiment = Some(before);
-                self.control.set_estimate(before * share);
+                let now = if self.is_limited_by_source() {
+                    self.sent_bps()
+                } else {
+                    before
+                };
+                self.control.set_estimate(now * share);
             }
             Some(Verdict::Congestion) => {
                 self.before_experiment = None;
@@ -507,6 +564,17 @@ impl Estimator {
             }
             None => {}
         }
+    }
+
+    fn weigh_evidence(&mut self, now_us: i64) {
+        self.evidence.weigh(&Signs {
+            now_us,
+            is_queued: self.control.is_draining() || self.delay.is_standing(),
+            arrivals: &self.arrivals,
+            sendings: &self.sendings,
+            own_loss: self.loss.own(),
+            suspicious_loss: self.loss.suspicious(),
+        });
     }
 
     fn overloaded(&mut self, now_us: i64) {
@@ -570,6 +638,7 @@ impl Estimator {
         self.delay.interrupt();
         self.arrivals = Throughput::default();
         self.loss.abort();
+        self.evidence = Evidence::default();
         self.before_experiment = None;
         self.bursts.clear();
         if lasted_us < LONG_SILENCE_US {
@@ -581,15 +650,6 @@ impl Estimator {
         }
         // What was sent into the silence was lost to whatever caused it.
         self.judged = self.records.next();
-    }
-}
-
-fn passage(record: Record, arrived_us: i64, now_us: i64) -> Passage {
-    Passage {
-        sent_us: record.at_us(now_us),
-        arrived_us,
-        bytes: record.bytes(),
-        own_queue_us: record.own_queue_us(),
     }
 }
 
