@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 use plenum::engine::command::{Command, Door, Join, Reply};
 use plenum::engine::dtls::{self, Certificate};
 use plenum::engine::ufrag::session_of_ufrag;
-use plenum::engine::{AddressChange, Datagram, Engine, EngineConfig, Limits, SessionKey};
+use plenum::engine::{
+    AddressChange, Datagram, Engine, EngineConfig, Limits, SessionKey, Transport,
+};
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::ice::StunMessage;
 use str0m::media::{Direction, MediaKind, Mid};
@@ -75,7 +77,9 @@ impl Stage {
         let server = SocketAddr::from(([203, 0, 113, 1], 3478));
         let config = EngineConfig {
             shard: 0,
+            shards: 1,
             advertised: vec![server],
+            advertised_tcp: Vec::new(),
             limits: Limits::default(),
             wall_clock: Duration::from_secs(1_700_000_000),
         };
@@ -131,9 +135,11 @@ impl Stage {
     fn ask(&mut self, door: Door, offer: String) -> String {
         let room = "stage".parse().expect("a name");
         let join = Join {
+            home: None,
             room,
             door,
             name: None,
+            is_host: false,
             resume: None,
             offer,
         };
@@ -182,6 +188,7 @@ impl Stage {
             let datagram = Datagram {
                 session,
                 source: client.address,
+                transport: Transport::Udp,
                 local_ip: None,
                 contents,
             };
@@ -306,6 +313,7 @@ fn measured(
             Datagram {
                 session,
                 source,
+                transport: Transport::Udp,
                 local_ip: None,
                 contents,
             },

@@ -68,20 +68,38 @@ impl Config {
         self.net.address(self.http.http_listen.ip())
     }
 
+    /// Where TCP connections with media are taken.
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        self.net.tcp_address(self.udp_address())
+    }
+
+    /// Whether they are also taken where HTTP listens: their first byte tells them from TLS, and
+    /// with it one open port is enough.
+    pub fn shares_http(&self) -> bool {
+        let http = self.http.http_listen;
+        self.tcp_address()
+            .is_some_and(|tcp| self.http.tls.is_used() || tcp == http)
+    }
+
     /// Checks the rules between settings.
     pub fn check(&self) -> Result<(), ConfigError> {
         // The operator's listener has no tokens: what it shows is never for everybody.
         let has_tokens = self.http.auth.is_required();
         let listeners = [
-            ("--http", self.http.http_listen),
-            ("--udp", self.udp_address()),
-            ("--operator", self.http.operator_listen),
+            ("--http", Some(self.http.http_listen)),
+            ("--udp", Some(self.udp_address())),
+            ("--tcp", self.tcp_address()),
+            ("--stun", self.net.stun),
+            ("--operator", Some(self.http.operator_listen)),
         ];
+        let mut listeners = listeners
+            .into_iter()
+            .filter_map(|(setting, address)| Some((setting, address?)));
         let exposed = |(setting, address): &(&str, SocketAddr)| {
             let is_safe = has_tokens && *setting != "--operator";
             !is_safe && !address.ip().to_canonical().is_loopback()
         };
-        match listeners.into_iter().find(exposed) {
+        match listeners.find(exposed) {
             Some((setting, address)) if !self.insecure => {
                 Err(ConfigError::Exposed { setting, address })
             }
@@ -119,6 +137,8 @@ mod tests {
             ("--http [::]:80", "--http"),
             ("--udp 192.0.2.1:3478", "--udp"),
             ("--udp [::ffff:192.0.2.1]:3478", "--udp"),
+            ("--tcp 192.0.2.1:443", "--tcp"),
+            ("--stun 192.0.2.1:3478", "--stun"),
             ("--operator 10.0.0.1:9080", "--operator"),
         ] {
             let refusal = config(options).check().unwrap_err();
@@ -143,6 +163,15 @@ mod tests {
         ] {
             assert_eq!(config(loopback).check(), Ok(()), "{loopback}");
         }
+    }
+
+    #[test]
+    fn tcp_comes_to_the_port_of_https_unless_it_is_off() {
+        let tls = "--tls-cert c --tls-key k";
+        assert!(config(tls).shares_http());
+        assert!(!config(&format!("{tls} --tcp off")).shares_http());
+        assert!(!config("").shares_http(), "a page on loopback");
+        assert!(config("--tcp 127.0.0.1:8080").shares_http());
     }
 
     #[test]

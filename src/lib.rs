@@ -7,3 +7,4 @@ pub mod logging;
 pub mod metrics;
 pub mod net;
 pub mod shard;
+pub mod sockets;

@@ -11,8 +11,8 @@ use plenum::engine::{Certificate, Limits};
 use plenum::http::{Hub, MintError, Server, StartError, TokenRequest};
 use plenum::logging;
 use plenum::metrics::{Metrics, Reading};
-use plenum::net::{MediaSocket, interfaces};
 use plenum::shard::{EventSink, Shards, ShardsConfig};
+use plenum::sockets::{self, SocketError};
 use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,23 +23,13 @@ use tokio::task::spawn_blocking;
 /// It is a few packets each; container runtimes kill after ten seconds.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Smallest receive buffer that does without a word: 64 ms at 125 Mbit/s.
-const SUFFICIENT_BUFFER_BYTES: usize = 1 << 20;
-
 /// Why the server cannot run.
 #[derive(Debug, Error)]
 enum Failure {
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("cannot use UDP {address}: {error}")]
-    Udp {
-        address: std::net::SocketAddr,
-        error: io::Error,
-    },
-    #[error(
-        "no network interface is up that clients could send to; name an address with --public-ip"
-    )]
-    NoAddress,
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     #[error("cannot serve: {0}")]
     Http(#[from] StartError),
     #[error(transparent)]
@@ -99,31 +89,20 @@ async fn serve(config: &Config, shards: &Shards, hub: Arc<Hub>) -> Result<(), Fa
 }
 
 fn start_shards(config: &Config, events: &Arc<dyn EventSink>) -> Result<Shards, Failure> {
-    let address = config.udp_address();
-    let socket = MediaSocket::bind(address).map_err(|error| Failure::Udp { address, error })?;
-    let bound = socket.local_addr();
-    let advertised =
-        interfaces::advertised(bound, &config.net.public_ips, &interfaces::addresses()?);
-    if advertised.is_empty() {
-        return Err(Failure::NoAddress);
-    }
     let shards = config.shard.count();
-    tracing::info!(udp = %bound, ?advertised, shards, gso = socket.gso(), "media");
-    let granted = socket.buffers();
-    if granted.receive < SUFFICIENT_BUFFER_BYTES && !bound.ip().is_loopback() {
-        tracing::warn!(
-            ?granted,
-            "UDP buffers are small: bursts will be lost; raise net.core.rmem_max and wmem_max"
-        );
-    }
+    let opened = sockets::open(config)?;
     let config = ShardsConfig {
         shards,
-        advertised,
-        limits: Limits::default(),
+        advertised: opened.advertised,
+        advertised_tcp: opened.advertised_tcp,
+        limits: Limits {
+            viewers_per_shard: config.shard.viewers_per_shard,
+            ..Limits::default()
+        },
     };
     Ok(Shards::start(
         &config,
-        socket,
+        opened.sockets,
         &Certificate::generate(),
         events,
     )?)

@@ -7,6 +7,7 @@
 //! compares.
 
 mod family;
+mod sockets;
 
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,7 @@ use prometheus::{
 
 use crate::engine::counters::{Counters, DropReason, Histogram, PerKind};
 use crate::engine::event::CloseReason;
-use crate::net::{self, NetCounters, SendError};
+use crate::net::{Connections, NetCounters};
 use crate::shard::{Load, ShardHandle, Shards};
 use family::{counter, counters, gauge, gauges, histogram, histograms};
 
@@ -40,6 +41,8 @@ pub struct Reading {
     pub threads: Vec<Thread>,
     /// The UDP socket.
     pub net: Arc<NetCounters>,
+    /// The TCP connections, where there can be any.
+    pub tcp: Option<Connections>,
 }
 
 /// One shard's thread.
@@ -64,6 +67,7 @@ impl Reading {
         Self {
             threads: shards.all().iter().map(thread).collect(),
             net: shards.socket().counters().clone(),
+            tcp: shards.connections().cloned(),
         }
     }
 }
@@ -202,7 +206,8 @@ impl Metrics {
         families.extend(duration_families(shards, join_http));
         let reading = self.source.get().map(|read| read()).unwrap_or_default();
         families.extend(thread_families(&reading.threads));
-        families.extend(socket_families(&reading.net));
+        families.extend(sockets::udp(&reading.net));
+        families.extend(sockets::tcp(reading.tcp.as_ref()));
         // What has no samples yet has no place in the format.
         families.retain(|family| !family.get_metric().is_empty());
         families.sort_by(|a, b| a.name().cmp(b.name()));
@@ -254,7 +259,7 @@ fn state_families(shards: &[Counters], unanswered: usize) -> Vec<MetricFamily> {
         ),
         gauge(
             "plenum_rooms",
-            "Rooms with at least one session.",
+            "Rooms, empty ones that were made included.",
             sum(|c| c.rooms),
         ),
         gauge("plenum_sessions", "Open sessions.", sum(|c| c.sessions)),
@@ -317,6 +322,14 @@ fn traffic_families(shards: &[Counters]) -> Vec<MetricFamily> {
             "plenum_datagrams_queued_total",
             "Datagrams of all kinds that engines handed over for sending.",
             sum(|c| c.datagrams_out),
+        ),
+        counters(
+            "plenum_data_messages_total",
+            "Messages that clients sent on data channels (in) and were sent (out).",
+            [
+                ([("direction", "in")], sum(|c| c.data_messages_in)),
+                ([("direction", "out")], sum(|c| c.data_messages_out)),
+            ],
         ),
         counters(
             "plenum_drops_total",
@@ -434,49 +447,6 @@ fn thread_families(threads: &[Thread]) -> Vec<MetricFamily> {
     ]
 }
 
-/// The UDP socket.
-fn socket_families(net: &NetCounters) -> Vec<MetricFamily> {
-    let both = |incoming: u64, outgoing: u64| {
-        [
-            ([("direction", "in")], incoming as f64),
-            ([("direction", "out")], outgoing as f64),
-        ]
-    };
-    vec![
-        counters(
-            "plenum_udp_datagrams_total",
-            "UDP datagrams received and sent.",
-            both(net.datagrams_in(), net.datagrams_out()),
-        ),
-        counters(
-            "plenum_udp_bytes_total",
-            "UDP payload received and sent.",
-            both(net.bytes_in(), net.bytes_out()),
-        ),
-        counters(
-            "plenum_udp_calls_total",
-            "System calls that received or sent datagrams.",
-            both(net.receive_calls(), net.send_calls()),
-        ),
-        counters(
-            "plenum_udp_drops_total",
-            "Datagrams thrown away before any session saw them, by reason.",
-            net::DropReason::ALL
-                .map(|reason| ([("reason", reason.label())], net.drops(reason) as f64)),
-        ),
-        counters(
-            "plenum_udp_send_errors_total",
-            "Datagrams that were not sent, by kind of failure.",
-            SendError::ALL.map(|kind| ([("reason", kind.label())], net.send_errors(kind) as f64)),
-        ),
-        counter(
-            "plenum_udp_receive_errors_total",
-            "System calls that should have received and failed.",
-            net.receive_errors() as f64,
-        ),
-    ]
-}
-
 /// A number of all shards together, for audio and for video.
 fn per_kind(shards: &[Counters], read: fn(&Counters) -> PerKind) -> [(&'static str, f64); 2] {
     let audio: u64 = shards.iter().map(|shard| read(shard).audio).sum();
@@ -484,13 +454,16 @@ fn per_kind(shards: &[Counters], read: fn(&Counters) -> PerKind) -> [(&'static s
     [("audio", audio as f64), ("video", video as f64)]
 }
 
-const CLOSE_REASONS: [CloseReason; 8] = [
+const CLOSE_REASONS: [CloseReason; 11] = [
     CloseReason::Left,
     CloseReason::ClosedByPeer,
     CloseReason::Vanished,
     CloseReason::NeverConnected,
     CloseReason::Resumed,
     CloseReason::Expired,
+    CloseReason::Removed,
+    CloseReason::RoomEnded,
+    CloseReason::Moved,
     CloseReason::Shutdown,
     CloseReason::Failed,
 ];
@@ -503,6 +476,9 @@ fn close_label(reason: CloseReason) -> &'static str {
         CloseReason::NeverConnected => "never_connected",
         CloseReason::Resumed => "resumed",
         CloseReason::Expired => "expired",
+        CloseReason::Removed => "removed",
+        CloseReason::RoomEnded => "room_ended",
+        CloseReason::Moved => "moved",
         CloseReason::Shutdown => "shutdown",
         CloseReason::Failed => "failed",
     }

@@ -11,11 +11,12 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "main",
         &[
-            "config", "logging", "metrics", "http", "shard", "net", "engine",
+            "config", "sockets", "logging", "metrics", "http", "shard", "net", "engine",
         ],
     ),
     ("lib", &[]),
     ("config", &["logging", "http", "shard", "net", "engine"]),
+    ("sockets", &["config", "http", "shard", "net", "engine"]),
     ("logging", &[]),
     ("http", &["metrics", "shard", "engine"]),
     ("metrics", &["shard", "net", "engine"]),

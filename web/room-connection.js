@@ -24,6 +24,9 @@ const EVENT_NAMES = [
   'track-ended',
   'binding',
   'speaker',
+  'room',
+  'message',
+  'moved',
   'reconnect',
   'closed',
 ];
@@ -164,6 +167,11 @@ export class RoomConnection extends EventTarget {
   /** @param {object} wish */
   async subscribe(wish) {
     await this.#try(session => session.subscribe(wish));
+  }
+
+  /** @param {import('./roster.js').Attributes} attributes */
+  async describe(attributes) {
+    await this.#try(session => session.describe(attributes));
   }
 
   /**

@@ -1,4 +1,4 @@
-// A room, for any page: who is there, what they send, what we send. No DOM in here.
+// A room, for any page: who is there, what they send and say, what we send. No DOM in here.
 //
 //   import { Room } from '/room.js';
 //   const room = new Room({ room: 'demo', name: 'Ada' });
@@ -6,13 +6,14 @@
 //   await room.join([{ source: 'microphone', track }, { source: 'camera', track }]);
 
 import { Backoff } from './backoff.js';
+import { Moderation } from './moderation.js';
 import { isRefusal, RoomConnection } from './room-connection.js';
 import { Roster } from './roster.js';
 import { HttpError } from './session.js';
 import { assignSlots, wishDocument } from './wishes.js';
 
 /**
- * @import { Source } from './roster.js'
+ * @import { Attributes, Message, Source, Track } from './roster.js'
  * @import { LocalTrack } from './room-connection.js'
  * @import { Wish } from './wishes.js'
  */
@@ -33,13 +34,14 @@ const MOST_VIDEO_SLOTS = 25;
 /** Wishes are sent this long after the last change: scrolling and resizing make many. */
 const WISH_DELAY_MS = 120;
 /** Reasons of `closed` after which coming back would be against somebody's will. */
-const FINAL_REASONS = new Set(['left', 'resumed', 'expired']);
+const FINAL_REASONS = new Set(['left', 'resumed', 'expired', 'removed', 'room-ended']);
 
 /**
  * Events: `state` (detail: RoomState), `health` (detail: whether the media path works), `over`
  * (detail: reason), `local` (our tracks changed), `arrived` and `departed` (detail: Participant), and
- * the server's own, after they took effect in `roster`: `snapshot`, `participant`,
- * `participant-left`, `track`, `track-ended`, `binding`, `speaker`.
+ * `silenced` (detail: Source; a moderator muted it), and the server's own, after they took effect
+ * in `roster`: `snapshot`, `participant`, `participant-left`, `track`, `track-ended`, `binding`,
+ * `speaker`, `room`, `message` (detail: Message), `moved`.
  */
 export class Room extends EventTarget {
   roster = new Roster();
@@ -49,6 +51,8 @@ export class Room extends EventTarget {
   local = new Map();
   #door;
   #options;
+  /** @type {Attributes} */
+  #attributes = {};
   /** @type {RoomConnection | null} */
   #connection = null;
   #resume = '';
@@ -99,6 +103,41 @@ export class Room extends EventTarget {
   leave() {
     this.#connection?.close({ tellServer: true });
     this.#end('left');
+  }
+
+  /**
+   * Says something to everyone, or to one of the others. Resolves to the message as the others get
+   * it; there is no echo. Rejects if the server does not take it.
+   *
+   * @param {string} event what it is; 1 to 64 letters, digits and `_.:-`
+   * @param {unknown} data anything that JSON can say, 16 KiB at most
+   * @param {{to?: string | null, keep?: boolean}} [options] `keep`: newcomers are told of it, too
+   * @returns {Promise<Message>}
+   */
+  async say(event, data, { to = null, keep = false } = {}) {
+    const session = this.#connection?.session;
+    if (!session || this.state !== 'joined') throw new DOMException('not connected', 'NetworkError');
+    const url = this.#door.replace(/\/sessions$/, '/messages');
+    const id = await session.message(url, { to, event, data, keep });
+    return { id, from: this.roster.me, to, event, data, at: Date.now() };
+  }
+
+  /**
+   * What the others are to know of us, as a raised hand; kept over reconnects.
+   *
+   * @param {Attributes} attributes
+   */
+  async describe(attributes) {
+    this.#attributes = attributes;
+    await this.#connection?.describe(attributes);
+  }
+
+  /** What those may do who have the grant for it (`roster.grants.admin`). */
+  get moderation() {
+    return new Moderation(
+      this.#door.replace(/\/rooms\/(.*)\/sessions$/, '/api/rooms/$1'),
+      this.#options.token,
+    );
   }
 
   get isOver() {
@@ -217,6 +256,7 @@ export class Room extends EventTarget {
     this.#backoff.reset();
     this.#setState('joined');
     connection.tellMuted(this.local.values());
+    if (Object.keys(this.#attributes).length > 0) connection.describe(this.#attributes);
   }
 
   /** @param {{name: string, data: any}} message */
@@ -229,6 +269,8 @@ export class Room extends EventTarget {
     }
     if (name === 'participant' && !known && data.id !== this.roster.me) this.#emit('arrived', data);
     if (name === 'participant-left' && known) this.#emit('departed', known);
+    if (name === 'track' && data.participant === this.roster.me) this.#obey(data);
+    if (name === 'moved') this.#move(data.url);
     if (name === 'closed') {
       this.#connection?.close({ tellServer: false });
       if (FINAL_REASONS.has(data.reason)) this.#end(data.reason);
@@ -240,6 +282,28 @@ export class Room extends EventTarget {
     } else {
       this.#emit(name, data);
     }
+  }
+
+  /**
+   * Somebody who may muted a track of ours: it stays so until we change it.
+   *
+   * @param {Track} track
+   */
+  #obey({ source, muted, mutedBy }) {
+    const local = this.local.get(source);
+    if (!muted || !mutedBy || !local || local.muted) return;
+    this.setMuted(source, true);
+    this.#emit('silenced', source);
+  }
+
+  /**
+   * Goes on in another room: what comes next is a `closed`, and a connection to its door.
+   *
+   * @param {string} url
+   */
+  #move(url) {
+    this.#door = new URL(url, this.#door).href;
+    this.#resume = '';
   }
 
   async #reconnect() {

@@ -1,7 +1,13 @@
 // Who is in the room and what they publish: the sum of the server's events.
 
 /**
- * @typedef {{id: string, name: string}} Participant
+ * @typedef {Record<string, string | number | boolean | null>} Attributes
+ * @typedef {object} Participant
+ * @property {string} id
+ * @property {string} name
+ * @property {Attributes} [attributes] what they say of themselves
+ * @property {'host'} [role] whether their token lets them moderate
+ *
  * @typedef {'camera' | 'microphone' | 'screen' | 'screen-audio'} Source
  * @typedef {object} Track
  * @property {string} id
@@ -9,8 +15,22 @@
  * @property {'audio' | 'video'} kind
  * @property {Source} source
  * @property {boolean} muted
+ * @property {'host'} [mutedBy] if it was not its publisher
+ *
+ * @typedef {object} Message
+ * @property {string} id
+ * @property {string | null} from null if the server speaks
+ * @property {string | null} to null for everyone
+ * @property {string} event what it is, as `chat`
+ * @property {any} data
+ * @property {number} at Unix time in milliseconds, by the server's clock
+ *
+ * @typedef {{publish: string[], subscribe: boolean, data: boolean, admin: boolean}} Grants
  * @typedef {{mid: string, track: string | null, participant: string | null}} Binding
  */
+
+/** What a session may do where the server does not say. */
+const NO_GRANTS = { publish: ['camera', 'microphone', 'screen'], subscribe: true, data: true, admin: false };
 
 /** The room as this session sees it. */
 export class Roster {
@@ -23,6 +43,12 @@ export class Roster {
   tracks = new Map();
   /** @type {Map<string, Binding>} by MID */
   bindings = new Map();
+  /** @type {Message[]} what the room remembers of its conversation, as of the last snapshot */
+  messages = [];
+  /** @type {Grants} what this session may do */
+  grants = NO_GRANTS;
+  /** Whether newcomers are kept out. */
+  isLocked = false;
 
   /**
    * Takes in one event; events it does not know change nothing.
@@ -54,6 +80,9 @@ export class Roster {
         break;
       case 'speaker':
         this.speaker = data.participant;
+        break;
+      case 'room':
+        this.isLocked = data.locked;
         break;
     }
   }
@@ -98,6 +127,9 @@ export class Roster {
     const byId = list => new Map(list.map(entry => [entry.id, entry]));
     this.me = snapshot.me;
     this.speaker = snapshot.speaker ?? null;
+    this.messages = snapshot.messages ?? [];
+    this.grants = snapshot.grants ?? NO_GRANTS;
+    this.isLocked = snapshot.locked ?? false;
     this.participants = byId(snapshot.participants);
     this.tracks = byId(snapshot.tracks);
     this.bindings = new Map(snapshot.bindings.map((/** @type {Binding} */ b) => [b.mid, b]));

@@ -55,7 +55,8 @@ export function iceFragment(sdp) {
 }
 
 /**
- * The description with the ICE credentials and candidates of a restart's answer.
+ * The description with the ICE credentials and candidates of a restart's answer. That names UDP alone;
+ * the server's TCP candidates stay what they were.
  *
  * @param {string} sdp
  * @param {string} fragment
@@ -69,6 +70,11 @@ export function withIce(sdp, fragment) {
     .replace(/^a=ice-ufrag:.*?(?=\r?$)/gm, `a=ice-ufrag:${ufrag}`)
     .replace(/^a=ice-pwd:.*?(?=\r?$)/gm, `a=ice-pwd:${password}`);
   if (candidates.length === 0) return replaced;
+  const passive = sdp.matchAll(/^a=candidate:.* tcptype passive.*?(?=\r?$)/gm);
+  for (const [line] of passive) {
+    const kept = line.replace(/ ufrag \S+/, ` ufrag ${ufrag}`);
+    if (!candidates.includes(kept)) candidates.push(kept);
+  }
   const bare = replaced.replace(/^a=candidate:.*\r?\n/gm, '');
   // With BUNDLE all candidates belong to the first m-line.
   return bare.replace(/^a=ice-pwd:.*\r?\n/m, line => `${line}${candidates.join('\r\n')}\r\n`);

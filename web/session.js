@@ -7,11 +7,13 @@ export class HttpError extends Error {
    * @param {number} status
    * @param {string} detail
    * @param {number | null} retryAfterSeconds
+   * @param {string} [problem] the last part of its type, as `room-locked`
    */
-  constructor(status, detail, retryAfterSeconds) {
+  constructor(status, detail, retryAfterSeconds, problem = '') {
     super(detail || `HTTP ${status}`);
     this.name = 'HttpError';
     this.status = status;
+    this.problem = problem;
     this.retryAfterSeconds = retryAfterSeconds;
   }
 
@@ -112,6 +114,28 @@ export class Session {
     await this.#send('PUT', `${this.url}/tracks`, 'application/json', JSON.stringify({ muted }));
   }
 
+  /**
+   * Says what the others are to know of us, in place of what they knew.
+   *
+   * @param {Record<string, string | number | boolean | null>} attributes
+   */
+  async describe(attributes) {
+    await this.#send('PUT', `${this.url}/attributes`, 'application/json', JSON.stringify(attributes));
+  }
+
+  /**
+   * Sends a message to the room's others; answers with its id.
+   *
+   * @param {string} url the room's `messages`
+   * @param {object} message
+   * @returns {Promise<string>}
+   */
+  async message(url, message) {
+    const body = JSON.stringify({ session: this.id, ...message });
+    const response = await this.#send('POST', url, 'application/json', body);
+    return (await response.json()).id;
+  }
+
   /** Leaves. Works while the page is going away; what happens to it then cannot be known. */
   async end() {
     try {
@@ -152,13 +176,14 @@ const REQUEST_TIMEOUT_MS = 10_000;
  * @param {string} url
  * @param {RequestInit} init
  */
-async function request(url, init) {
+export async function request(url, init) {
   const response = await fetch(url, { ...init, signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS) });
   if (response.ok) return response;
   const seconds = Number(response.headers.get('Retry-After'));
   const problem = await response.json().catch(() => ({}));
   const detail = typeof problem?.detail === 'string' ? problem.detail : (problem?.title ?? '');
-  throw new HttpError(response.status, detail, seconds > 0 ? seconds : null);
+  const type = typeof problem?.type === 'string' ? problem.type.split(':').at(-1) : '';
+  throw new HttpError(response.status, detail, seconds > 0 ? seconds : null, type);
 }
 
 /**

@@ -6,9 +6,11 @@ use std::net::SocketAddr;
 use serde::Serialize;
 use thiserror::Error;
 
+use super::administration::{RoomCommand, RoomDetail, RoomSummary};
 use super::counters::Counters;
 use super::event::Snapshot;
 use super::ids::{ParticipantId, RoomId, SessionId, TrackId};
+use super::message::{Json, Say};
 
 /// One request to the engine that owns the room or session in question.
 #[derive(Debug)]
@@ -51,6 +53,18 @@ pub enum Command {
         /// m-line to muted; m-lines that are not named stay as they are.
         muted: BTreeMap<String, bool>,
     },
+    /// `PUT attributes`: what an application notes of a participant.
+    /// Answered by [`Reply::Done`].
+    SetAttributes {
+        /// Whose.
+        session: SessionId,
+        /// All of them; `None` takes them away.
+        attributes: Option<Json>,
+    },
+    /// `POST messages`. Answered by [`Reply::Said`].
+    Say(Box<Say>),
+    /// What hosts ask of rooms (`/api`).
+    Administer(RoomCommand),
     /// `GET events` without a usable `Last-Event-ID`. Answered by [`Reply::Snapshot`].
     Snapshot {
         /// Whose.
@@ -100,10 +114,14 @@ pub struct Join {
     pub door: Door,
     /// What the others see: free text of at most [`MAX_DISPLAY_NAME_CHARS`] characters.
     pub name: Option<String>,
+    /// Whether they may administer the room, as their token says.
+    pub is_host: bool,
     /// The session that this one continues, with its participant id.
     pub resume: Option<SessionId>,
     /// The offer, `application/sdp`.
     pub offer: String,
+    /// The shard that the room lives on, where that one said [`Reply::Elsewhere`].
+    pub home: Option<u16>,
 }
 
 /// Longest display name, in characters: a tile shows no more.
@@ -147,6 +165,13 @@ pub enum Reply {
     Done,
     /// The session exists.
     Joined(Joined),
+    /// The room has outgrown this shard: ask that one, with [`Join::home`] set to this.
+    Elsewhere {
+        /// Which.
+        shard: u16,
+        /// What was asked, unchanged.
+        join: Box<Join>,
+    },
     /// The ICE session was restarted by a fragment (RFC 9725 §4.3.3).
     IceRestarted {
         /// The body, `application/trickle-ice-sdpfrag`.
@@ -172,8 +197,17 @@ pub enum Reply {
         /// The new entity tag of the subscriptions.
         subscriptions_tag: String,
     },
+    /// It was said.
+    Said {
+        /// The message's id.
+        id: String,
+    },
     /// The room as this session sees it.
     Snapshot(Box<Snapshot>),
+    /// The rooms of this engine.
+    Rooms(Vec<RoomSummary>),
+    /// One room.
+    Room(Box<RoomDetail>),
     /// What was counted.
     Counters(Box<Counters>),
 }
@@ -218,12 +252,18 @@ pub enum CommandError {
     /// No session has this capability (any more).
     #[error("no such session")]
     NoSuchSession,
+    /// What was asked for is not in this room (any more).
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
     /// A precondition (`If-Match`) does not hold.
     #[error("the entity tag does not match")]
     Stale,
     /// Somebody of this name publishes already.
     #[error("{0} is publishing in this room already")]
     ParticipantExists(ParticipantId),
+    /// The room takes no newcomers.
+    #[error("room {0} is locked")]
+    RoomLocked(RoomId),
     /// The room has as many participants as it may have.
     #[error("room {room} is full: {limit} participants")]
     RoomFull {

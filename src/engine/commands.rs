@@ -33,6 +33,12 @@ impl Engine {
                 wish,
             } => self.subscribe_to(session, if_match.as_deref(), wish, now),
             Command::Mute { session, muted } => self.mute(session, &muted, now),
+            Command::SetAttributes {
+                session,
+                attributes,
+            } => self.set_attributes(session, attributes, now),
+            Command::Say(say) => self.say(*say, now),
+            Command::Administer(command) => self.administer(command, now),
             Command::Snapshot { session } => self.snapshot(session),
             Command::Leave { session } => {
                 let place = self.session_place(session)?;
@@ -52,7 +58,7 @@ impl Engine {
         }
     }
 
-    fn session_place(&self, session: SessionId) -> Result<usize, CommandError> {
+    pub(super) fn session_place(&self, session: SessionId) -> Result<usize, CommandError> {
         self.session_ids
             .get(&session)
             .copied()
@@ -170,7 +176,8 @@ impl Engine {
         })
     }
 
-    /// Which of its own tracks a client has muted; for the others to see, media decides nothing.
+    /// Which of its own tracks a client has muted; for the others to see. It decides nothing about
+    /// media, unless a host has muted the track, too.
     fn mute(
         &mut self,
         session: SessionId,
@@ -185,12 +192,19 @@ impl Engine {
                 "no track of yours has the mid {mid:?}"
             )));
         }
+        let mut released = Vec::new();
         for line in &mut session.lines {
             if let Some(muted) = muted.get(&line.mid) {
                 line.muted = *muted;
+                if !muted && std::mem::take(&mut line.is_held) {
+                    released.extend(line.track);
+                }
             }
         }
         let room = session.room;
+        for track in released {
+            self.release(track, now);
+        }
         self.show_mutes(place, now);
         self.carry_out(room, now);
         Ok(Reply::Done)

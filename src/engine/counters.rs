@@ -14,7 +14,7 @@ pub struct Counters {
     pub sessions: u64,
     /// Sessions whose ICE and DTLS are up (gauge).
     pub connected_sessions: u64,
-    /// Rooms with at least one session (gauge).
+    /// Rooms, those included that were made and are empty (gauge).
     pub rooms: u64,
     /// Published tracks (gauge).
     pub tracks: PerKind,
@@ -31,6 +31,10 @@ pub struct Counters {
     pub bytes_out: PerKind,
     /// Datagrams handed to the socket, of all kinds.
     pub datagrams_out: u64,
+    /// Messages that clients sent on data channels.
+    pub data_messages_in: u64,
+    /// Messages sent to clients on data channels.
+    pub data_messages_out: u64,
     /// What was thrown away, and why.
     pub drops: BTreeMap<DropReason, u64>,
 
@@ -123,8 +127,18 @@ pub enum DropReason {
     RtxLimit,
     /// A packet that its slot has sent already.
     Duplicate,
+    /// A message on a data channel, of a client that sends more than it may.
+    DataLimit,
+    /// A message on a data channel, for a client that does not keep up.
+    DataBacklog,
+    /// A message on a data channel that nobody else has open.
+    DataUnwanted,
+    /// A packet of a track that a host has muted.
+    MutedByHost,
     /// A packet for a session that has more queued than one wake-up can bring.
     EgressQueueFull,
+    /// A packet for viewers on a shard that cannot keep up.
+    RelayQueueFull,
 }
 
 impl DropReason {
@@ -146,12 +160,17 @@ impl DropReason {
             DropReason::NotConnected => "not_connected",
             DropReason::RtxLimit => "rtx_limit",
             DropReason::Duplicate => "duplicate",
+            DropReason::DataLimit => "data_limit",
+            DropReason::DataBacklog => "data_backlog",
+            DropReason::DataUnwanted => "data_unwanted",
+            DropReason::MutedByHost => "muted_by_host",
             DropReason::EgressQueueFull => "egress_queue_full",
+            DropReason::RelayQueueFull => "relay_queue_full",
         }
     }
 
     /// Every reason there is, so that each is exported from the start.
-    pub const ALL: [DropReason; 16] = [
+    pub const ALL: [DropReason; 21] = [
         DropReason::UnknownSession,
         DropReason::UnvalidatedSource,
         DropReason::StunIntegrity,
@@ -167,7 +186,12 @@ impl DropReason {
         DropReason::NotConnected,
         DropReason::RtxLimit,
         DropReason::Duplicate,
+        DropReason::DataLimit,
+        DropReason::DataBacklog,
+        DropReason::DataUnwanted,
+        DropReason::MutedByHost,
         DropReason::EgressQueueFull,
+        DropReason::RelayQueueFull,
     ];
 }
 

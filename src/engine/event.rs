@@ -3,10 +3,13 @@
 //! Each session sees its own numbered stream of changes; a [`Snapshot`] is the sum of all
 //! changes up to its version. The JSON form of these types is the wire form (`docs/http.md`).
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::command::Binding;
 use super::ids::{ParticipantId, RoomId, SessionId, TrackId};
+use super::message::{Json, Message};
 
 /// A change that one session is to hear of.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,7 +26,7 @@ pub struct SessionEvent {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Change {
-    /// Somebody came, or changed their name.
+    /// Somebody came, or changed their name or attributes.
     Participant(ParticipantInfo),
     /// Somebody went.
     ParticipantLeft {
@@ -51,6 +54,15 @@ pub enum Change {
         /// Who; nobody after a long silence.
         participant: Option<ParticipantId>,
     },
+    /// Somebody, or the server, said something.
+    Message(Arc<Message>),
+    /// The room itself changed.
+    Room(RoomState),
+    /// A host sends this session to another room: join there.
+    Moved {
+        /// That room's door.
+        url: String,
+    },
     /// The server is going away: join again, elsewhere if it says so.
     Reconnect {
         /// Where, if not here.
@@ -74,6 +86,9 @@ impl Change {
             Change::Binding(_) => "binding",
             Change::Quality { .. } => "quality",
             Change::Speaker { .. } => "speaker",
+            Change::Message(_) => "message",
+            Change::Room(_) => "room",
+            Change::Moved { .. } => "moved",
             Change::Reconnect { .. } => "reconnect",
             Change::Closed { .. } => "closed",
         }
@@ -96,6 +111,12 @@ pub enum CloseReason {
     Resumed,
     /// The token that it was opened with has expired or was withdrawn.
     Expired,
+    /// A host removed the participant.
+    Removed,
+    /// A host ended the room.
+    RoomEnded,
+    /// A host sent the participant to another room.
+    Moved,
     /// The server shut down.
     Shutdown,
     /// The engine failed in this session; others are not affected.
@@ -109,6 +130,41 @@ pub struct ParticipantInfo {
     pub id: ParticipantId,
     /// What the others see.
     pub name: Option<String>,
+    /// What an application has noted of them (`{"hand":true}`): an object of plain values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<Json>,
+    /// What they are beside a participant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+}
+
+impl ParticipantInfo {
+    /// Somebody of whom nothing else is known.
+    pub fn new(id: ParticipantId) -> Self {
+        Self {
+            id,
+            name: None,
+            attributes: None,
+            role: None,
+        }
+    }
+}
+
+/// What somebody is beside a participant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// May administer the room, as their token says.
+    Host,
+}
+
+/// What concerns a room as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RoomState {
+    /// Whether newcomers are turned away.
+    pub locked: bool,
+    /// What an application has noted of it: an object.
+    pub metadata: Json,
 }
 
 /// A published track.
@@ -124,6 +180,9 @@ pub struct TrackInfo {
     pub source: Source,
     /// Whether its publisher has muted it (microphone) or switched it off (camera).
     pub muted: bool,
+    /// Who muted it, where it was not its publisher: nothing of it is forwarded.
+    #[serde(rename = "mutedBy", skip_serializing_if = "Option::is_none")]
+    pub muted_by: Option<Role>,
 }
 
 /// Audio or video.
@@ -178,4 +237,9 @@ pub struct Snapshot {
     pub bindings: Vec<Binding>,
     /// The active speaker.
     pub speaker: Option<ParticipantId>,
+    /// What concerns the room as a whole.
+    #[serde(flatten)]
+    pub state: RoomState,
+    /// What was said and kept, oldest first.
+    pub messages: Vec<Arc<Message>>,
 }

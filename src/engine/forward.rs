@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use str0m::bwe::Bitrate;
 use str0m::format::PayloadParams;
-use str0m::media::{KeyframeRequestKind, SenderFeedback};
+use str0m::media::{KeyframeRequestKind, Mid, Rid, SenderFeedback};
 use str0m::rtp::{Extension, RtpPacket};
 
 use smallvec::SmallVec;
@@ -22,7 +22,7 @@ use super::ids::TrackId;
 use super::session::ClockOffset;
 use super::slot::Forwarded;
 use super::timers::Timer;
-use super::track::{Layer, LayerRef, MAX_LAYERS, MediaPacket, SenderClock, Subscriber};
+use super::track::{Layer, LayerRef, MAX_LAYERS, MediaPacket, Origin, SenderClock, Subscriber};
 
 /// Most codecs that one track may change between.
 const MAX_CODECS: usize = 8;
@@ -55,7 +55,9 @@ impl Engine {
             return;
         };
         if packet.payload.is_empty() {
-            self.skip(track, layer, *packet.seq_no);
+            let (rid, seq) = (self.layers[layer].rid, *packet.seq_no);
+            self.relays.padding(&self.tracks[track], rid, seq);
+            self.skip(track, layer, seq);
             return;
         }
         let packet = Arc::new(self.media_packet(track, codec, packet));
@@ -66,16 +68,29 @@ impl Engine {
             .add(kind, packet.payload.len() as u64);
         self.note_media(publisher, now);
 
-        self.layers[layer].received(&packet, now);
-        if kind == Kind::Video && packet.info.keyframe_start {
-            self.layers[layer].keyframes.arrived();
-            self.rearm_layer(layer);
+        if self.tracks[track].is_held {
+            self.layers[layer].received(&packet, now);
+            self.counters.drop(DropReason::MutedByHost);
+            return;
         }
         if let Some((level, _)) = packet.audio_level {
             let room = self.sessions[publisher].room;
             self.rooms[room].heard(publisher, level, now);
         }
-        self.forward(track, layer, &packet, now);
+        let rid = self.layers[layer].rid;
+        self.relays.media(&self.tracks[track], rid, &packet);
+        self.arrived(layer, &packet, now);
+    }
+
+    /// A packet of a layer is here, from its publisher or from the room's home.
+    pub(super) fn arrived(&mut self, layer: usize, packet: &Arc<MediaPacket>, now: Instant) {
+        self.layers[layer].received(packet, now);
+        let track = self.layers[layer].track;
+        if self.tracks[track].kind == Kind::Video && packet.info.keyframe_start {
+            self.layers[layer].keyframes.arrived();
+            self.rearm_layer(layer);
+        }
+        self.forward(track, layer, packet, now);
     }
 
     /// Hands a packet to every slot that is bound to its track.
@@ -127,7 +142,7 @@ impl Engine {
     }
 
     /// A packet without payload is padding: receivers must not see a gap where it was.
-    fn skip(&mut self, track: usize, layer: usize, seq: u64) {
+    pub(super) fn skip(&mut self, track: usize, layer: usize, seq: u64) {
         let layer = LayerRef {
             place: layer,
             serial: self.layers[layer].serial,
@@ -178,7 +193,7 @@ impl Engine {
         Some(layer)
     }
 
-    fn new_layer(
+    pub(super) fn new_layer(
         &mut self,
         track: usize,
         rid: Option<str0m::media::Rid>,
@@ -216,6 +231,7 @@ impl Engine {
             .codec_config()
             .find(|params| params.pt() == pt)?;
         track.codecs.push(params);
+        self.relays.codec(track, params);
         Some((track.codecs.len() - 1) as u8)
     }
 
@@ -251,6 +267,7 @@ impl Engine {
         let track = id.and_then(|id| self.track_ids.get(&id)).copied();
         if let Some(track) = track {
             self.tracks[track].subscribers.push(subscriber);
+            self.review_relay(track);
             self.subscribe(subscriber, track, now);
         }
     }
@@ -282,6 +299,7 @@ impl Engine {
         };
         if let Some(track) = self.tracks.get_mut(old.track) {
             track.subscribers.retain(|other| *other != subscriber);
+            self.review_relay(old.track);
         }
     }
 
@@ -383,8 +401,11 @@ impl Engine {
     /// Tells a publisher how much to send, if REMB is all that it understands.
     fn limit_publisher(&mut self, place: usize, now: Instant) {
         let track = &self.tracks[place];
-        let session = &mut self.sessions[track.publisher];
-        let has_twcc = session.rtc.media(track.mid).is_none_or(|media| {
+        let Origin::Session { publisher, mid } = track.origin else {
+            return;
+        };
+        let session = &mut self.sessions[publisher];
+        let has_twcc = session.rtc.media(mid).is_none_or(|media| {
             media
                 .remote_extmap()
                 .id_of(Extension::TransportSequenceNumber)
@@ -407,11 +428,8 @@ impl Engine {
         }
         if asked {
             // It leaves with the publisher's next turn, which is due at once.
-            self.timers.set(
-                Timer::Session(track.publisher),
-                &mut session.armed,
-                Some(now),
-            );
+            self.timers
+                .set(Timer::Session(publisher), &mut session.armed, Some(now));
         }
     }
 
@@ -497,7 +515,7 @@ impl Engine {
         }
     }
 
-    fn want_keyframe(&mut self, layer: LayerRef, now: Instant) {
+    pub(super) fn want_keyframe(&mut self, layer: LayerRef, now: Instant) {
         let wanted = self.layers.get_mut(layer.place);
         let Some(wanted) = wanted.filter(|wanted| wanted.serial == layer.serial) else {
             return;
@@ -518,19 +536,28 @@ impl Engine {
     fn ask_for_keyframe(&mut self, layer: usize, now: Instant) {
         if self.layers[layer].keyframes.poll(now) {
             let track = &self.tracks[self.layers[layer].track];
-            let (publisher, mid) = (track.publisher, track.mid);
             let rid = self.layers[layer].rid;
-            if let Some(session) = self.sessions.get_mut(publisher) {
-                if let Some(stream) = session.rtc.direct_api().stream_rx_by_mid(mid, rid) {
-                    stream.request_keyframe(KeyframeRequestKind::Pli);
-                    self.counters.keyframe_requests_out += 1;
+            match track.origin {
+                Origin::Session { publisher, mid } => {
+                    self.ask_publisher(publisher, mid, rid, now);
                 }
-                // The request leaves with the publisher's next turn, which is due at once.
-                self.timers
-                    .set(Timer::Session(publisher), &mut session.armed, Some(now));
+                Origin::Relay { home } => self.relays.keyframe(home, track.id, rid),
             }
         }
         self.rearm_layer(layer);
+    }
+
+    fn ask_publisher(&mut self, publisher: usize, mid: Mid, rid: Option<Rid>, now: Instant) {
+        let Some(session) = self.sessions.get_mut(publisher) else {
+            return;
+        };
+        if let Some(stream) = session.rtc.direct_api().stream_rx_by_mid(mid, rid) {
+            stream.request_keyframe(KeyframeRequestKind::Pli);
+            self.counters.keyframe_requests_out += 1;
+        }
+        // The request leaves with the publisher's next turn, which is due at once.
+        self.timers
+            .set(Timer::Session(publisher), &mut session.armed, Some(now));
     }
 
     fn rearm_layer(&mut self, place: usize) {
@@ -568,7 +595,13 @@ impl Engine {
         let ssrc = *info.ssrc;
         if let Some((_, layer)) = session.layers.iter().find(|(known, _)| *known == ssrc) {
             let rtp = info.rtp_time.numer() as u32;
-            self.layers[*layer].sender_clock = Some(SenderClock { ntp: theirs, rtp });
+            let place = *layer;
+            self.layers[place].sender_clock = Some(SenderClock { ntp: theirs, rtp });
+            let (track, rid) = (self.layers[place].track, self.layers[place].rid);
+            let serial = self.layers[place].serial;
+            if let Some(clock) = self.clock_of(LayerRef { place, serial }) {
+                self.relays.clock(&self.tracks[track], rid, clock);
+            }
         }
     }
 
@@ -589,10 +622,13 @@ impl Engine {
     }
 
     /// The newest pair of wall clock and RTP timestamp of a layer, on our wall clock.
-    fn clock_of(&self, layer: LayerRef) -> Option<SenderClock> {
+    pub(super) fn clock_of(&self, layer: LayerRef) -> Option<SenderClock> {
         let layer = self.layers.get(layer.place)?;
         let clock = layer.sender_clock?;
-        let publisher = self.tracks[layer.track].publisher;
+        let Origin::Session { publisher, .. } = self.tracks[layer.track].origin else {
+            // Home has put it on our wall clock already.
+            return Some(clock);
+        };
         let offset = self
             .sessions
             .get(publisher)?

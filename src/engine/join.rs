@@ -11,18 +11,19 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use str0m::change::SdpOffer;
 use str0m::media::{Direction, Mid};
-use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
-use tracing::{info, warn};
+use str0m::{IceCreds, Rtc, RtcConfig};
+use tracing::info;
 
+use super::channels::{MAX_BUFFERED_BYTES, MAX_MESSAGE_BYTES};
 use super::command::{CommandError, Door, Join, Joined, Reply};
-use super::event::{CloseReason, Kind, ParticipantInfo};
+use super::event::{CloseReason, Kind, ParticipantInfo, Role};
 use super::header::HeaderTemplate;
-use super::ids::{ParticipantId, SessionId, TrackId, base32};
+use super::ids::{ParticipantId, RoomId, SessionId, TrackId, base32};
 use super::room::Room;
 use super::sdp::{self, AnswerLine, IceCredentials, LineKind, OfferLine, OfferSummary, SendSource};
 use super::session::{LocalLine, Session};
 use super::slot::{Slot, SlotCodec};
-use super::track::Track;
+use super::track::{Origin, Track};
 use super::ufrag::ufrag_of_session;
 use super::{Engine, SessionKey, dtls};
 
@@ -41,25 +42,35 @@ impl Engine {
             Door::Watch { .. } => sdp::check_whep(&summary)?,
             Door::Meet => sdp::check_meet(&summary)?,
         }
-        let participant = self.participant_of(&join, now)?;
+        let member = self.member_of(&join, now)?;
+        if let Some(shard) = self.elsewhere(&join) {
+            let room = self.room_ids[&join.room];
+            self.rooms[room].expect_viewer(shard);
+            return Ok(Reply::Elsewhere {
+                shard,
+                join: Box::new(join),
+            });
+        }
+        let participant = member.id.clone();
         let former = self.former_session(&join, &participant);
         let place = self.sessions.vacant_key();
         let mut session = self.new_session(place, join.door.clone(), now)?;
         let answer = negotiate(&mut session, &join.offer, &summary, &mut self.rng)?;
 
         // From here on nothing can fail.
-        session.room = self.room_place(&join);
+        session.room = self.room_place(&join.room, now);
         let (id, tags, room) = (session.id, session.tags, session.room);
         self.sessions.insert(session);
         self.session_ids.insert(id, place);
         self.counters.sessions_opened += 1;
         info!(session = ?id, room = %join.room, door = ?join.door, "joined");
 
-        let member = ParticipantInfo {
-            id: participant.clone(),
-            name: join.name,
-        };
-        self.rooms[room].join(place, member, join.door);
+        if let Some(home) = join.home {
+            self.rooms[room].set_home(home);
+        }
+        let joined_ms = self.wall_clock_ms(now);
+        self.rooms[room].join(place, member, join.door, joined_ms);
+        self.viewers_changed(room);
         if let Some(former) = former {
             self.rooms[room].take_over(place, former);
         }
@@ -98,36 +109,57 @@ impl Engine {
     }
 
     /// Who somebody is: who they were, who they ask to be, or somebody new.
-    fn participant_of(&mut self, join: &Join, now: Instant) -> Result<ParticipantId, CommandError> {
-        let room = self
-            .room_ids
-            .get(&join.room)
-            .map(|place| &self.rooms[*place]);
-        if let Some(room) = room
-            && room.len() >= self.config.limits.participants_per_room
-        {
-            let limit = self.config.limits.participants_per_room;
-            return Err(CommandError::RoomFull {
-                room: join.room.clone(),
-                limit,
-            });
-        }
+    fn member_of(&mut self, join: &Join, now: Instant) -> Result<ParticipantInfo, CommandError> {
+        let somebody = |id: ParticipantId| ParticipantInfo {
+            id,
+            name: join.name.clone(),
+            attributes: None,
+            role: join.is_host.then_some(Role::Host),
+        };
+        let room = self.room_ids.get(&join.room).map(|it| &self.rooms[*it]);
+        let limit = self.config.limits.participants_per_room;
+        let limit = room.map_or(limit, |room| room.limit(limit));
+        let present = room.map_or(0, Room::population);
+        let is_locked = room.is_some_and(Room::is_locked) && !join.is_host;
         if let Door::Publish {
             participant: Some(asked),
         } = &join.door
+            && let Some(publisher) = room.and_then(|room| room.publisher_named(asked))
         {
-            let present = room.and_then(|room| room.publisher_named(asked));
-            return match present.map(|place| &self.sessions[place]) {
-                Some(session) if !session.is_abandoned(now) => {
-                    Err(CommandError::ParticipantExists(asked.clone()))
-                }
-                _ => Ok(asked.clone()),
+            return if self.sessions[publisher].is_abandoned(now) {
+                Ok(somebody(asked.clone()))
+            } else {
+                Err(CommandError::ParticipantExists(asked.clone()))
             };
         }
-        if let Some(former) = join.resume.and_then(|id| self.former(id, join, now)) {
-            return Ok(former);
+        // Who takes their own place is there already.
+        let is_replaced = join.resume.is_some_and(|id| self.is_in(id, &join.room));
+        if present - usize::from(is_replaced) >= limit {
+            let room = join.room.clone();
+            return Err(CommandError::RoomFull { room, limit });
         }
-        Ok(ParticipantId::random(&mut self.rng))
+        if let Some(former) = join.resume.and_then(|id| self.former(id, join, now)) {
+            return Ok(ParticipantInfo {
+                attributes: former.attributes,
+                ..somebody(former.id)
+            });
+        }
+        if is_locked {
+            return Err(CommandError::RoomLocked(join.room.clone()));
+        }
+        let id = match &join.door {
+            Door::Publish {
+                participant: Some(asked),
+            } => asked.clone(),
+            _ => ParticipantId::random(&mut self.rng),
+        };
+        Ok(somebody(id))
+    }
+
+    /// Whether a session is there, and in this room.
+    fn is_in(&self, session: SessionId, room: &RoomId) -> bool {
+        let place = self.session_ids.get(&session);
+        place.is_some_and(|place| *self.rooms[self.sessions[*place].room].id() == *room)
     }
 
     /// The session whose place this one takes, if it is still there.
@@ -145,13 +177,12 @@ impl Engine {
     }
 
     /// Who held a session that this one continues, if it was in the same room.
-    fn former(&mut self, id: SessionId, join: &Join, now: Instant) -> Option<ParticipantId> {
+    fn former(&mut self, id: SessionId, join: &Join, now: Instant) -> Option<ParticipantInfo> {
         if let Some(place) = self.session_ids.get(&id) {
             let room = &self.rooms[self.sessions[*place].room];
             return (*room.id() == join.room)
-                .then(|| room.snapshot(*place, 0))
-                .flatten()
-                .map(|s| s.me);
+                .then(|| room.info_of(*place).cloned())
+                .flatten();
         }
         self.resumable.retain(|resumable| resumable.until > now);
         let place = self
@@ -163,13 +194,9 @@ impl Engine {
             .map(|resumable| resumable.participant)
     }
 
-    fn room_place(&mut self, join: &Join) -> usize {
-        if let Some(place) = self.room_ids.get(&join.room) {
-            return *place;
-        }
-        let place = self.rooms.insert(Room::new(join.room.clone()));
-        self.room_ids.insert(join.room.clone(), place);
-        place
+    pub(super) fn room_place(&mut self, id: &RoomId, now: Instant) -> usize {
+        let known = self.room_ids.get(id).copied();
+        known.unwrap_or_else(|| self.new_room(id, now))
     }
 
     fn new_session(
@@ -189,13 +216,8 @@ impl Engine {
             .set_dtls_cert(self.certificate.to_dtls_cert())
             .set_local_ice_credentials(credentials.clone());
         let (mut rtc, keys) = dtls::build(config, now);
-        for address in self.advertised.iter() {
-            match Candidate::host(*address, "udp") {
-                Ok(candidate) => {
-                    rtc.add_local_candidate(candidate);
-                }
-                Err(error) => warn!(%address, %error, "not a candidate"),
-            }
+        for candidate in self.advertised.candidates() {
+            rtc.add_local_candidate(candidate);
         }
         Ok(Session::new(
             SessionId::random(&mut self.rng),
@@ -232,19 +254,17 @@ impl Engine {
             match (line.sends, line.track) {
                 (true, None) => {
                     let id = TrackId::random(&mut self.rng);
-                    let track = self.tracks.insert(Track {
-                        id,
-                        kind: line.kind,
+                    let origin = Origin::Session {
                         publisher: place,
                         mid: line.media,
-                        codecs: Vec::new(),
-                        layers: Vec::new(),
-                        subscribers: Vec::new(),
-                        armed: None,
-                    });
+                    };
+                    let mut track = Track::new(id, line.kind, origin);
+                    track.is_held = line.is_held;
+                    let track = self.tracks.insert(track);
                     self.track_ids.insert(id, track);
                     self.sessions[place].lines[i].track = Some(track);
-                    self.rooms[room].publish(place, id, line.kind, (line.slides, line.muted), now);
+                    self.rooms[room].publish(place, id, line.kind, line.slides, now);
+                    self.rooms[room].mute(id, line.muted, muted_by(&line), now);
                 }
                 (false, Some(track)) => {
                     let id = self.tracks[track].id;
@@ -266,10 +286,15 @@ impl Engine {
         let session = &self.sessions[place];
         for line in &session.lines {
             if let Some(track) = line.track {
-                self.rooms[session.room].mute(self.tracks[track].id, line.muted, now);
+                let id = self.tracks[track].id;
+                self.rooms[session.room].mute(id, line.muted, muted_by(line), now);
             }
         }
     }
+}
+
+fn muted_by(line: &LocalLine) -> Option<Role> {
+    line.is_held.then_some(Role::Host)
 }
 
 /// Has str0m answer an offer, and makes the answer ours.
@@ -357,6 +382,8 @@ fn transport_config() -> RtcConfig {
     RtcConfig::new()
         .set_rtp_mode(true)
         .set_ice_lite(true)
+        .set_sctp_max_message_size(MAX_MESSAGE_BYTES)
+        .set_sctp_max_buffered_amount(MAX_BUFFERED_BYTES)
         .clear_codecs()
         .enable_opus(true, false)
         .enable_vp8(true)
@@ -435,6 +462,7 @@ fn update_local_line(session: &mut Session, line: &OfferLine, media: Mid, kind: 
         slides: line.content_slides,
         sends,
         muted: false,
+        is_held: false,
         track: None,
     });
 }

@@ -12,6 +12,7 @@
 //! A [`room`] decides who sees what and never touches a connection; a [`session`] carries one
 //! connection and has never heard of rooms. The engine holds both, and introduces them.
 
+pub mod administration;
 pub mod allocation;
 pub mod bitrate;
 pub mod codec;
@@ -21,6 +22,7 @@ pub mod dtls;
 pub mod estimate;
 pub mod event;
 pub mod ids;
+pub mod message;
 pub mod pacer;
 pub mod rtcp;
 pub mod sdp;
@@ -29,7 +31,10 @@ pub mod srtp;
 pub mod timeline;
 pub mod ufrag;
 
+mod advertised;
+mod channels;
 mod commands;
+mod data;
 mod downlink;
 mod egress;
 mod feedback;
@@ -37,8 +42,11 @@ mod forward;
 mod header;
 mod join;
 mod keyframes;
+mod messages;
+mod moderation;
 mod outbox;
 mod path;
+mod relay;
 mod remb;
 mod room;
 mod rtx;
@@ -51,7 +59,6 @@ mod track;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
@@ -59,18 +66,21 @@ use rand::rngs::StdRng;
 use slab::Slab;
 use tracing::{error, info};
 
+use advertised::Advertised;
 use command::{Command, CommandError, Reply};
 use counters::{Counters, DropReason};
 pub use dtls::Certificate;
-use event::{Change, CloseReason, Kind, SessionEvent};
+use event::{Change, CloseReason, Kind, ParticipantInfo, SessionEvent};
 use feedback::Wanted;
-use ids::{ParticipantId, RoomId, SessionId, TrackId};
+use ids::{RoomId, SessionId, TrackId};
 pub use outbox::Batch;
 use outbox::Outbox;
+pub use relay::RelayMessage;
+use relay::Relays;
 use room::{Decision, Room};
 use session::{Session, SessionOutput};
 use timers::{Timer, Timers};
-use track::{Layer, Track};
+use track::{Layer, Origin, Track};
 
 /// Which session on which shard a datagram is for, as its address or user fragment told.
 ///
@@ -85,6 +95,16 @@ pub struct SessionKey {
     pub generation: u32,
 }
 
+/// What carries a session's datagrams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// The one socket.
+    #[default]
+    Udp,
+    /// A connection of the client's (RFC 6544), as the shell numbers them.
+    Tcp(u64),
+}
+
 /// A datagram from the socket.
 #[derive(Clone, Copy, Debug)]
 pub struct Datagram<'a> {
@@ -92,6 +112,8 @@ pub struct Datagram<'a> {
     pub session: SessionKey,
     /// Where it came from.
     pub source: SocketAddr,
+    /// What carried it.
+    pub transport: Transport,
     /// The local address that it was sent to, where the socket tells.
     pub local_ip: Option<IpAddr>,
     /// What it says.
@@ -103,6 +125,8 @@ pub struct Datagram<'a> {
 pub struct Transmit<'a> {
     /// Where to.
     pub destination: SocketAddr,
+    /// What is to carry it.
+    pub transport: Transport,
     /// The local address to send from, so that replies come from where requests went.
     pub local_ip: Option<IpAddr>,
     /// One datagram, or several of [`Self::segment_size`] bytes each (the last may be shorter).
@@ -117,6 +141,9 @@ pub enum AddressChange {
     /// An authenticated ICE check of this session came from this address; said of every check,
     /// as the table of addresses forgets.
     Learned(SessionKey, SocketAddr),
+    /// An authenticated ICE check of this session came in this TCP connection; said of every
+    /// check, as a connection without them is given up.
+    Checked(SessionKey, u64),
     /// The session is gone.
     Forgotten(SessionKey),
 }
@@ -126,8 +153,12 @@ pub enum AddressChange {
 pub struct EngineConfig {
     /// Which shard it is.
     pub shard: u16,
+    /// How many shards there are; their numbers run from 0.
+    pub shards: u16,
     /// The addresses that every answer names as candidates.
     pub advertised: Vec<SocketAddr>,
+    /// Those to which clients can connect with TCP, as passive candidates (RFC 6544 §4.5).
+    pub advertised_tcp: Vec<SocketAddr>,
     /// How much it takes on.
     pub limits: Limits,
     /// The wall clock when the engine starts, since the Unix epoch. From then on it runs with
@@ -142,6 +173,8 @@ pub struct Limits {
     pub sessions: usize,
     /// Participants in one room.
     pub participants_per_room: usize,
+    /// Sessions of one room on its home shard from which on viewers go to other shards.
+    pub viewers_per_shard: usize,
 }
 
 impl Default for Limits {
@@ -150,6 +183,9 @@ impl Default for Limits {
         Self {
             sessions: 10_000,
             participants_per_room: 5_000,
+            // A few percent of a core. Below that, waking a second thread for every packet
+            // costs more than it takes off the first.
+            viewers_per_shard: 200,
         }
     }
 }
@@ -166,7 +202,7 @@ const MAX_RESUMABLE: usize = 1_024;
 /// A shard's rooms and sessions.
 pub struct Engine {
     config: EngineConfig,
-    advertised: Arc<[SocketAddr]>,
+    advertised: Advertised,
     certificate: Certificate,
     rng: StdRng,
     started_at: Option<Instant>,
@@ -181,6 +217,7 @@ pub struct Engine {
     resumable: VecDeque<Resumable>,
     timers: Timers,
     outbox: Outbox,
+    relays: Relays,
     /// Sessions with something queued.
     dirty: Vec<usize>,
     /// Sessions whose queues are being sealed, batch by batch.
@@ -200,7 +237,7 @@ pub struct Engine {
 struct Resumable {
     session: SessionId,
     room: RoomId,
-    participant: ParticipantId,
+    participant: ParticipantInfo,
     until: Instant,
 }
 
@@ -209,7 +246,7 @@ impl Engine {
     /// outside of tests it comes from the operating system.
     pub fn new(config: EngineConfig, certificate: Certificate, seed: [u8; 32]) -> Self {
         Self {
-            advertised: config.advertised.clone().into(),
+            advertised: Advertised::of(&config),
             config,
             certificate,
             rng: StdRng::from_seed(seed),
@@ -224,6 +261,7 @@ impl Engine {
             resumable: VecDeque::new(),
             timers: Timers::default(),
             outbox: Outbox::default(),
+            relays: Relays::default(),
             dirty: Vec::new(),
             flushing: Vec::new(),
             flushed_at: None,
@@ -361,7 +399,10 @@ impl Engine {
         let is_proven =
             session.handle_datagram(datagram, now, wall_clock, &mut wanted, &mut self.counters);
         if is_proven {
-            let change = AddressChange::Learned(session.key, datagram.source);
+            let change = match datagram.transport {
+                Transport::Udp => AddressChange::Learned(session.key, datagram.source),
+                Transport::Tcp(connection) => AddressChange::Checked(session.key, connection),
+            };
             self.addresses.push_back(change);
         }
         for wish in wanted.drain(..) {
@@ -405,6 +446,7 @@ impl Engine {
     fn output(&mut self, place: usize, output: SessionOutput, now: Instant) {
         match output {
             SessionOutput::Media(packet) => self.media(place, *packet, now),
+            SessionOutput::Data(message) => self.data(place, &message, now),
             SessionOutput::SenderReport(report) => self.sender_report(place, &report, now),
             SessionOutput::IceConnected => {
                 let took = now.saturating_duration_since(self.sessions[place].joined_at);
@@ -456,8 +498,10 @@ impl Engine {
         let lasted = now.saturating_duration_since(session.joined_at);
         info!(session = ?id, room = %self.rooms[room].id(), ?reason, ?lasted, "closed");
 
-        // Somebody who went on as another session cannot go on as a third.
-        if reason != CloseReason::Resumed {
+        // Somebody who went on as another session cannot go on as a third, and who was sent away
+        // comes back as a stranger.
+        use CloseReason::{Moved, Removed, Resumed, RoomEnded};
+        if !matches!(reason, Resumed | Removed | RoomEnded | Moved) {
             self.remember(place, now);
         }
         self.unsubscribe_all(place);
@@ -468,6 +512,7 @@ impl Engine {
         }
         self.rooms[room].leave(place, reason == CloseReason::Resumed, now);
         self.carry_out(room, now);
+        self.viewers_changed(room);
         self.tell(place, Change::Closed { reason });
 
         let mut session = self.sessions.remove(place);
@@ -477,14 +522,24 @@ impl Engine {
         self.addresses.push_back(AddressChange::Forgotten(key));
         *self.counters.sessions_closed.entry(reason).or_default() += 1;
         if self.rooms[room].is_empty() {
-            self.remove_room(room);
+            self.rooms[room].emptied(now);
+            self.end_if_expired(room, now);
+        }
+    }
+
+    /// Ends a room that has been empty for as long as it may.
+    fn end_if_expired(&mut self, place: usize, now: Instant) {
+        if self.rooms[place].has_expired(now) {
+            self.remove_room(place);
+        } else {
+            self.rearm_room(place);
         }
     }
 
     fn remember(&mut self, place: usize, now: Instant) {
         let session = &self.sessions[place];
         let room = &self.rooms[session.room];
-        let Some(snapshot) = room.snapshot(place, 0) else {
+        let Some(participant) = room.info_of(place) else {
             return;
         };
         if self.resumable.len() == MAX_RESUMABLE {
@@ -493,12 +548,13 @@ impl Engine {
         self.resumable.push_back(Resumable {
             session: session.id,
             room: room.id().clone(),
-            participant: snapshot.me,
+            participant: participant.clone(),
             until: now + RESUME_WINDOW,
         });
     }
 
     fn remove_room(&mut self, place: usize) {
+        self.forget_mirror(place);
         let mut room = self.rooms.remove(place);
         self.room_ids.remove(room.id());
         self.timers.set(Timer::Room(place), &mut room.armed, None);
@@ -513,7 +569,24 @@ impl Engine {
                     slot,
                     track,
                 } => self.bind(session, slot, track, now),
-                Decision::Tell { session, change } => self.tell(session, change),
+                Decision::Tell { session, change } => {
+                    if let Change::Message(message) = &change {
+                        self.deliver_message(session, message, now);
+                    }
+                    self.tell(session, change);
+                }
+                Decision::Relay { mirror, change } => {
+                    let id = self.rooms[room].id().clone();
+                    self.relays.changed(mirror, id, change);
+                }
+                Decision::Say {
+                    mirror,
+                    message,
+                    keep,
+                } => {
+                    let id = self.rooms[room].id().clone();
+                    self.relays.say(mirror, id, message, keep);
+                }
             }
         }
     }
@@ -536,8 +609,8 @@ impl Engine {
             room.armed = None;
             room.handle_timeout(now);
             self.carry_out(place, now);
+            self.end_if_expired(place, now);
         }
-        self.rearm_room(place);
     }
 
     fn rearm_room(&mut self, place: usize) {
@@ -553,10 +626,16 @@ impl Engine {
         self.config.wall_clock + now.saturating_duration_since(started_at)
     }
 
+    /// The wall clock, in milliseconds since the Unix epoch.
+    fn wall_clock_ms(&mut self, now: Instant) -> u64 {
+        self.wall_clock(now).as_millis() as u64
+    }
+
     fn gauges(&mut self) -> Counters {
         let mut counters = self.counters.clone();
         counters.sessions = self.sessions.len() as u64;
-        counters.rooms = self.rooms.len() as u64;
+        let is_home = |(_, room): &(usize, &Room)| room.home().is_none();
+        counters.rooms = self.rooms.iter().filter(is_home).count() as u64;
         counters.datagrams_out = self.outbox.datagrams;
         for (_, session) in &self.sessions {
             counters.connected_sessions += u64::from(session.connected);
@@ -567,7 +646,8 @@ impl Engine {
             }
         }
         for (_, track) in &self.tracks {
-            counters.tracks.add(track.kind, 1);
+            let is_ours = matches!(track.origin, Origin::Session { .. });
+            counters.tracks.add(track.kind, u64::from(is_ours));
         }
         counters
     }

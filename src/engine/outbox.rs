@@ -6,8 +6,8 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use super::Transmit;
 use super::path::Path;
+use super::{Transmit, Transport};
 
 /// Most datagrams in a group: the kernel's `UDP_MAX_SEGMENTS` was 64 until Linux 6.9.
 const MAX_SEGMENTS: usize = 64;
@@ -128,6 +128,7 @@ impl<'a> Iterator for Batch<'a> {
         let group = self.groups.next()?;
         Some(Transmit {
             destination: group.path.remote,
+            transport: group.path.transport,
             local_ip: group.path.local_ip,
             contents: &self.bytes[group.range.clone()],
             segment_size: (group.segments > 1).then_some(group.segment_size),
@@ -140,6 +141,7 @@ impl From<SocketAddr> for Path {
     fn from(remote: SocketAddr) -> Self {
         Path {
             remote,
+            transport: Transport::Udp,
             local_ip: None,
         }
     }

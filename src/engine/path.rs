@@ -7,6 +7,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use super::{Datagram, Transport};
+
 /// How long the address in use must have been quiet before a check from another one moves it.
 ///
 /// Media or reports arrive every 50 to 100 ms from a client that is there. Shorter, and a client
@@ -22,8 +24,26 @@ const MAX_VALIDATED: usize = 8;
 pub(crate) struct Path {
     /// The client's address.
     pub(crate) remote: SocketAddr,
+    /// What carries datagrams there.
+    pub(crate) transport: Transport,
     /// Ours that it talks to, where the socket tells.
     pub(crate) local_ip: Option<IpAddr>,
+}
+
+impl Path {
+    /// The way that a datagram came.
+    pub(crate) fn of(datagram: &Datagram<'_>) -> Self {
+        Self {
+            remote: datagram.source,
+            transport: datagram.transport,
+            local_ip: datagram.local_ip,
+        }
+    }
+
+    /// Whether both lead to the same place, from whichever of our addresses.
+    fn leads_with(&self, other: &Path) -> bool {
+        self.remote == other.remote && self.transport == other.transport
+    }
 }
 
 /// The ways to a client that were proven by authenticated checks, and the one in use.
@@ -32,7 +52,7 @@ pub(crate) struct Paths {
     current: Option<Path>,
     last_heard: Option<Instant>,
     /// Oldest first.
-    validated: Vec<SocketAddr>,
+    validated: Vec<Path>,
     /// After an ICE restart the next nomination moves at once.
     restarted: bool,
 }
@@ -43,14 +63,23 @@ impl Paths {
         self.current
     }
 
-    /// Whether an authenticated check came from there.
-    pub(crate) fn is_validated(&self, source: SocketAddr) -> bool {
-        self.validated.contains(&source)
+    /// The way by which an authenticated check came from this address, the newest if there are
+    /// several.
+    pub(crate) fn to(&self, remote: SocketAddr, is_tcp: bool) -> Option<Path> {
+        let leads_there = |path: &&Path| {
+            path.remote == remote && matches!(path.transport, Transport::Tcp(_)) == is_tcp
+        };
+        self.validated.iter().rev().find(leads_there).copied()
     }
 
-    /// Something authentic came from this address.
-    pub(crate) fn heard(&mut self, source: SocketAddr, now: Instant) {
-        if self.current.is_some_and(|path| path.remote == source) {
+    /// Whether an authenticated check came this way.
+    pub(crate) fn is_validated(&self, path: &Path) -> bool {
+        self.validated.iter().any(|known| known.leads_with(path))
+    }
+
+    /// Something authentic came this way.
+    pub(crate) fn heard(&mut self, path: &Path, now: Instant) {
+        if self.current.is_some_and(|current| current.leads_with(path)) {
             self.last_heard = Some(now);
         }
     }
@@ -58,22 +87,29 @@ impl Paths {
     /// A check whose integrity holds came by this path; `true` if media goes there from now on,
     /// and did not before.
     pub(crate) fn checked(&mut self, path: Path, nominates: bool, now: Instant) -> bool {
-        if !self.is_validated(path.remote) {
-            if self.validated.len() == MAX_VALIDATED {
-                self.validated.remove(0);
+        match self
+            .validated
+            .iter_mut()
+            .find(|known| known.leads_with(&path))
+        {
+            Some(known) => *known = path,
+            None => {
+                if self.validated.len() == MAX_VALIDATED {
+                    self.validated.remove(0);
+                }
+                self.validated.push(path);
             }
-            self.validated.push(path.remote);
         }
         let moved = match self.current {
             None => true,
-            Some(current) if current.remote == path.remote => false,
+            Some(current) if current.leads_with(&path) => false,
             Some(_) => nominates && (self.restarted || self.is_quiet(now)),
         };
         if moved {
             self.current = Some(path);
             self.restarted = false;
         }
-        self.heard(path.remote, now);
+        self.heard(&path, now);
         moved
     }
 
@@ -108,7 +144,7 @@ mod tests {
         let t0 = some_moment();
         let mut paths = Paths::default();
         paths.checked(path(1), true, t0);
-        paths.heard(path(1).remote, t0 + Duration::from_secs(5));
+        paths.heard(&path(1), t0 + Duration::from_secs(5));
 
         let at = t0 + Duration::from_millis(5_600);
         assert!(paths.checked(path(2), true, at));
@@ -122,7 +158,7 @@ mod tests {
         paths.checked(path(1), true, t0);
         for i in 1..50 {
             let at = t0 + Duration::from_millis(100 * i);
-            paths.heard(path(1).remote, at);
+            paths.heard(&path(1), at);
             assert!(!paths.checked(path(2), true, at));
         }
     }
@@ -133,7 +169,25 @@ mod tests {
         let mut paths = Paths::default();
         paths.checked(path(1), true, t0);
         assert!(!paths.checked(path(2), false, t0 + Duration::from_secs(60)));
-        assert!(paths.is_validated(path(2).remote));
+        assert!(paths.is_validated(&path(2)));
+    }
+
+    #[test]
+    fn the_same_port_of_udp_and_of_tcp_are_two_ways() {
+        let t0 = some_moment();
+        let tcp = |connection| Path {
+            transport: Transport::Tcp(connection),
+            ..path(1)
+        };
+        let mut paths = Paths::default();
+        paths.checked(tcp(7), true, t0);
+        assert!(!paths.is_validated(&path(1)));
+        assert!(!paths.is_validated(&tcp(8)));
+        assert_eq!(paths.to(path(1).remote, false), None);
+        assert_eq!(paths.to(path(1).remote, true), Some(tcp(7)));
+        // UDP came back, and the connection is idle.
+        assert!(paths.checked(path(1), true, t0 + QUIET));
+        assert_eq!(paths.to(path(1).remote, true), Some(tcp(7)));
     }
 
     #[test]
@@ -144,7 +198,7 @@ mod tests {
             paths.checked(path(port), false, t0);
         }
         assert_eq!(paths.validated.len(), MAX_VALIDATED);
-        assert!(paths.is_validated(path(1000).remote));
-        assert!(!paths.is_validated(path(1).remote));
+        assert!(paths.is_validated(&path(1000)));
+        assert!(!paths.is_validated(&path(1)));
     }
 }

@@ -3,13 +3,22 @@
 //! A room decides and never touches a connection. It speaks of sessions by their place in the
 //! engine's table, and of what it decided by [`Decision`]s, which the engine carries out.
 
+mod messages;
+mod mirror;
+mod policy;
+
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::command::{Binding, Door, SlotWish, Wish};
-use super::event::{Change, Kind, ParticipantInfo, Snapshot, Source, TrackInfo};
+use super::event::{Change, Kind, ParticipantInfo, Role, Snapshot, Source, TrackInfo};
 use super::ids::{ParticipantId, RoomId, TrackId};
+use super::message::Message;
 use super::speaker::SpeakerDetector;
+use messages::KeptMessages;
+use mirror::{Afar, Mirroring};
+use policy::Policy;
 
 /// What a room decided.
 #[derive(Debug, PartialEq)]
@@ -22,20 +31,36 @@ pub(crate) enum Decision {
     },
     /// Tell this session.
     Tell { session: usize, change: Change },
+    /// Tell the mirror of the room on this shard.
+    Relay { mirror: u16, change: Change },
+    /// Something was said that the mirror on this shard is to pass on.
+    Say {
+        mirror: u16,
+        message: Arc<Message>,
+        keep: bool,
+    },
 }
 
 /// A named place; tracks are published into it and watched from it.
 #[derive(Debug)]
 pub(crate) struct Room {
     id: RoomId,
+    /// Since when it is there, in milliseconds since the Unix epoch.
+    created_ms: u64,
     /// By the session's place in the engine's table.
     members: BTreeMap<usize, Member>,
     /// In order of publication.
     tracks: Vec<PublishedTrack>,
     detector: SpeakerDetector<usize>,
-    speaker: Option<usize>,
+    speaker: Option<Owner>,
+    /// Its mirrors on other shards, or the home that it mirrors.
+    mirroring: Mirroring,
+    /// In a mirror: those who are at home, and seen here.
+    afar: BTreeMap<ParticipantId, Afar>,
     /// Counts speaker changes: who spoke later has the higher number.
     turn: u64,
+    policy: Policy,
+    messages: KeptMessages,
     decisions: VecDeque<Decision>,
     /// The engine's timer for this room.
     pub(crate) armed: Option<Instant>,
@@ -45,6 +70,8 @@ pub(crate) struct Room {
 struct Member {
     info: ParticipantInfo,
     door: Door,
+    /// Since when it is there, in milliseconds since the Unix epoch.
+    joined_ms: u64,
     slots: Vec<Slot>,
     wish: Wish,
     /// The others see it only once it is connected.
@@ -63,18 +90,32 @@ struct Slot {
 #[derive(Debug)]
 struct PublishedTrack {
     info: TrackInfo,
-    session: usize,
+    owner: Owner,
+}
+
+/// Who publishes a track, or speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Owner {
+    /// A session of this engine.
+    Here(usize),
+    /// Somebody at the room's home.
+    Afar(ParticipantId),
 }
 
 impl Room {
-    pub(crate) fn new(id: RoomId) -> Self {
+    pub(crate) fn new(id: RoomId, created_ms: u64) -> Self {
         Self {
             id,
+            created_ms,
             members: BTreeMap::new(),
             tracks: Vec::new(),
             detector: SpeakerDetector::default(),
             speaker: None,
+            mirroring: Mirroring::default(),
+            afar: BTreeMap::new(),
             turn: 0,
+            policy: Policy::default(),
+            messages: KeptMessages::default(),
             decisions: VecDeque::new(),
             armed: None,
         }
@@ -84,11 +125,12 @@ impl Room {
         &self.id
     }
 
+    /// Whether nobody is here, nor at a mirror.
     pub(crate) fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        self.members.is_empty() && !self.mirroring.has_mirrors()
     }
 
-    /// How many participants it has, those who only publish or watch included.
+    /// How many participants are on this shard, those who only publish or watch included.
     pub(crate) fn len(&self) -> usize {
         self.members.len()
     }
@@ -104,9 +146,20 @@ impl Room {
             .map(|(session, _)| *session)
     }
 
-    /// The session that speaks, if any does.
-    pub(crate) fn speaker(&self) -> Option<usize> {
-        self.speaker
+    /// Whether a track is of whoever speaks.
+    pub(crate) fn is_speakers(&self, track: TrackId) -> bool {
+        let track = self.track(track);
+        track.is_some_and(|track| self.speaker.as_ref() == Some(&track.owner))
+    }
+
+    /// Everybody's sessions.
+    pub(crate) fn sessions(&self) -> Vec<usize> {
+        self.members.keys().copied().collect()
+    }
+
+    /// Who a session is.
+    pub(crate) fn info_of(&self, session: usize) -> Option<&ParticipantInfo> {
+        self.members.get(&session).map(|member| &member.info)
     }
 
     /// The next thing that was decided.
@@ -115,10 +168,18 @@ impl Room {
     }
 
     /// Somebody is coming: the others hear of it once they are connected.
-    pub(crate) fn join(&mut self, session: usize, info: ParticipantInfo, door: Door) {
+    pub(crate) fn join(
+        &mut self,
+        session: usize,
+        info: ParticipantInfo,
+        door: Door,
+        joined_ms: u64,
+    ) {
+        self.policy.expires_at = None;
         let member = Member {
             info,
             door,
+            joined_ms,
             slots: Vec::new(),
             wish: Wish {
                 rest_auto: true,
@@ -185,7 +246,7 @@ impl Room {
             return;
         };
         self.detector.remove(session);
-        if self.speaker == Some(session) {
+        if self.speaker == Some(Owner::Here(session)) {
             self.speaker = None;
             self.tell_all(&Change::Speaker { participant: None });
         }
@@ -200,7 +261,7 @@ impl Room {
         session: usize,
         id: TrackId,
         kind: Kind,
-        (slides, muted): (bool, bool),
+        slides: bool,
         now: Instant,
     ) {
         let Some(member) = self.members.get(&session) else {
@@ -217,11 +278,12 @@ impl Room {
             participant: member.info.id.clone(),
             kind,
             source,
-            muted,
+            muted: false,
+            muted_by: None,
         };
         self.tracks.push(PublishedTrack {
             info: info.clone(),
-            session,
+            owner: Owner::Here(session),
         });
         self.tell_all(&Change::Track(info));
         self.bind_all(now);
@@ -237,15 +299,16 @@ impl Room {
         self.bind_all(now);
     }
 
-    /// A publisher muted or unmuted a track.
-    pub(crate) fn mute(&mut self, id: TrackId, muted: bool, now: Instant) {
+    /// A publisher, or a host, muted a track, or its publisher unmuted it.
+    pub(crate) fn mute(&mut self, id: TrackId, muted: bool, by: Option<Role>, now: Instant) {
         let Some(track) = self.tracks.iter_mut().find(|track| track.info.id == id) else {
             return;
         };
-        if track.info.muted == muted {
+        if track.info.muted == muted && track.info.muted_by == by {
             return;
         }
         track.info.muted = muted;
+        track.info.muted_by = by;
         let change = Change::Track(track.info.clone());
         self.tell_all(&change);
         self.bind_all(now);
@@ -258,7 +321,8 @@ impl Room {
 
     /// When [`Self::handle_timeout`] has work.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.detector.poll_timeout()
+        let speaker = self.detector.poll_timeout();
+        speaker.into_iter().chain(self.policy.expires_at).min()
     }
 
     /// Looks who is speaking.
@@ -272,7 +336,7 @@ impl Room {
             return;
         };
         member.spoke = self.turn;
-        self.speaker = Some(speaker);
+        self.speaker = Some(Owner::Here(speaker));
         let change = Change::Speaker {
             participant: Some(member.info.id.clone()),
         };
@@ -326,21 +390,22 @@ impl Room {
                 .members
                 .values()
                 .filter(is_seen)
-                .map(|m| m.info.clone())
+                .map(|member| &member.info)
+                .chain(self.afar.values().map(|afar| &afar.info))
+                .cloned()
                 .collect(),
             tracks: self.tracks.iter().map(|track| track.info.clone()).collect(),
             bindings: self.bindings(session),
-            speaker: self
-                .speaker
-                .and_then(|speaker| self.members.get(&speaker))
-                .map(|member| member.info.id.clone()),
+            speaker: self.speaker_id(),
+            state: self.policy.state.clone(),
+            messages: self.kept_messages().cloned().collect(),
         })
     }
 
     fn tracks_of(&self, session: usize) -> impl Iterator<Item = &PublishedTrack> {
         self.tracks
             .iter()
-            .filter(move |track| track.session == session)
+            .filter(move |track| track.owner == Owner::Here(session))
     }
 
     fn binding(&self, slot: &Slot) -> Binding {
@@ -349,6 +414,21 @@ impl Room {
             mid: slot.mid.clone(),
             track: track.map(|track| track.info.id),
             participant: track.map(|track| track.info.participant.clone()),
+        }
+    }
+
+    fn speaker_id(&self) -> Option<ParticipantId> {
+        match self.speaker.as_ref()? {
+            Owner::Here(session) => Some(self.members.get(session)?.info.id.clone()),
+            Owner::Afar(id) => Some(id.clone()),
+        }
+    }
+
+    /// When somebody last became the active speaker, as a number of [`Room::turn`]; 0 is never.
+    fn spoke(&self, owner: &Owner) -> u64 {
+        match owner {
+            Owner::Here(session) => self.members.get(session).map_or(0, |member| member.spoke),
+            Owner::Afar(id) => self.afar.get(id).map_or(0, |afar| afar.spoke),
         }
     }
 
@@ -362,6 +442,7 @@ impl Room {
             change: change.clone(),
         };
         self.decisions.extend(self.members.keys().map(tell));
+        self.relay(change);
     }
 
     fn bind_all(&mut self, now: Instant) {
@@ -379,7 +460,9 @@ impl Room {
         let mut shown: Vec<Option<TrackId>> = vec![None; member.slots.len()];
         for (slot, shown) in member.slots.iter().zip(&mut shown) {
             if let Some(SlotWish::Track { track, .. }) = member.wish.slots.get(&slot.mid) {
-                let fits = |t: &&PublishedTrack| t.info.kind == slot.kind && t.session != session;
+                let fits = |t: &&PublishedTrack| {
+                    t.info.kind == slot.kind && t.owner != Owner::Here(session)
+                };
                 *shown = self.track(*track).filter(fits).map(|track| track.info.id);
             }
         }
@@ -437,15 +520,12 @@ impl Room {
             .tracks
             .iter()
             .enumerate()
-            .filter(|(_, track)| track.session != session && track.info.kind == kind)
+            .filter(|(_, track)| track.owner != Owner::Here(session) && track.info.kind == kind)
             .filter(|(_, track)| only.is_none_or(|only| track.info.participant == *only))
             .collect();
         let watches_one = matches!(member.door, Door::Watch { .. });
         tracks.sort_by_key(|(order, track)| {
-            let spoke = self
-                .members
-                .get(&track.session)
-                .map_or(0, |member| member.spoke);
+            let spoke = self.spoke(&track.owner);
             let is_slides = matches!(track.info.source, Source::Screen | Source::ScreenAudio);
             // A grid shows screens before faces; a player of one picture follows who speaks.
             let first = if watches_one { is_slides } else { !is_slides };
@@ -471,7 +551,7 @@ impl Room {
             tracks.sort_by_key(|(_, track)| {
                 loudest
                     .iter()
-                    .position(|s| *s == track.session)
+                    .position(|s| Owner::Here(*s) == track.owner)
                     .unwrap_or(usize::MAX)
             });
         }

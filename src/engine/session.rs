@@ -4,18 +4,18 @@
 //! A session carries and has never heard of rooms. It is handed datagrams, and gives out what
 //! they meant as [`SessionOutput`]s.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
 use str0m::ice::StunMessage;
 use str0m::media::{Mid, Rid, SenderFeedback};
-use str0m::net::{DatagramSend, Protocol, Receive};
+use str0m::net::{Protocol, Receive, Transmit};
 use str0m::rtp::RtpPacket;
 use str0m::{Event, IceConnectionState, IceCreds, Input, Output, Rtc};
 use tracing::{debug, trace};
 
+use super::advertised::Advertised;
+use super::channels::{ChannelMessage, Channels};
 use super::command::Door;
 use super::counters::{Counters, DropReason};
 use super::dtls::KeyTap;
@@ -26,7 +26,7 @@ use super::ids::SessionId;
 use super::outbox::Outbox;
 use super::path::{Path, Paths};
 use super::srtp::RtcpOpener;
-use super::{Datagram, SessionKey};
+use super::{Datagram, SessionKey, Transport};
 
 /// Largest RTP datagram that is taken in: what still fits an Ethernet frame when it goes out
 /// again with a longer header. str0m, too, would not hold much more.
@@ -56,6 +56,8 @@ pub(crate) enum SessionOutput {
     Connected,
     /// The client sent a media packet.
     Media(Box<RtpPacket>),
+    /// The client sent something on a data channel.
+    Data(Box<ChannelMessage>),
     /// The client's sender report arrived.
     SenderReport(SenderFeedback),
     /// The session is over.
@@ -71,6 +73,7 @@ pub(crate) struct Session {
     pub(crate) room: usize,
     pub(crate) rtc: Box<Rtc>,
     pub(crate) egress: Egress,
+    pub(crate) channels: Channels,
     pub(crate) credentials: IceCreds,
     /// The m-lines on which it sends to us.
     pub(crate) lines: Vec<LocalLine>,
@@ -93,7 +96,7 @@ pub(crate) struct Session {
     keys: KeyTap,
     opener: Option<RtcpOpener>,
     paths: Paths,
-    advertised: Arc<[SocketAddr]>,
+    advertised: Advertised,
     timeout: Option<Instant>,
     ingress_second: Option<Instant>,
     ingress_packets: u32,
@@ -114,6 +117,8 @@ pub(crate) struct LocalLine {
     pub(crate) sends: bool,
     /// Whether the client says that it is muted.
     pub(crate) muted: bool,
+    /// Whether a host has muted it, and the client has not unmuted it since.
+    pub(crate) is_held: bool,
     /// The track, by its place in the engine's table, while it is published.
     pub(crate) track: Option<usize>,
 }
@@ -163,7 +168,7 @@ impl Session {
         room: usize,
         (rtc, keys): (Rtc, KeyTap),
         credentials: IceCreds,
-        advertised: Arc<[SocketAddr]>,
+        advertised: Advertised,
         salt: u32,
         now: Instant,
     ) -> Self {
@@ -174,6 +179,7 @@ impl Session {
             room,
             rtc: Box::new(rtc),
             egress: Egress::new(format!("{salt:08x}")),
+            channels: Channels::default(),
             credentials,
             lines: Vec::new(),
             layers: Vec::new(),
@@ -281,7 +287,7 @@ impl Session {
                     return None;
                 }
                 Ok(Output::Transmit(transmit)) => {
-                    self.transmit(transmit.destination, &transmit.contents, out);
+                    self.transmit(&transmit, out);
                 }
                 Ok(Output::Event(event)) => {
                     if let Some(output) = self.event(event) {
@@ -327,6 +333,23 @@ impl Session {
                 Some(SessionOutput::Closed(CloseReason::Vanished))
             }
             Event::RtpPacket(packet) => Some(SessionOutput::Media(Box::new(packet))),
+            Event::ChannelOpen(id, label) if self.door == Door::Meet => {
+                self.channels.opened(&mut self.rtc, id, label);
+                None
+            }
+            // Encoders and players have nothing to tell each other.
+            Event::ChannelOpen(id, _) => {
+                self.rtc.direct_api().close_data_channel(id);
+                None
+            }
+            Event::ChannelClose(id) => {
+                self.channels.closed(id);
+                None
+            }
+            Event::ChannelData(data) => {
+                let message = self.channels.received(data)?;
+                Some(SessionOutput::Data(Box::new(message)))
+            }
             Event::SenderFeedback(report) => Some(SessionOutput::SenderReport(report)),
             // The rest of the goodbye still has to be polled out.
             Event::Closed => {
@@ -340,16 +363,19 @@ impl Session {
         }
     }
 
-    fn transmit(&mut self, destination: SocketAddr, contents: &DatagramSend, out: &mut Outbox) {
+    fn transmit(&mut self, transmit: &Transmit, out: &mut Outbox) {
+        let contents = &transmit.contents;
         let is_stun = contents.first().is_some_and(|first| *first < 4);
-        let current = self.paths.current();
-        let path = match current {
-            Some(path) if !is_stun || path.remote == destination => path,
-            // A check is answered where it came from, wherever media goes.
-            _ => Path {
-                remote: destination,
-                local_ip: current.and_then(|path| path.local_ip),
-            },
+        let is_tcp = transmit.proto != Protocol::Udp;
+        // A check is answered where it came from, wherever media goes.
+        let path = if is_stun {
+            self.paths.to(transmit.destination, is_tcp)
+        } else {
+            self.paths.current()
+        };
+        let Some(path) = path else {
+            trace!(session = ?self.id, "nowhere to send to");
+            return;
         };
         if !is_stun && self.is_ours(contents) {
             debug_assert!(false, "two writers on one SSRC");
@@ -373,7 +399,7 @@ impl Session {
     /// str0m checks a source only when asked: nothing but STUN may come from an address that no
     /// authenticated check came from.
     fn is_from_client(&self, datagram: &Datagram<'_>) -> bool {
-        self.paths.is_validated(datagram.source)
+        self.paths.is_validated(&Path::of(datagram))
     }
 
     fn handle_stun(
@@ -396,11 +422,7 @@ impl Session {
             return false;
         }
         let nominates = message.use_candidate();
-        let path = Path {
-            remote: datagram.source,
-            local_ip: datagram.local_ip,
-        };
-        if self.paths.checked(path, nominates, now) {
+        if self.paths.checked(Path::of(datagram), nominates, now) {
             debug!(session = ?self.id, "media path");
             self.egress.downlink.path_changed(now);
         }
@@ -446,7 +468,7 @@ impl Session {
             counters.drop(DropReason::RtcpAuthentication);
             return;
         };
-        self.paths.heard(datagram.source, now);
+        self.paths.heard(&Path::of(datagram), now);
         if feedback::read(
             compound,
             &mut self.egress,
@@ -460,33 +482,23 @@ impl Session {
 
     /// Hands a datagram to str0m.
     fn receive(&mut self, datagram: &Datagram<'_>, now: Instant, counters: &mut Counters) {
-        // What we advertise is what str0m knows as its own; behind a 1:1 NAT the socket's
-        // address is another.
-        let Some(local) = self.local_candidate(datagram) else {
+        let protocol = match datagram.transport {
+            Transport::Udp => Protocol::Udp,
+            Transport::Tcp(_) => Protocol::Tcp,
+        };
+        // What we advertise is what str0m knows as its own.
+        let receive = self.advertised.destination(datagram).and_then(|local| {
+            Receive::new(protocol, datagram.source, local, datagram.contents).ok()
+        });
+        let Some(receive) = receive else {
             counters.drop(DropReason::Unrecognized);
             return;
         };
-        let Ok(receive) = Receive::new(Protocol::Udp, datagram.source, local, datagram.contents)
-        else {
-            counters.drop(DropReason::Unrecognized);
-            return;
-        };
-        self.paths.heard(datagram.source, now);
+        self.paths.heard(&Path::of(datagram), now);
         if let Err(error) = self.rtc.handle_input(Input::Receive(now, receive)) {
             trace!(session = ?self.id, %error, "receive");
             counters.drop(DropReason::Dtls);
         }
-    }
-
-    fn local_candidate(&self, datagram: &Datagram<'_>) -> Option<SocketAddr> {
-        let same_family = |local: &&SocketAddr| local.is_ipv4() == datagram.source.is_ipv4();
-        let exact = self
-            .advertised
-            .iter()
-            .find(|local| Some(local.ip()) == datagram.local_ip);
-        exact
-            .or_else(|| self.advertised.iter().find(same_family))
-            .copied()
     }
 
     /// Which encoding an SSRC of the client's carries.

@@ -118,7 +118,6 @@ impl Engine {
         let room = &self.rooms[session.room];
         let slot = &session.egress.slots[offer.slot];
         let shown = slot.subscription.as_ref();
-        let publisher = shown.map(|shown| self.tracks[shown.track].publisher);
         let current = shown
             .and_then(|shown| shown.current)
             .and_then(|current| offer.layers.iter().position(|layer| *layer == current));
@@ -132,7 +131,7 @@ impl Engine {
             priority,
             // Layers that are larger than needed are not offered to begin with.
             height: None,
-            is_speaker: publisher.is_some() && room.speaker() == publisher,
+            is_speaker: shown.is_some_and(|shown| room.is_speakers(self.tracks[shown.track].id)),
             current,
             may_rise: slot
                 .lowered_at

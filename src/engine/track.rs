@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
 use str0m::format::PayloadParams;
 use str0m::media::{Mid, Rid};
 
@@ -58,18 +59,48 @@ pub(crate) struct MediaPacket {
 pub(crate) struct Track {
     pub(crate) id: TrackId,
     pub(crate) kind: Kind,
-    /// The publishing session, by its place in the engine's table.
-    pub(crate) publisher: usize,
-    /// Its m-line there.
-    pub(crate) mid: Mid,
+    /// Where it comes from.
+    pub(crate) origin: Origin,
+    /// A host has muted it: nothing of it is forwarded.
+    pub(crate) is_held: bool,
     /// The codecs seen, in order of appearance; packets refer to them by place.
     pub(crate) codecs: Vec<PayloadParams>,
     /// Keys of its layers in the engine's table.
     pub(crate) layers: Vec<usize>,
     /// Who receives it.
     pub(crate) subscribers: Vec<Subscriber>,
+    /// The shards whose mirrors of the room have receivers of it.
+    pub(crate) mirrors: SmallVec<[u16; 4]>,
+    /// In a mirror: whether home was told that there are receivers here.
+    pub(crate) is_wanted: bool,
     /// The engine's timer for its choice of layers.
     pub(crate) armed: Option<Instant>,
+}
+
+/// Where a track comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A session of this engine, by its place in the table, and its m-line there.
+    Session { publisher: usize, mid: Mid },
+    /// The shard that its room lives on.
+    Relay { home: u16 },
+}
+
+impl Track {
+    pub(crate) fn new(id: TrackId, kind: Kind, origin: Origin) -> Self {
+        Self {
+            id,
+            kind,
+            origin,
+            is_held: false,
+            codecs: Vec::new(),
+            layers: Vec::new(),
+            subscribers: Vec::new(),
+            mirrors: SmallVec::new(),
+            is_wanted: false,
+            armed: None,
+        }
+    }
 }
 
 /// A receiver of a track.

@@ -29,6 +29,15 @@ const POLICY: HeaderValue = HeaderValue::from_static(
      object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
 );
 
+/// The same for pages that others may put into theirs, as a player in an article.
+///
+/// A frame's own permissions do not count in it: a browser asks for camera and microphone in the
+/// name of the page around it, and only where that one delegates them.
+const EMBEDDABLE: HeaderValue = HeaderValue::from_static(
+    "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; worker-src 'self' blob:; \
+     object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors *",
+);
+
 /// Camera, microphone and screen are for the page, not for what others might put into it.
 const PERMISSIONS: HeaderValue =
     HeaderValue::from_static("camera=(self), microphone=(self), display-capture=(self)");
@@ -37,31 +46,40 @@ const PERMISSIONS: HeaderValue =
 /// (RFC 9110 §8.8.3.3).
 const GZIP_SUFFIX: &str = "-gzip";
 
-/// What is not an interface: the page, at `/` and at every room's link, and its files.
+/// What is not an interface: the page, at `/` and at every room's link, those of broadcasts, and
+/// their files.
 pub(super) fn files<S: Clone + Send + Sync + 'static>() -> Router<S> {
     files_of::<Web, S>()
 }
 
 fn files_of<Files: Embed + 'static, S: Clone + Send + Sync + 'static>() -> Router<S> {
-    let page = |headers: HeaderMap| async move { serve(Files::get("index.html"), &headers) };
+    let page =
+        |headers: HeaderMap| async move { serve(Files::get("index.html"), &headers, POLICY) };
+    let publish =
+        |headers: HeaderMap| async move { serve(Files::get("publish.html"), &headers, EMBEDDABLE) };
+    let watch =
+        |headers: HeaderMap| async move { serve(Files::get("watch.html"), &headers, EMBEDDABLE) };
     let file = |method: Method, uri: Uri, headers: HeaderMap| async move {
         // Names are plain ASCII: what needs an escape is not one of them.
         let file = Files::get(uri.path().trim_start_matches('/'));
         if file.is_some() && !matches!(method, Method::GET | Method::HEAD) {
             return (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET,HEAD")]).into_response();
         }
-        serve(file, &headers)
+        serve(file, &headers, POLICY)
     };
     Router::new()
         .route("/", get(page))
         .route("/r/{room}", get(page))
+        .route("/publish/{room}", get(publish))
+        .route("/watch/{room}", get(watch))
+        .route("/watch/{room}/{participant}", get(watch))
         .fallback(file)
         .layer(CompressionLayer::new())
         .layer(map_response(tag_compressed))
 }
 
 /// A file, unless the client has it; 404 where there is none.
-fn serve(file: Option<EmbeddedFile>, headers: &HeaderMap) -> Response {
+fn serve(file: Option<EmbeddedFile>, headers: &HeaderMap, policy: HeaderValue) -> Response {
     let Some(file) = file else {
         return StatusCode::NOT_FOUND.into_response();
     };
@@ -82,7 +100,7 @@ fn serve(file: Option<EmbeddedFile>, headers: &HeaderMap) -> Response {
     if let Ok(kind) = HeaderValue::from_str(&content_type(file.metadata.mimetype())) {
         out.insert(CONTENT_TYPE, kind);
     }
-    out.insert(CONTENT_SECURITY_POLICY, POLICY);
+    out.insert(CONTENT_SECURITY_POLICY, policy);
     out.insert(HeaderName::from_static("permissions-policy"), PERMISSIONS);
     response
 }
@@ -219,6 +237,7 @@ mod tests {
             "/%2e%2e/Cargo.toml",
             "//etc/passwd",
             "/r/room",
+            "/watch/room/participant",
         ] {
             assert_eq!(get_file(path, &[]).await.status(), 404, "{path}");
         }

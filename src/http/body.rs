@@ -48,8 +48,17 @@ pub(super) fn check_type(
 
 /// A whole body of JSON.
 pub(super) async fn json_text(headers: &HeaderMap, body: Body) -> Result<String, Problem> {
+    json_text_within(headers, body, MAX_BODY_BYTES).await
+}
+
+/// A whole body of JSON of at most this many bytes.
+pub(super) async fn json_text_within(
+    headers: &HeaderMap,
+    body: Body,
+    max_bytes: usize,
+) -> Result<String, Problem> {
     check_type(headers, ACCEPT, JSON)?;
-    text(headers, body, MAX_BODY_BYTES).await
+    text(headers, body, max_bytes).await
 }
 
 /// A whole body as text: not empty, UTF-8, without NUL.

@@ -1,4 +1,5 @@
-//! One client's connection: TLS where it is ours, then HTTP/2 or HTTP/1.1, until its end.
+//! One client's connection: TLS where it is ours, then HTTP/2 or HTTP/1.1, until its end; or
+//! media, where it begins like that.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
+use super::engines::TakeStream;
 use super::tls::H2;
 
 /// Largest request head, in bytes: 431 beyond it. A token of 4 KiB fits well.
@@ -52,6 +54,7 @@ pub(super) struct Connection {
     pub(super) stream: TcpStream,
     pub(super) peer: SocketAddr,
     pub(super) tls: Option<TlsAcceptor>,
+    pub(super) streams: Option<TakeStream>,
     pub(super) router: Router,
     pub(super) stopped: watch::Receiver<bool>,
 }
@@ -71,9 +74,16 @@ impl Connection {
             stream,
             peer,
             tls,
+            streams,
             router,
             stopped,
         } = self;
+        if let Some(take) = streams
+            && is_media(&stream, stopped.clone()).await?
+        {
+            take(stream.into_std()?);
+            return Ok(());
+        }
         prepare(&stream);
         let Some(tls) = tls else {
             // HTTP/2 is for TLS: browsers speak it nowhere else, and to tell the two apart by
@@ -88,6 +98,22 @@ impl Connection {
         }
     }
 }
+
+/// Whether a connection begins with the length of a STUN message (RFC 4571 §2), as ICE over TCP
+/// does: some hundred bytes, so that the first of two is zero or little more. TLS begins with 22
+/// (RFC 8446 §5.1) and HTTP with a letter.
+async fn is_media(stream: &TcpStream, mut stopped: watch::Receiver<bool>) -> Result<bool, Failure> {
+    let mut first = [0];
+    let peek = tokio::time::timeout(HEAD_TIMEOUT, stream.peek(&mut first));
+    let seen = tokio::select! {
+        peeked = peek => peeked??,
+        _ = stopped.changed() => 0,
+    };
+    Ok(seen == 1 && first[0] < MAX_LENGTH_BYTE)
+}
+
+/// No check is longer than 4 KiB.
+const MAX_LENGTH_BYTE: u8 = 16;
 
 async fn serve_http1(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -145,6 +145,8 @@ impl Offer {
             Door::Publish { .. } | Door::Watch { .. } => None,
         };
         let mut door = door;
+        // Without keys all are equal: nobody is marked, and a locked room is locked for all.
+        let is_host = pass.as_ref().is_some_and(Pass::is_admin);
         if let Some(pass) = &pass {
             pass.allows_room(&room)?;
             door = pass.through(door)?;
@@ -165,25 +167,37 @@ impl Offer {
         }
 
         let owner = pass.map(|pass| Owner::new(room.clone(), door.clone(), pass));
-        let shard = self.app.engines.home(&room);
+        let home = self.app.engines.home(&room);
         let join = Join {
             room,
             door,
             name: display_name,
+            is_host,
             resume,
             offer,
+            home: None,
         };
-        let Reply::Joined(joined) = self
-            .app
-            .command(shard, Command::Join(Box::new(join)))
-            .await?
-        else {
-            return Err(unexpected_reply());
-        };
+        let (joined, shard) = open(&self.app, home, Box::new(join)).await?;
         self.app.hub.open(joined.session, shard, owner, slot);
         self.app.metrics.count_join(self.arrived.elapsed());
         observe::joined(&joined);
         created(&self.app, joined)
+    }
+}
+
+/// Has a room's home open a session, or the shard that home sends it to; says which it was.
+async fn open(app: &App, home: usize, join: Box<Join>) -> Result<(Joined, usize), Problem> {
+    let (reply, shard) = match app.command(home, Command::Join(join)).await? {
+        Reply::Elsewhere { shard, mut join } => {
+            join.home = Some(home as u16);
+            let shard = usize::from(shard);
+            (app.command(shard, Command::Join(join)).await?, shard)
+        }
+        reply => (reply, home),
+    };
+    match reply {
+        Reply::Joined(joined) => Ok((joined, shard)),
+        _ => Err(unexpected_reply()),
     }
 }
 
@@ -197,7 +211,7 @@ fn check_resumed(app: &App, session: Option<SessionId>, pass: &Pass) -> Result<(
 }
 
 /// A name from the path; `what` it names stands in the refusal.
-fn name<T: FromStr<Err = NameError>>(what: &str, text: &str) -> Result<T, Problem> {
+pub(super) fn name<T: FromStr<Err = NameError>>(what: &str, text: &str) -> Result<T, Problem> {
     text.parse()
         .map_err(|error| Problem::bad_request(format!("{what}: {error}.")))
 }
@@ -272,7 +286,7 @@ fn header(value: &str) -> Result<HeaderValue, Problem> {
 }
 
 /// RFC 3986 §2.1: everything but what never needs it.
-fn percent_encoded(text: &str) -> String {
+pub(super) fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {

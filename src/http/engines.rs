@@ -1,7 +1,9 @@
 //! The engines as HTTP sees them: something that takes commands.
 
 use std::future::Future;
+use std::net::TcpStream;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -38,7 +40,15 @@ pub trait Engines: Send + Sync + 'static {
 
     /// Hands a command to one engine. Must not block.
     fn command(&self, shard: usize, command: Command) -> CommandFuture<'_>;
+
+    /// What takes connections that came to the HTTP port and carry media; `None` if nobody does.
+    fn streams(&self) -> Option<TakeStream> {
+        None
+    }
 }
+
+/// Takes a connection over (RFC 6544), without a byte of it having been read.
+pub type TakeStream = Arc<dyn Fn(TcpStream) + Send + Sync>;
 
 impl Engines for Shards {
     fn count(&self) -> usize {
@@ -54,6 +64,11 @@ impl Engines for Shards {
             let shard = self.all().get(shard).ok_or(Refusal::Gone)?;
             Ok(shard.command(command).await?)
         })
+    }
+
+    fn streams(&self) -> Option<TakeStream> {
+        let connections = self.shared_connections()?.clone();
+        Some(Arc::new(move |stream| connections.take_over(stream)))
     }
 }
 

@@ -14,9 +14,11 @@ use prometheus::IntGauge;
 use serde::{Deserialize, Serialize};
 
 use super::App;
+use super::auth::Permissions;
 use super::hub::{Entry, Log, Next};
 use super::problem::Problem;
 use crate::engine::command::{Command, Reply};
+use crate::engine::event::Snapshot;
 use crate::engine::ids::SessionId;
 
 /// A comment goes out after this long without an event: proxies close connections that
@@ -129,6 +131,14 @@ impl Event {
     }
 }
 
+/// The room as a session sees it, and what that session may do there.
+#[derive(Serialize)]
+struct View<'a> {
+    #[serde(flatten)]
+    snapshot: &'a Snapshot,
+    grants: Permissions,
+}
+
 /// Somebody who reads a session's events, and how far they have come.
 struct Reader {
     app: Arc<App>,
@@ -209,7 +219,11 @@ impl Reader {
             Ok(Reply::Snapshot(snapshot)) => {
                 self.log.snapshot_taken(snapshot.version);
                 self.seen = Some(snapshot.version);
-                Some(Event::new(snapshot.version, "snapshot", &snapshot))
+                let view = View {
+                    snapshot: &snapshot,
+                    grants: self.app.permissions(self.session),
+                };
+                Some(Event::new(snapshot.version, "snapshot", &view))
             }
             _ => None,
         }

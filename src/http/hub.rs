@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 use tokio::sync::Notify;
 
-use super::auth::{KeyPrint, Pass};
+use super::auth::{Grants, KeyPrint, Pass};
 use super::clock;
 use super::limits::AddressSlot;
 use crate::engine::command::Door;
@@ -24,6 +24,10 @@ use crate::engine::ids::{ParticipantId, RoomId, SessionId};
 /// A room of fifty that all join at once makes about 200 changes. More would cost memory in
 /// every session (some 100 bytes each), fewer would cost snapshots.
 const LOG_CHANGES: usize = 512;
+
+/// How much the messages among them may take, in bytes: sixty of the largest. Messages to a whole
+/// room are shared by its sessions' logs, those to one participant are not.
+const LOG_MESSAGE_BYTES: usize = 1024 * 1024;
 
 /// Event streams and polls that one session may have open: a page, and its successor after
 /// a reload that the server has not noticed yet.
@@ -119,6 +123,7 @@ impl Hub {
         {
             owner.expires_at = pass.expires_at;
             owner.key = pass.key;
+            owner.grants = pass.grants.clone();
         }
     }
 
@@ -177,6 +182,7 @@ pub(super) struct Owner {
     /// How it came in.
     pub(super) door: Door,
     pub(super) identity: ParticipantId,
+    pub(super) grants: Grants,
     /// When the token ends, in seconds since the Unix epoch.
     pub(super) expires_at: Option<u64>,
     pub(super) key: KeyPrint,
@@ -188,6 +194,7 @@ impl Owner {
             room,
             door,
             identity: pass.identity,
+            grants: pass.grants,
             expires_at: pass.expires_at,
             key: pass.key,
         }
@@ -216,6 +223,8 @@ struct State {
     recording: bool,
     /// Without gaps, oldest first, at most [`LOG_CHANGES`].
     changes: VecDeque<Entry>,
+    /// What the messages in them take, in bytes, at most [`LOG_MESSAGE_BYTES`].
+    message_bytes: usize,
     /// The newest version that anybody was told of.
     latest: u64,
     /// The session's last change.
@@ -253,15 +262,7 @@ impl Log {
             state.slot = None;
         }
         if state.recording {
-            let follows = |last: &Entry| last.version + 1 == entry.version;
-            if !state.changes.back().is_none_or(follows) {
-                // A gap: what came before it is of no use to anybody any more.
-                state.changes.clear();
-            }
-            if state.changes.len() == LOG_CHANGES {
-                state.changes.pop_front();
-            }
-            state.changes.push_back(entry);
+            state.record(entry);
         }
         drop(state);
         self.changed.notify_waiters();
@@ -327,6 +328,24 @@ impl Log {
 }
 
 impl State {
+    /// Keeps a change, and the ones before it as far as they follow and fit.
+    fn record(&mut self, entry: Entry) {
+        let follows = |last: &Entry| last.version + 1 == entry.version;
+        if !self.changes.back().is_none_or(follows) {
+            // A gap: what came before it is of no use to anybody any more.
+            self.changes.clear();
+            self.message_bytes = 0;
+        }
+        self.message_bytes += message_bytes(&entry);
+        self.changes.push_back(entry);
+        while self.changes.len() > LOG_CHANGES || self.message_bytes > LOG_MESSAGE_BYTES {
+            let Some(oldest) = self.changes.pop_front() else {
+                return;
+            };
+            self.message_bytes -= message_bytes(&oldest);
+        }
+    }
+
     /// The changes after `seen`; `None` where some of them are gone.
     fn unread(&self, seen: Option<u64>) -> Option<Vec<Entry>> {
         let next = seen? + 1;
@@ -349,6 +368,14 @@ impl State {
     }
 }
 
+/// What a message takes; other changes are small.
+fn message_bytes(entry: &Entry) -> usize {
+    match &*entry.change {
+        Change::Message(message) => message.weight(),
+        _ => 0,
+    }
+}
+
 /// Locks; a reader that panicked has left nothing half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -357,6 +384,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::message::{Json, Message};
 
     fn session(n: u8) -> SessionId {
         format!("{}{}", "a".repeat(25), char::from(b'a' + n))
@@ -416,6 +444,32 @@ mod tests {
             "version 1 is gone"
         );
         assert_eq!(versions(log.after(reader, Some(1)))[0], 2);
+    }
+
+    #[test]
+    fn messages_that_nobody_fetches_take_a_bounded_amount() {
+        let hub = Hub::default();
+        hub.open(session(0), 0, None, None);
+        let log = hub.log(session(0)).expect("it is open");
+        let reader = log.attach();
+        for version in 1..=100 {
+            let message = Message {
+                id: "m".to_owned(),
+                from: None,
+                to: None,
+                event: "chat".parse().expect("a name"),
+                data: Json::from(&serde_json::json!("x".repeat(16_000))),
+                at_ms: 0,
+            };
+            hub.publish(SessionEvent {
+                session: session(0),
+                version,
+                change: Change::Message(Arc::new(message)),
+            });
+        }
+        assert!(lock(&log.state).message_bytes <= LOG_MESSAGE_BYTES);
+        assert!(matches!(log.after(reader, Some(30)), Next::Snapshot));
+        assert_eq!(versions(log.after(reader, Some(99))), [100]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How much one client may ask for: requests per second, and sessions.
+//! How much one client may ask for: requests per second, sessions, and messages.
 //!
 //! Clients are told apart by address (IPv6: by /64, which is what one customer has). Loopback is
 //! exempt, because a reverse proxy without `X-Forwarded-For` makes everybody look local.
@@ -18,6 +18,11 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use super::App;
 use super::problem::{Problem, jittered_seconds};
 use super::settings::Settings;
+use crate::engine::ids::SessionId;
+
+/// How many seconds' worth of messages may come at once: the candidates of a connection between
+/// two browsers do.
+const MESSAGE_BURST: u32 = 5;
 
 /// The client's address, as far as it can be known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +32,8 @@ pub(super) struct Client(pub(super) IpAddr);
 pub(super) struct Limits {
     /// One bucket per address; `None` where no rate is set.
     requests: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    /// One bucket per session; `None` where no rate is set.
+    messages: Option<DefaultKeyedRateLimiter<SessionId>>,
     sessions: Arc<DashMap<IpAddr, u32>>,
     sessions_per_address: u32,
 }
@@ -37,8 +44,13 @@ impl Limits {
             let burst = NonZeroU32::new(settings.http_burst).unwrap_or(NonZeroU32::MIN);
             RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst))
         });
+        let messages = NonZeroU32::new(settings.message_rate).map(|rate| {
+            let burst = rate.saturating_mul(NonZeroU32::new(MESSAGE_BURST).expect("not zero"));
+            RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst))
+        });
         Self {
             requests,
+            messages,
             sessions: Arc::default(),
             sessions_per_address: settings.sessions_per_address,
         }
@@ -52,6 +64,19 @@ impl Limits {
         requests.check_key(&key).map_err(|refused| {
             let wait = refused.wait_time_from(DefaultClock::default().now());
             wait.as_secs() + jittered_seconds(1, 2)
+        })
+    }
+
+    /// Counts one message of a session.
+    pub(super) fn take_message(&self, session: SessionId) -> Result<(), Problem> {
+        let Some(messages) = &self.messages else {
+            return Ok(());
+        };
+        messages.check_key(&session).map_err(|refused| {
+            let wait = refused.wait_time_from(DefaultClock::default().now());
+            let detail = "This session sends messages too fast.";
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-fast", detail)
+                .retry_after(wait.as_secs() + jittered_seconds(1, 2))
         })
     }
 
@@ -77,11 +102,15 @@ impl Limits {
         }))
     }
 
-    /// Forgets addresses whose bucket is full again.
+    /// Forgets addresses and sessions whose bucket is full again.
     pub(super) fn forget_idle(&self) {
         if let Some(requests) = &self.requests {
             requests.retain_recent();
             requests.shrink_to_fit();
+        }
+        if let Some(messages) = &self.messages {
+            messages.retain_recent();
+            messages.shrink_to_fit();
         }
     }
 }

@@ -5,6 +5,7 @@
 //! session, and the reply becomes a response. Nothing here knows RTP, and nothing here decides
 //! about rooms. What rooms tell sessions comes back through the [`Hub`].
 
+mod api;
 mod assets;
 mod auth;
 mod body;
@@ -15,6 +16,7 @@ mod engines;
 mod events;
 mod hub;
 mod limits;
+mod messages;
 mod observe;
 mod operator;
 mod precondition;
@@ -40,16 +42,16 @@ pub use auth::{
     AuthSettings, Grants, KeyError, MintError, Publish, Publishable, Secret, SecretError,
     TokenRequest,
 };
-pub use engines::{CommandFuture, Engines, Refusal};
+pub use engines::{CommandFuture, Engines, Refusal, TakeStream};
 pub use hub::Hub;
 pub use server::{Server, StartError};
 pub use settings::{PublicUrl, Settings};
 pub use tls::{TlsError, TlsSettings};
 
 use crate::engine::command::{Command, Reply};
-use crate::engine::ids::SessionId;
+use crate::engine::ids::{RoomId, SessionId};
 use crate::metrics::Metrics;
-use auth::{Auth, Pass};
+use auth::{Auth, Pass, Permissions};
 use limits::Limits;
 use problem::Problem;
 
@@ -125,6 +127,20 @@ impl App {
         let owner = self.hub.owner(session);
         let owner = owner.ok_or_else(Problem::no_such_session)?;
         pass.allows_session(&owner.room, &owner.identity)
+    }
+
+    /// Whether a request may administer a room.
+    fn check_admin(&self, room: &RoomId, headers: &HeaderMap) -> Result<(), Problem> {
+        match self.pass(headers)? {
+            Some(pass) => pass.allows_administration(room),
+            None => Ok(()),
+        }
+    }
+
+    /// What a session may do.
+    fn permissions(&self, session: SessionId) -> Permissions {
+        let owner = self.hub.owner(session);
+        owner.map_or_else(Permissions::all, |owner| Permissions::from(&owner.grants))
     }
 
     /// Ends sessions whose token has expired or was withdrawn, if that is wanted.

@@ -64,6 +64,10 @@ impl Problem {
         )
     }
 
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", detail)
+    }
+
     /// Another type than `accepted`, which `header` names.
     pub(super) fn media_type(header: HeaderName, accepted: &'static str) -> Self {
         let detail = format!("The content type must be {accepted}.");
@@ -114,9 +118,13 @@ impl From<Refusal> for Problem {
                 CommandError::Malformed(_) => Self::bad_request(detail),
                 CommandError::Unsupported(_) => Self::unprocessable(detail),
                 CommandError::NoSuchSession => Self::no_such_session(),
+                CommandError::NotFound(_) => Self::not_found(detail),
                 CommandError::Stale => Self::stale(),
                 CommandError::ParticipantExists(_) => {
                     Self::new(StatusCode::CONFLICT, "participant-exists", detail)
+                }
+                CommandError::RoomLocked(_) => {
+                    Self::new(StatusCode::FORBIDDEN, "room-locked", detail)
                 }
                 CommandError::RoomFull { .. } => {
                     unavailable("room-full").retry_after(jittered_seconds(10, 30))

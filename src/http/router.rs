@@ -12,12 +12,12 @@ use axum::http::header::{
 };
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{get, put};
+use axum::routing::{delete, get, post, put};
 use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use super::{App, assets, doors, events, limits, observe, problem, session};
+use super::{App, api, assets, doors, events, limits, messages, observe, problem, session};
 
 /// What clients reach.
 pub(super) fn router(app: Arc<App>) -> Router {
@@ -73,6 +73,15 @@ pub(super) fn router(app: Arc<App>) -> Router {
             "/sessions/{session}/tracks",
             put(session::mute).options(session::options_below),
         )
+        .route(
+            "/sessions/{session}/attributes",
+            put(messages::set_attributes).options(session::options_below),
+        )
+        .route(
+            "/rooms/{room}/messages",
+            post(messages::say).options(session::options_below),
+        )
+        .merge(administration())
         .merge(assets::files())
         // The last layer sees a request first.
         .layer(from_fn_with_state(Arc::clone(&app), limits::limit_requests))
@@ -82,6 +91,32 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .layer(option_layer(app.settings.tls.is_used().then(hsts)))
         .layer(from_fn_with_state(Arc::clone(&app), observe::observe))
         .with_state(app)
+}
+
+/// The server API.
+fn administration() -> Router<Arc<App>> {
+    let preflight = session::options_below;
+    Router::new()
+        .route("/api/rooms", get(api::list).options(preflight))
+        .route(
+            "/api/rooms/{room}",
+            get(api::show)
+                .put(api::configure)
+                .delete(api::close)
+                .options(preflight),
+        )
+        .route(
+            "/api/rooms/{room}/participants/{participant}",
+            delete(api::remove).options(preflight),
+        )
+        .route(
+            "/api/rooms/{room}/participants/{participant}/tracks/{track}",
+            put(api::mute).options(preflight),
+        )
+        .route(
+            "/api/rooms/{room}/participants/{participant}/move",
+            post(api::move_away).options(preflight),
+        )
 }
 
 /// What a page of another origin may read from any answer, errors included.

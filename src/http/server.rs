@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::auth::KeyError;
 use super::connection::Connection;
-use super::engines::Engines;
+use super::engines::{Engines, TakeStream};
 use super::hub::Hub;
 use super::settings::Settings;
 use super::tls::{Tls, TlsError};
@@ -88,6 +88,7 @@ impl Server {
         let public = Service {
             router: router::router(Arc::clone(&app)),
             tls: tls.as_ref().map(Tls::acceptor),
+            streams: app.engines.streams(),
             connections: app.settings.http_connections,
             open: app.metrics.http_connections().clone(),
             stopped: stopped.clone(),
@@ -95,6 +96,7 @@ impl Server {
         let operator = Service {
             router: operator::router(Arc::clone(&app)),
             tls: None,
+            streams: None,
             connections: OPERATOR_CONNECTIONS,
             open: IntGauge::new("operator", "not exported").expect("the name is valid"),
             stopped: stopped.clone(),
@@ -214,6 +216,8 @@ struct Service {
     router: Router,
     /// Encrypts its connections.
     tls: Option<TlsAcceptor>,
+    /// Takes those of its connections that carry media.
+    streams: Option<TakeStream>,
     /// How many there may be: beyond that they wait in the kernel's backlog.
     connections: u32,
     open: IntGauge,
@@ -259,6 +263,7 @@ impl Service {
             stream,
             peer,
             tls: self.tls.clone(),
+            streams: self.streams.clone(),
             router: self.router.clone(),
             stopped: self.stopped.clone(),
         };

@@ -43,6 +43,10 @@ pub struct Settings {
     #[arg(long, env = "PLENUM_SESSIONS_PER_ADDRESS", value_name = "SESSIONS", default_value_t = Self::default().sessions_per_address)]
     pub sessions_per_address: u32,
 
+    /// Messages per second and session, five times as many at once; 0 sets no limit.
+    #[arg(long, env = "PLENUM_MESSAGE_RATE", value_name = "PER_SECOND", default_value_t = Self::default().message_rate)]
+    pub message_rate: u32,
+
     /// Open HTTP connections, event streams included.
     #[arg(long, env = "PLENUM_HTTP_CONNECTIONS", value_name = "CONNECTIONS", default_value_t = Self::default().http_connections)]
     pub http_connections: u32,
@@ -77,6 +81,8 @@ impl Default for Settings {
             http_rate: 50,
             http_burst: 200,
             sessions_per_address: 500,
+            // Faster than anybody types; each message goes to everybody in the room.
+            message_rate: 10,
             // A page holds one or two; each costs some 20 KiB and a file descriptor.
             http_connections: 8192,
             trusted_proxies: Vec::new(),
@@ -94,6 +100,19 @@ pub struct PublicUrl(String);
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("a public URL has the form https://host[:port][/path], without query and fragment")]
 pub struct PublicUrlError;
+
+impl PublicUrl {
+    /// The port that clients connect to.
+    pub fn port(&self) -> Option<u16> {
+        let uri: http::Uri = self.0.parse().ok()?;
+        let usual = if uri.scheme_str() == Some("https") {
+            443
+        } else {
+            80
+        };
+        Some(uri.port_u16().unwrap_or(usual))
+    }
+}
 
 impl FromStr for PublicUrl {
     type Err = PublicUrlError;
@@ -193,6 +212,12 @@ mod tests {
                 given.parse::<PublicUrl>().map(|url| url.to_string()),
                 Ok(used.to_owned())
             );
+        }
+        for (url, port) in [
+            ("https://a.example/x", 443),
+            ("http://10.0.0.1:8080/", 8080),
+        ] {
+            assert_eq!(url.parse::<PublicUrl>().unwrap().port(), Some(port));
         }
     }
 }

@@ -78,7 +78,7 @@ pub(super) fn parse_muted(text: &str) -> Result<BTreeMap<String, bool>, Problem>
     parse::<MutedBody>(text).map(|body| body.muted)
 }
 
-fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
+pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     let value: Value = serde_json::from_str(text).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         Problem::bad_request(format!("Not JSON at line {line}, column {column}."))

@@ -7,7 +7,7 @@ use crate::engine::event::Kind;
 fn busy() -> String {
     let metrics = Metrics::new();
     let net = Arc::new(NetCounters::default());
-    net.add_drops(net::DropReason::UnknownUfrag, 3);
+    net.add_drops(crate::net::DropReason::UnknownUfrag, 3);
     metrics.set_source(Box::new(move || {
         let load = Load {
             busy: Duration::from_millis(1500),
@@ -21,6 +21,7 @@ fn busy() -> String {
         Reading {
             threads: vec![Thread::default(), thread],
             net: Arc::clone(&net),
+            tcp: None,
         }
     }));
     metrics.count_request("GET", "/whip/{room}", 204, Duration::from_millis(3));

@@ -15,18 +15,21 @@ pub enum DropReason {
     Unrecognized,
     /// A datagram without contents.
     Empty,
+    /// A question for the STUN server, beyond the rate that its source may ask at.
+    StunRate,
     /// The shard that it is for has more waiting than it may have.
     ShardQueueFull,
 }
 
 impl DropReason {
     /// Every reason there is, so that each is exported from the start.
-    pub const ALL: [DropReason; 6] = [
+    pub const ALL: [DropReason; 7] = [
         DropReason::UnknownAddress,
         DropReason::UnknownUfrag,
         DropReason::MalformedStun,
         DropReason::Unrecognized,
         DropReason::Empty,
+        DropReason::StunRate,
         DropReason::ShardQueueFull,
     ];
 
@@ -38,6 +41,7 @@ impl DropReason {
             DropReason::MalformedStun => "malformed_stun",
             DropReason::Unrecognized => "unrecognized",
             DropReason::Empty => "empty",
+            DropReason::StunRate => "stun_rate",
             DropReason::ShardQueueFull => "shard_queue_full",
         }
     }
@@ -95,6 +99,7 @@ pub struct NetCounters {
     datagrams_out: AtomicU64,
     bytes_out: AtomicU64,
     send_calls: AtomicU64,
+    stun_answers: AtomicU64,
     drops: [AtomicU64; DropReason::ALL.len()],
     send_errors: [AtomicU64; SendError::ALL.len()],
     receive_errors: AtomicU64,
@@ -136,6 +141,11 @@ impl NetCounters {
         self.send_calls.load(Ordering::Relaxed)
     }
 
+    /// Questions that the STUN server answered.
+    pub fn stun_answers(&self) -> u64 {
+        self.stun_answers.load(Ordering::Relaxed)
+    }
+
     /// Datagrams thrown away for this reason.
     pub fn drops(&self, reason: DropReason) -> u64 {
         self.drops[reason as usize].load(Ordering::Relaxed)
@@ -149,6 +159,11 @@ impl NetCounters {
     /// Counts datagrams thrown away.
     pub fn add_drops(&self, reason: DropReason, datagrams: u64) {
         self.drops[reason as usize].fetch_add(datagrams, Ordering::Relaxed);
+    }
+
+    /// Counts answers of the STUN server.
+    pub fn add_stun_answers(&self, answers: u64) {
+        self.stun_answers.fetch_add(answers, Ordering::Relaxed);
     }
 
     pub(super) fn add_received(&self, datagrams: u64, bytes: u64) {

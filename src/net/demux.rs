@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use super::addresses::AddressTable;
 use super::counters::DropReason;
+use super::stun::BindingRequest;
 
 /// What a datagram is, by its first byte (RFC 7983 §7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,15 @@ impl Protocol {
     }
 }
 
+/// Who is to have a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route<K> {
+    /// A session.
+    Session(K),
+    /// Nobody in particular: somebody asks for his own address.
+    StunServer(BindingRequest),
+}
+
 /// Finds whose a datagram is. `K` is whatever tells sessions apart.
 pub struct Demux<K> {
     addresses: Arc<AddressTable<K>>,
@@ -55,29 +65,43 @@ impl<K: Copy + Eq + std::hash::Hash> Demux<K> {
         source: SocketAddr,
         datagram: &[u8],
         now: Instant,
-    ) -> Result<K, DropReason> {
+    ) -> Result<Route<K>, DropReason> {
         let &first_byte = datagram.first().ok_or(DropReason::Empty)?;
-        match Protocol::of(first_byte).ok_or(DropReason::Unrecognized)? {
-            Protocol::Stun => self.route_stun(source, datagram),
-            Protocol::Dtls => self
-                .addresses
-                .owner(source)
-                .ok_or(DropReason::UnknownAddress),
-            Protocol::Media => self
-                .addresses
-                .media_from(source, now)
-                .ok_or(DropReason::UnknownAddress),
+        let owner = match Protocol::of(first_byte).ok_or(DropReason::Unrecognized)? {
+            Protocol::Stun => return self.route_stun(source, datagram),
+            Protocol::Dtls => self.addresses.owner(source),
+            Protocol::Media => self.addresses.media_from(source, now),
+        };
+        owner.map(Route::Session).ok_or(DropReason::UnknownAddress)
+    }
+
+    /// Whose a datagram is that came in a connection of its own, `owner` being whose those
+    /// before it were: a connection serves one session, and no stranger can put in a word.
+    pub fn route_framed(&self, owner: &mut Option<K>, datagram: &[u8]) -> Result<K, DropReason> {
+        let &first_byte = datagram.first().ok_or(DropReason::Empty)?;
+        if Protocol::of(first_byte).ok_or(DropReason::Unrecognized)? == Protocol::Stun {
+            match recipient(datagram).map_err(|Malformed| DropReason::MalformedStun)? {
+                Recipient::Ufrag(ufrag) => *owner = Some(self.key_of(ufrag)?),
+                Recipient::Server(_) => return Err(DropReason::UnknownUfrag),
+                Recipient::OwnerOfAddress => {}
+            }
+        }
+        owner.ok_or(DropReason::UnknownAddress)
+    }
+
+    fn route_stun(&self, source: SocketAddr, datagram: &[u8]) -> Result<Route<K>, DropReason> {
+        match recipient(datagram).map_err(|Malformed| DropReason::MalformedStun)? {
+            Recipient::Ufrag(ufrag) => self.key_of(ufrag).map(Route::Session),
+            Recipient::Server(request) => Ok(Route::StunServer(request)),
+            Recipient::OwnerOfAddress => {
+                let owner = self.addresses.owner(source);
+                owner.map(Route::Session).ok_or(DropReason::UnknownAddress)
+            }
         }
     }
 
-    fn route_stun(&self, source: SocketAddr, datagram: &[u8]) -> Result<K, DropReason> {
-        match recipient(datagram).map_err(|Malformed| DropReason::MalformedStun)? {
-            Recipient::Ufrag(ufrag) => (self.key_of_ufrag)(ufrag).ok_or(DropReason::UnknownUfrag),
-            Recipient::OwnerOfAddress => self
-                .addresses
-                .owner(source)
-                .ok_or(DropReason::UnknownAddress),
-        }
+    fn key_of(&self, ufrag: &str) -> Result<K, DropReason> {
+        (self.key_of_ufrag)(ufrag).ok_or(DropReason::UnknownUfrag)
     }
 }
 
@@ -88,6 +112,8 @@ pub enum Recipient<'a> {
     Ufrag(&'a str),
     /// An indication or response, which carries no user fragment (RFC 8445 §11).
     OwnerOfAddress,
+    /// A Binding request without credentials: a question for the STUN server.
+    Server(BindingRequest),
 }
 
 /// A STUN message that contradicts itself.
@@ -95,13 +121,16 @@ pub enum Recipient<'a> {
 pub struct Malformed;
 
 /// Type, length, magic cookie and transaction id (RFC 8489 §5).
-const HEADER_BYTES: usize = 20;
-const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xA4, 0x42];
+pub(super) const HEADER_BYTES: usize = 20;
+pub(super) const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xA4, 0x42];
 /// The two bits of the type that tell request, indication, success and error (RFC 8489 §5).
 const CLASS_MASK: u16 = 0x0110;
 const CLASS_REQUEST: u16 = 0x0000;
+const BINDING_REQUEST: u16 = 0x0001;
 /// RFC 8489 §14.3.
 const USERNAME: u16 = 0x0006;
+/// From here on attributes may be passed over (RFC 8489 §14).
+const OPTIONAL_ATTRIBUTES: u16 = 0x8000;
 
 /// Longest `USERNAME` value (RFC 8489 §14.3: fewer than 509 bytes).
 const MAX_USERNAME_BYTES: usize = 508;
@@ -125,26 +154,48 @@ pub fn recipient(message: &[u8]) -> Result<Recipient<'_>, Malformed> {
         return Ok(Recipient::OwnerOfAddress);
     }
 
-    // RFC 8445 §7.2.2: the receiver's user fragment, a colon, the sender's.
-    let username = username(attributes).ok_or(Malformed)?;
-    let username = std::str::from_utf8(username).map_err(|_| Malformed)?;
-    let (local_ufrag, _) = username.split_once(':').ok_or(Malformed)?;
-    Ok(Recipient::Ufrag(local_ufrag))
+    match credentials(header, attributes)? {
+        Credentials::None(request) if kind == BINDING_REQUEST => Ok(Recipient::Server(request)),
+        Credentials::None(_) => Err(Malformed),
+        // RFC 8445 §7.2.2: the receiver's user fragment, a colon, the sender's.
+        Credentials::Username(username) => {
+            let username = std::str::from_utf8(username).map_err(|_| Malformed)?;
+            let (local_ufrag, _) = username.split_once(':').ok_or(Malformed)?;
+            Ok(Recipient::Ufrag(local_ufrag))
+        }
+    }
+}
+
+/// Who a request claims to be from.
+enum Credentials<'a> {
+    Username(&'a [u8]),
+    None(BindingRequest),
 }
 
 /// The value of the `USERNAME` attribute, if there is one among the first.
-fn username(mut attributes: &[u8]) -> Option<&[u8]> {
+fn credentials<'a>(header: &[u8], mut attributes: &'a [u8]) -> Result<Credentials<'a>, Malformed> {
+    let mut request = BindingRequest::new(header);
     for _ in 0..MAX_ATTRIBUTES {
-        let (head, rest) = attributes.split_at_checked(4)?;
+        if attributes.is_empty() {
+            return Ok(Credentials::None(request));
+        }
+        let (head, rest) = attributes.split_at_checked(4).ok_or(Malformed)?;
         let kind = u16::from_be_bytes([head[0], head[1]]);
         let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
         if kind == USERNAME {
-            return rest.get(..length).filter(|_| length <= MAX_USERNAME_BYTES);
+            let value = rest
+                .get(..length)
+                .filter(|_| length <= MAX_USERNAME_BYTES)
+                .ok_or(Malformed)?;
+            return Ok(Credentials::Username(value));
+        }
+        if kind < OPTIONAL_ATTRIBUTES {
+            request.note_unknown(kind);
         }
         // Values are padded to multiples of four bytes (RFC 8489 §14).
-        attributes = rest.get(length.next_multiple_of(4)..)?;
+        attributes = rest.get(length.next_multiple_of(4)..).ok_or(Malformed)?;
     }
-    None
+    Err(Malformed)
 }
 
 #[cfg(test)]
@@ -154,7 +205,6 @@ mod tests {
     use super::*;
     use crate::net::some_moment;
 
-    const BINDING_REQUEST: u16 = 0x0001;
     const BINDING_INDICATION: u16 = 0x0011;
 
     fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
@@ -193,7 +243,45 @@ mod tests {
             BINDING_REQUEST,
             &[priority, attribute(USERNAME, b"42:abcd")],
         );
-        assert_eq!(demux().route(source(), &check, some_moment()), Ok(42));
+        let route = demux().route(source(), &check, some_moment());
+        assert_eq!(route, Ok(Route::Session(42)));
+    }
+
+    #[test]
+    fn a_question_without_credentials_is_for_the_stun_server() {
+        let software = attribute(0x8022, b"somebody's");
+        for question in [
+            stun(BINDING_REQUEST, &[]),
+            stun(BINDING_REQUEST, &[software]),
+        ] {
+            let route = demux().route(source(), &question, some_moment());
+            assert!(matches!(route, Ok(Route::StunServer(_))), "{route:?}");
+        }
+    }
+
+    #[test]
+    fn a_connection_is_of_the_session_that_its_check_names() {
+        let demux = demux();
+        let mut owner = None;
+        let rtp = [0x80, 96];
+        assert_eq!(
+            demux.route_framed(&mut owner, &rtp),
+            Err(DropReason::UnknownAddress)
+        );
+        let check = stun(BINDING_REQUEST, &[attribute(USERNAME, b"42:abcd")]);
+        assert_eq!(demux.route_framed(&mut owner, &check), Ok(42));
+        assert_eq!(demux.route_framed(&mut owner, &rtp), Ok(42));
+        let foreign = stun(BINDING_REQUEST, &[attribute(USERNAME, b"x:abcd")]);
+        assert_eq!(
+            demux.route_framed(&mut owner, &foreign),
+            Err(DropReason::UnknownUfrag)
+        );
+        assert_eq!(
+            demux.route_framed(&mut owner, &stun(BINDING_REQUEST, &[])),
+            Err(DropReason::UnknownUfrag),
+            "no STUN server here"
+        );
+        assert_eq!(demux.route_framed(&mut owner, &[22]), Ok(42));
     }
 
     #[test]
@@ -232,8 +320,8 @@ mod tests {
             ("a foreign cookie", &other_cookie, DropReason::MalformedStun),
             ("a byte too much", &trailing, DropReason::MalformedStun),
             (
-                "no user name",
-                &stun(BINDING_REQUEST, &[]),
+                "an allocation without user name",
+                &stun(0x0003, &[]),
                 DropReason::MalformedStun,
             ),
             ("no colon", &request(b"42"), DropReason::MalformedStun),
@@ -270,10 +358,12 @@ mod tests {
             &[0x81, 201],
             &stun(BINDING_INDICATION, &[]),
         ] {
-            assert_eq!(demux.route(source(), datagram, now), Ok(9), "{datagram:?}");
+            let route = demux.route(source(), datagram, now);
+            assert_eq!(route, Ok(Route::Session(9)), "{datagram:?}");
         }
         let check_of_another = stun(BINDING_REQUEST, &[attribute(USERNAME, b"42:abcd")]);
-        assert_eq!(demux.route(source(), &check_of_another, now), Ok(42));
+        let route = demux.route(source(), &check_of_another, now);
+        assert_eq!(route, Ok(Route::Session(42)));
     }
 
     proptest! {

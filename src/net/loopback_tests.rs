@@ -76,6 +76,7 @@ fn numbered(count: u32) -> Vec<u8> {
 fn outgoing(to: SocketAddr, contents: &[u8], segment_size: Option<usize>) -> Outgoing<'_> {
     Outgoing {
         destination: to,
+        connection: None,
         source: None,
         contents,
         segment_size,

@@ -1,7 +1,11 @@
-//! Moves datagrams: one UDP socket on one port carries the media of everybody.
+//! Moves datagrams: one UDP socket on one port carries the media of everybody, and one TCP port
+//! that of the others.
 //!
 //! * [`MediaSocket`] is that socket; its [`Receiver`] takes datagrams in, in batches, and each
 //!   [`Sender`] (one per thread that sends) gives them out, in batches.
+//! * [`Streams`] and [`Connections`] carry the same datagrams over TCP, for those whose network
+//!   lets no UDP out.
+//! * [`StunResponder`] tells whoever asks the address that he asks from.
 //! * [`Demux`] says whose a datagram is, by its ICE user fragment or by the [`AddressTable`].
 //! * [`NetCounters`] counts what came, what went, and what was dropped for which reason.
 //! * [`interfaces`] decides which addresses clients are told to send to.
@@ -14,19 +18,24 @@ pub mod demux;
 pub mod interfaces;
 #[cfg(test)]
 mod loopback_tests;
+mod rate;
 mod receive;
 mod send;
 mod settings;
 mod socket;
+mod stun;
 mod sys;
+pub mod tcp;
 
 pub use addresses::{AddressTable, Learned};
 pub use counters::{DropReason, NetCounters, SendError};
-pub use demux::Demux;
+pub use demux::{Demux, Recipient, Route, recipient};
 pub use receive::{Received, Receiver, Stop, Stopper};
 pub use send::{Outgoing, Sender};
-pub use settings::{DEFAULT_PORT, Settings};
+pub use settings::{DEFAULT_PORT, Settings, TcpListen};
 pub use socket::{BufferSizes, MediaSocket};
+pub use stun::{BindingRequest, StunResponder, StunServer};
+pub use tcp::{ConnectionId, Connections, Streams};
 
 /// A moment for tests to count from.
 #[cfg(test)]

@@ -12,6 +12,7 @@ use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
 use super::counters::NetCounters;
 use super::socket::canonical;
 use super::sys;
+use super::tcp::ConnectionId;
 
 /// The largest piece that the kernel can hand out, as its length has 16 bits: one datagram, or
 /// up to 64 that it put together.
@@ -22,6 +23,8 @@ const PIECE_BYTES: usize = 1 << 16;
 pub struct Received<'a> {
     /// Where it came from.
     pub source: SocketAddr,
+    /// The TCP connection that it came in, if it did.
+    pub connection: Option<ConnectionId>,
     /// The local address that it was sent to, where the kernel tells.
     pub local_ip: Option<IpAddr>,
     /// When the kernel received it, where the kernel tells.
@@ -117,6 +120,7 @@ impl Receiver {
                 bytes += contents.len() as u64;
                 handle(Received {
                     source: canonical(meta.addr),
+                    connection: None,
                     local_ip: meta.dst_ip.map(|ip| ip.to_canonical()),
                     at: meta.timestamp.and_then(wall_clock),
                     contents,

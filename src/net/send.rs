@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::counters::SendError;
 use super::socket::{Shared, mapped};
 use super::sys::{self, Headers, MAX_MESSAGES, Message};
+use super::tcp::{ConnectionId, Connections};
 
 /// Most segments of one message (`UDP_MAX_SEGMENTS` of Linux before 6.9).
 const MAX_SEGMENTS: usize = 64;
@@ -22,13 +23,16 @@ const MAX_SEGMENTED_BYTES: usize = 65_535 - 40 - 8;
 /// would keep everybody on this thread waiting for a link that is too slow.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// The sending end of a [`MediaSocket`](super::MediaSocket), for one thread.
+/// The sending end of a [`MediaSocket`](super::MediaSocket), for one thread; and of TCP
+/// [`Connections`], where there are any.
 pub struct Sender {
     socket: UdpSocket,
     shared: Arc<Shared>,
     is_ipv6: bool,
     /// Whether the last wait for room was in vain: no further one until something was sent.
     congested: bool,
+    patience: Duration,
+    connections: Option<Connections>,
     headers: Headers,
 }
 
@@ -37,6 +41,8 @@ pub struct Sender {
 pub struct Outgoing<'a> {
     /// Where to.
     pub destination: SocketAddr,
+    /// The TCP connection to send in; UDP where there is none.
+    pub connection: Option<ConnectionId>,
     /// The local address to send from, where it matters.
     pub source: Option<IpAddr>,
     /// One datagram, or several of [`Self::segment_size`] bytes each (the last may be shorter).
@@ -59,15 +65,36 @@ impl Sender {
             shared,
             is_ipv6,
             congested: false,
+            patience: PATIENCE,
+            connections: None,
             headers: Headers::default(),
         }
+    }
+
+    /// Sends in these connections, too.
+    pub fn with_connections(mut self, connections: Connections) -> Self {
+        self.connections = Some(connections);
+        self
+    }
+
+    /// Never waits for room, where what is sent is not worth it.
+    pub fn without_patience(mut self) -> Self {
+        self.patience = Duration::ZERO;
+        self
     }
 
     /// Sends all of these. What cannot be sent is counted and thrown away.
     pub fn send<'a>(&mut self, outgoing: impl Iterator<Item = Outgoing<'a>>) {
         let mut messages = Vec::with_capacity(MAX_MESSAGES);
+        let mut framed = Vec::new();
         for outgoing in outgoing {
-            self.split(&outgoing, &mut messages);
+            match outgoing.connection {
+                None => self.split(&outgoing, &mut messages),
+                Some(connection) => framed.push((connection, outgoing)),
+            }
+        }
+        if !framed.is_empty() {
+            self.send_framed(&framed);
         }
         let mut done = 0;
         while done < messages.len() {
@@ -86,6 +113,25 @@ impl Sender {
                     done += sent;
                 }
                 Err(error) => done = self.after_failure(&messages, done, &error),
+            }
+        }
+    }
+
+    /// Sends in connections: all that follows one another in one of them at once.
+    fn send_framed(&self, framed: &[(ConnectionId, Outgoing<'_>)]) {
+        let mut datagrams = Vec::new();
+        for of_one in framed.chunk_by(|(one, _), (next, _)| one == next) {
+            datagrams.clear();
+            for (_, outgoing) in of_one {
+                let size = outgoing.segment_size.unwrap_or(outgoing.contents.len());
+                datagrams.extend(outgoing.contents.chunks(size.max(1)));
+            }
+            match &self.connections {
+                Some(connections) => connections.send(of_one[0].0, &datagrams),
+                None => self
+                    .shared
+                    .counters
+                    .add_send_errors(SendError::Unreachable, datagrams.len() as u64),
             }
         }
     }
@@ -184,11 +230,11 @@ impl Sender {
 
     /// Waits for room in the send buffer; says whether to try again.
     fn await_room(&mut self) -> bool {
-        if self.congested {
+        if self.congested || self.patience.is_zero() {
             return false;
         }
         self.congested = true;
-        sys::wait_writable(self.socket.as_fd(), PATIENCE).unwrap_or(false)
+        sys::wait_writable(self.socket.as_fd(), self.patience).unwrap_or(false)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What an operator can set about media traffic.
 
 use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 
 use clap::Args;
 
@@ -20,8 +21,19 @@ pub struct Settings {
     #[arg(long, env = "PLENUM_UDP", value_name = "ADDRESS:PORT")]
     pub udp: Option<SocketAddr>,
 
+    /// Address and port for media of clients whose network lets no UDP out (ICE over TCP), or "off"
+    /// [default: as UDP]. The HTTP port takes them, too, where it speaks HTTPS or is given here.
+    #[arg(long, env = "PLENUM_TCP", value_name = "ADDRESS:PORT|off")]
+    pub tcp: Option<TcpListen>,
+
+    /// A further address and port, UDP, for STUN alone: clients that ask for their own address. The
+    /// media port answers them, too.
+    #[arg(long, env = "PLENUM_STUN", value_name = "ADDRESS:PORT")]
+    pub stun: Option<SocketAddr>,
+
     /// Address that clients can send media to, where it is not one of this machine's interfaces
-    /// (behind NAT, in a container); with a port if that differs, too. Can be given more than once.
+    /// (behind NAT, in a container); with a port if that differs, too, which is then UDP's, and TCP's
+    /// where both have the same. Can be given more than once.
     #[arg(long = "public-ip", env = "PLENUM_PUBLIC_IP", value_name = "ADDRESS[:PORT]", value_delimiter = ',', value_parser = parse_public)]
     pub public_ips: Vec<SocketAddr>,
 }
@@ -31,6 +43,46 @@ impl Settings {
     /// one should reach the other.
     pub fn address(&self, http: IpAddr) -> SocketAddr {
         self.udp.unwrap_or(SocketAddr::new(http, DEFAULT_PORT))
+    }
+
+    /// Where TCP connections are taken, for a media socket bound to `udp`.
+    pub fn tcp_address(&self, udp: SocketAddr) -> Option<SocketAddr> {
+        match self.tcp {
+            Some(TcpListen::Off) => None,
+            Some(TcpListen::At(address)) => Some(address),
+            None => Some(udp),
+        }
+    }
+
+    /// [`Self::public_ips`] for TCP: a port of UDP's means nothing where TCP has another.
+    pub fn public_for_tcp(&self, udp: SocketAddr, tcp: SocketAddr) -> Vec<SocketAddr> {
+        let same = udp.port() == tcp.port();
+        let port_of = |public: &SocketAddr| if same { public.port() } else { 0 };
+        self.public_ips
+            .iter()
+            .map(|public| SocketAddr::new(public.ip(), port_of(public)))
+            .collect()
+    }
+}
+
+/// Whether and where clients connect with TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TcpListen {
+    /// Nowhere.
+    Off,
+    /// At this address and port.
+    At(SocketAddr),
+}
+
+impl FromStr for TcpListen {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        let address = text.parse().map(Self::At);
+        address.map_err(|_| "neither an IP address with a port nor `off`")
     }
 }
 
@@ -60,6 +112,23 @@ mod tests {
             ..unset
         };
         assert_eq!(set.address(loopback).to_string(), "[::]:443");
+    }
+
+    #[test]
+    fn tcp_is_where_udp_is_unless_told_otherwise() {
+        let udp = "192.0.2.1:3478".parse().unwrap();
+        let mut settings = Settings::default();
+        assert_eq!(settings.tcp_address(udp), Some(udp));
+        settings.tcp = "off".parse().ok();
+        assert_eq!(settings.tcp_address(udp), None);
+        settings.tcp = "[::]:443".parse().ok();
+        let tcp = settings.tcp_address(udp).unwrap();
+        assert_eq!(tcp.to_string(), "[::]:443");
+        assert!("on".parse::<TcpListen>().is_err());
+
+        settings.public_ips = vec!["203.0.113.5:9000".parse().unwrap()];
+        assert_eq!(settings.public_for_tcp(udp, udp), settings.public_ips);
+        assert_eq!(settings.public_for_tcp(udp, tcp)[0].port(), 0);
     }
 
     #[test]

@@ -151,6 +151,35 @@ impl MediaSocket {
     }
 }
 
+/// Listens for connections, without waiting for them; `[::]` as with UDP.
+pub(super) fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = match bind_tcp(address) {
+        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && is_without_ipv6(&error) => {
+            bind_tcp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))?
+        }
+        bound => bound?,
+    };
+    socket.set_nonblocking(true)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Connections that the kernel completes before they are accepted; Linux grants no more than
+/// `net.core.somaxconn`, which is 4096.
+const BACKLOG: i32 = 1024;
+
+fn bind_tcp(address: SocketAddr) -> io::Result<Socket> {
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(address.ip() != Ipv6Addr::UNSPECIFIED)?;
+    }
+    // Old connections in TIME_WAIT do not keep a server from starting again.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
 fn bind(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use crate::engine::{Datagram, SessionKey};
+use crate::engine::{Datagram, SessionKey, Transport};
 use crate::net::Received;
 
 /// Bytes of a batch's datagrams. Full-sized ones fill it by twenty-odd, as many as one system
@@ -24,6 +24,7 @@ pub(super) struct Batch {
 struct Entry {
     session: SessionKey,
     source: SocketAddr,
+    transport: Transport,
     local_ip: Option<IpAddr>,
     at: Instant,
     /// Where its contents end; they begin where those before it end.
@@ -42,6 +43,9 @@ impl Batch {
         self.entries.push(Entry {
             session,
             source: received.source,
+            transport: received
+                .connection
+                .map_or(Transport::Udp, |connection| Transport::Tcp(connection.0)),
             local_ip: received.local_ip,
             at,
             end: self.bytes.len(),
@@ -65,6 +69,7 @@ impl Batch {
             let Entry {
                 session,
                 source,
+                transport,
                 local_ip,
                 at,
                 ..
@@ -73,6 +78,7 @@ impl Batch {
                 Datagram {
                     session,
                     source,
+                    transport,
                     local_ip,
                     contents,
                 },
@@ -99,6 +105,7 @@ mod tests {
         let source = "192.0.2.1:5000".parse().unwrap();
         Received {
             source,
+            connection: None,
             local_ip: None,
             at: None,
             contents,

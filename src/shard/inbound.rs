@@ -1,17 +1,20 @@
-//! The receiving thread: from the socket to the shards.
+//! The receiving threads: from the socket, and from TCP connections, to the shards.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
 use super::batch::Batch;
 use super::clock::Moment;
 use crate::engine::SessionKey;
-use crate::net::{self, Demux, DropReason, NetCounters, Received};
+use crate::net::{
+    self, BindingRequest, Demux, DropReason, NetCounters, Received, Route, Streams, StunResponder,
+};
 
-/// Sorts what arrives by shard.
+/// Sorts what arrives by shard. Each receiving thread has its own.
 pub(super) struct Inbound {
-    demux: Demux<SessionKey>,
+    demux: Arc<Demux<SessionKey>>,
     outlets: Vec<Outlet>,
     counters: Arc<NetCounters>,
 }
@@ -50,7 +53,7 @@ impl Outlet {
 
 impl Inbound {
     pub(super) fn new(
-        demux: Demux<SessionKey>,
+        demux: Arc<Demux<SessionKey>>,
         outlets: Vec<Outlet>,
         counters: Arc<NetCounters>,
     ) -> Self {
@@ -62,23 +65,53 @@ impl Inbound {
     }
 
     /// Receives until the receiver is told to stop.
-    pub(super) fn run(mut self, mut receiver: net::Receiver) {
+    pub(super) fn run(mut self, mut receiver: net::Receiver, mut stun: StunResponder) {
         while receiver.wait() {
             let moment = Moment::read();
-            receiver.receive(|received| self.sort(&received, moment));
-            // One hand-over, and at most one wake-up, for each shard.
-            for outlet in &mut self.outlets {
-                outlet.deliver(&self.counters);
-            }
+            receiver.receive(|received| {
+                if let Some(question) = self.sort(&received, moment) {
+                    stun.ask(&question, &received, moment.received(received.at));
+                }
+            });
+            self.deliver();
+            stun.send();
         }
     }
 
-    fn sort(&mut self, received: &Received<'_>, moment: Moment) {
+    /// Serves TCP connections until told to stop.
+    pub(super) fn run_streams(mut self, mut streams: Streams<SessionKey>) {
+        while streams.wait() {
+            let moment = Moment::read();
+            let now = moment.received(None);
+            streams.serve(now, |owner, received| {
+                match self.demux.route_framed(owner, received.contents) {
+                    Ok(session) => self.pass_on(session, &received, now),
+                    Err(reason) => self.counters.add_drops(reason, 1),
+                }
+            });
+            self.deliver();
+        }
+    }
+
+    /// One hand-over, and at most one wake-up, for each shard.
+    fn deliver(&mut self) {
+        for outlet in &mut self.outlets {
+            outlet.deliver(&self.counters);
+        }
+    }
+
+    /// Gives back what is a question for the STUN server.
+    fn sort(&mut self, received: &Received<'_>, moment: Moment) -> Option<BindingRequest> {
         let at = moment.received(received.at);
-        let session = match self.demux.route(received.source, received.contents, at) {
-            Ok(session) => session,
-            Err(reason) => return self.counters.add_drops(reason, 1),
-        };
+        match self.demux.route(received.source, received.contents, at) {
+            Ok(Route::Session(session)) => self.pass_on(session, received, at),
+            Ok(Route::StunServer(request)) => return Some(request),
+            Err(reason) => self.counters.add_drops(reason, 1),
+        }
+        None
+    }
+
+    fn pass_on(&mut self, session: SessionKey, received: &Received<'_>, at: Instant) {
         // A user fragment can be made up, and name a shard that does not exist.
         let Some(outlet) = self.outlets.get_mut(usize::from(session.shard)) else {
             return self.counters.add_drops(DropReason::UnknownUfrag, 1);
@@ -125,7 +158,7 @@ mod tests {
             recyclers.push(recycle);
         }
         (
-            Inbound::new(demux, outlets, Arc::default()),
+            Inbound::new(Arc::new(demux), outlets, Arc::default()),
             queues,
             recyclers,
         )
@@ -141,20 +174,12 @@ mod tests {
     fn sort(inbound: &mut Inbound, (source, contents): (std::net::SocketAddr, [u8; 4])) {
         let received = Received {
             source,
+            connection: None,
             local_ip: None,
             at: None,
             contents: &contents,
         };
-        inbound.sort(&received, Moment::read());
-    }
-
-    fn deliver(inbound: &mut Inbound) {
-        let Inbound {
-            outlets, counters, ..
-        } = inbound;
-        outlets
-            .iter_mut()
-            .for_each(|outlet| outlet.deliver(counters));
+        assert_eq!(inbound.sort(&received, Moment::read()), None);
     }
 
     #[test]
@@ -165,7 +190,7 @@ mod tests {
         }
         sort(&mut inbound, rtp(3, 0));
         sort(&mut inbound, rtp(4, 0));
-        deliver(&mut inbound);
+        inbound.deliver();
         for (queue, session, first) in [(&queues[0], ADA, 0), (&queues[1], BOB, 1)] {
             let batch = queue.try_recv().unwrap();
             let numbers: Vec<_> = batch
@@ -194,7 +219,7 @@ mod tests {
         for round in 0..3 {
             sort(&mut inbound, rtp(1, round));
             sort(&mut inbound, rtp(2, round));
-            deliver(&mut inbound);
+            inbound.deliver();
             assert_eq!(
                 queues[1].try_recv().unwrap().len(),
                 1,

@@ -11,7 +11,9 @@ mod batch;
 mod clock;
 mod inbound;
 mod load;
+mod relay;
 mod settings;
+mod stun;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -24,7 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, TrySendError};
+use crossbeam_channel::{Receiver, Sender, TrySendError};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
@@ -32,11 +34,16 @@ use crate::engine::command::{Command, CommandError, Reply};
 use crate::engine::event::SessionEvent;
 use crate::engine::ids::RoomId;
 use crate::engine::ufrag::session_of_ufrag;
-use crate::engine::{Certificate, Engine, EngineConfig, Limits};
-use crate::net::{AddressTable, Demux, MediaSocket, Stop, Stopper};
+use crate::engine::{Certificate, Engine, EngineConfig, Limits, SessionKey};
+use crate::net::tcp::StreamsStopper;
+use crate::net::{
+    self, AddressTable, Connections, Demux, MediaSocket, NetCounters, Stop, Stopper, Streams,
+    StunResponder, StunServer,
+};
 use batch::Batch;
 use inbound::{Inbound, Outlet};
 pub use load::Load;
+use relay::Relays;
 pub use settings::Settings;
 use worker::{Mail, Wiring, Worker};
 
@@ -82,8 +89,34 @@ pub struct ShardsConfig {
     pub shards: NonZeroU16,
     /// The addresses that every answer tells clients to send to.
     pub advertised: Vec<SocketAddr>,
+    /// Those that it tells them to connect to with TCP, if UDP does not get through.
+    pub advertised_tcp: Vec<SocketAddr>,
     /// What one engine takes.
     pub limits: Limits,
+}
+
+/// Everything that datagrams come by.
+pub struct Sockets {
+    /// The media of all who can send UDP.
+    pub media: MediaSocket,
+    /// The TCP connections of those who cannot.
+    pub streams: Option<Streams<SessionKey>>,
+    /// Whether connections that came to the HTTP port belong to [`Self::streams`] where they begin
+    /// like one.
+    pub shares_http: bool,
+    /// A socket of its own for questions to the STUN server, besides those that come to media.
+    pub stun: Option<MediaSocket>,
+}
+
+impl From<MediaSocket> for Sockets {
+    fn from(media: MediaSocket) -> Self {
+        Self {
+            media,
+            streams: None,
+            shares_http: false,
+            stun: None,
+        }
+    }
 }
 
 /// All shards of this process. Clones are the same shards.
@@ -97,14 +130,16 @@ struct Inner {
     /// Clients choose the names of rooms: a fixed hash would let them fill one shard.
     home_hash: RandomState,
     socket: MediaSocket,
+    connections: Option<Connections>,
+    shares_http: bool,
     running: Mutex<Option<Running>>,
 }
 
 /// What has to be stopped, once.
 struct Running {
     shards: Vec<JoinHandle<()>>,
-    receiving: JoinHandle<()>,
-    stopper: Stopper,
+    receiving: Vec<JoinHandle<()>>,
+    stoppers: (Vec<Stopper>, Option<StreamsStopper>),
 }
 
 /// One shard, as others see it.
@@ -116,16 +151,17 @@ pub struct ShardHandle {
 }
 
 impl Shards {
-    /// Starts the shards' threads and the receiving one.
+    /// Starts the shards' threads and the receiving ones.
     pub fn start(
         config: &ShardsConfig,
-        socket: MediaSocket,
+        sockets: impl Into<Sockets>,
         certificate: &Certificate,
         events: &Arc<dyn EventSink>,
     ) -> io::Result<Self> {
+        let sockets = sockets.into();
         let addresses = Arc::new(AddressTable::new(clock::now()));
-        let (stopper, stop) = Stop::pair()?;
-        let receiver = socket.receiver(stop)?;
+        let connections = sockets.streams.as_ref().map(Streams::connections);
+        let mut relays = Relays::between(config.shards);
         let (mut handles, mut outlets, mut threads) = (Vec::new(), Vec::new(), Vec::new());
         for index in 0..config.shards.get() {
             let engine = engine(config, index, certificate)?;
@@ -137,14 +173,16 @@ impl Shards {
                 mailbox: mail,
                 datagrams,
                 recycle,
-                sender: socket.sender()?,
+                sender: sender(&sockets.media, connections.as_ref())?,
                 addresses: addresses.clone(),
+                connections: connections.clone(),
                 events: events.clone(),
                 load: load.clone(),
+                relays: relays.remove(0),
             };
             let worker = Worker::new(engine, wiring);
             threads.push(spawn(format!("shard-{index}"), move || worker.run())?);
-            outlets.push(Outlet::new(batches.clone(), recycled));
+            outlets.push((batches.clone(), recycled));
             handles.push(ShardHandle {
                 index,
                 mailbox,
@@ -152,21 +190,20 @@ impl Shards {
                 load,
             });
         }
-        let demux = Demux::new(addresses, session_of_ufrag);
-        let inbound = Inbound::new(demux, outlets, socket.counters().clone());
-        let receiving = spawn("receive".to_owned(), move || inbound.run(receiver))?;
-        let running = Mutex::new(Some(Running {
-            shards: threads,
-            receiving,
-            stopper,
-        }));
-        let home_hash = RandomState::new();
+        let demux = Arc::new(Demux::new(addresses, session_of_ufrag));
+        let (socket, shares_http) = (sockets.media, sockets.shares_http);
+        let running = receive(&socket, sockets.streams, sockets.stun, &demux, &outlets)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 handles,
-                home_hash,
+                home_hash: RandomState::new(),
                 socket,
-                running,
+                connections,
+                shares_http,
+                running: Mutex::new(Some(Running {
+                    shards: threads,
+                    ..running
+                })),
             }),
         })
     }
@@ -192,6 +229,16 @@ impl Shards {
         &self.inner.socket
     }
 
+    /// The TCP connections, where there can be any.
+    pub fn connections(&self) -> Option<&Connections> {
+        self.inner.connections.as_ref()
+    }
+
+    /// The same, if they also come to the HTTP port.
+    pub fn shared_connections(&self) -> Option<&Connections> {
+        self.connections().filter(|_| self.inner.shares_http)
+    }
+
     /// Tells and ends every session, and waits until all that is left to say was sent, but not
     /// longer than `patience`. Blocks. Later calls do nothing.
     pub fn shutdown(&self, patience: Duration) {
@@ -204,7 +251,7 @@ impl Shards {
         let Some(Running {
             shards,
             receiving,
-            stopper,
+            stoppers,
         }) = running
         else {
             return;
@@ -223,10 +270,12 @@ impl Shards {
         for shard in shards {
             shard.join().expect("a panicking shard ends the process");
         }
-        drop(stopper);
-        receiving
-            .join()
-            .expect("a panicking receiving thread ends the process");
+        drop(stoppers);
+        for thread in receiving {
+            thread
+                .join()
+                .expect("a panicking receiving thread ends the process");
+        }
     }
 }
 
@@ -268,12 +317,76 @@ impl ShardHandle {
     }
 }
 
+/// Starts the threads that receive.
+fn receive(
+    media: &MediaSocket,
+    streams: Option<Streams<SessionKey>>,
+    stun: Option<MediaSocket>,
+    demux: &Arc<Demux<SessionKey>>,
+    outlets: &[(Sender<Batch>, Receiver<Batch>)],
+) -> io::Result<Running> {
+    let inbound = || {
+        let outlets = outlets.iter().cloned();
+        let outlets = outlets.map(|(queue, recycled)| Outlet::new(queue, recycled));
+        Inbound::new(demux.clone(), outlets.collect(), media.counters().clone())
+    };
+    let (mut threads, mut stoppers) = (Vec::new(), Vec::new());
+    let (udp, responder) = (inbound(), responder_of(media, media.counters())?);
+    let (stopper, stop) = Stop::pair()?;
+    let receiver = media.receiver(stop)?;
+    stoppers.push(stopper);
+    threads.push(spawn("receive".to_owned(), move || {
+        udp.run(receiver, responder);
+    })?);
+    if let Some(socket) = stun {
+        let responder = responder_of(&socket, media.counters())?;
+        let (stopper, stop) = Stop::pair()?;
+        let (receiver, counters) = (socket.receiver(stop)?, media.counters().clone());
+        stoppers.push(stopper);
+        threads.push(spawn("stun".to_owned(), move || {
+            stun::run(receiver, responder, &counters);
+        })?);
+    }
+    let streams_stopper = streams.as_ref().map(Streams::stopper);
+    if let Some(streams) = streams {
+        let tcp = inbound();
+        threads.push(spawn("receive-tcp".to_owned(), move || {
+            tcp.run_streams(streams);
+        })?);
+    }
+    Ok(Running {
+        shards: Vec::new(),
+        receiving: threads,
+        stoppers: (stoppers, streams_stopper),
+    })
+}
+
+/// A STUN server on a socket, which counts for the media socket's metrics.
+fn responder_of(socket: &MediaSocket, counters: &Arc<NetCounters>) -> io::Result<StunResponder> {
+    let server = StunServer::new(clock::now());
+    Ok(StunResponder::new(
+        server,
+        socket.sender()?,
+        counters.clone(),
+    ))
+}
+
+fn sender(socket: &MediaSocket, connections: Option<&Connections>) -> io::Result<net::Sender> {
+    let sender = socket.sender()?;
+    Ok(match connections {
+        Some(connections) => sender.with_connections(connections.clone()),
+        None => sender,
+    })
+}
+
 fn engine(config: &ShardsConfig, shard: u16, certificate: &Certificate) -> io::Result<Engine> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
     let config = EngineConfig {
         shard,
+        shards: config.shards.get(),
         advertised: config.advertised.clone(),
+        advertised_tcp: config.advertised_tcp.clone(),
         limits: config.limits,
         wall_clock: clock::wall(),
     };

@@ -27,6 +27,7 @@ fn shards(count: u16) -> Shards {
     let config = ShardsConfig {
         shards: count.try_into().unwrap(),
         advertised: vec![socket.local_addr()],
+        advertised_tcp: Vec::new(),
         limits: Limits::default(),
     };
     let events: Arc<dyn EventSink> = Arc::new(NobodyListens);
@@ -153,6 +154,41 @@ async fn what_is_for_nobody_is_dropped_where_that_is_known_and_never_answered() 
         0
     );
     assert_eq!(net.datagrams_out(), 0);
+}
+
+#[test]
+fn whoever_asks_is_told_his_address_on_the_media_port_and_on_the_one_for_that() {
+    let any = "127.0.0.1:0".parse().unwrap();
+    let (media, stun) = (MediaSocket::bind(any), MediaSocket::bind(any));
+    let (media, stun) = (media.unwrap(), stun.unwrap());
+    let ports = [media.local_addr(), stun.local_addr()];
+    let config = ShardsConfig {
+        shards: NonZeroU16::MIN,
+        advertised: vec![media.local_addr()],
+        advertised_tcp: Vec::new(),
+        limits: Limits::default(),
+    };
+    let sockets = Sockets {
+        stun: Some(stun),
+        ..Sockets::from(media)
+    };
+    let events: Arc<dyn EventSink> = Arc::new(NobodyListens);
+    let shards = Shards::start(&config, sockets, &Certificate::generate(), &events).unwrap();
+
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(LOST_AFTER)).unwrap();
+    let question = [&[0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42][..], &[7; 12]].concat();
+    for port in ports {
+        client.send_to(&question, port).unwrap();
+        let mut answer = [0; 64];
+        let (length, from) = client.recv_from(&mut answer).unwrap();
+        assert_eq!((length, from), (32, port));
+        assert_eq!(answer[8..20], [7; 12], "the transaction");
+        let told = u16::from_be_bytes([answer[26], answer[27]]) ^ 0x2112;
+        assert_eq!(told, client.local_addr().unwrap().port());
+    }
+    shards.shutdown(LOST_AFTER);
+    assert_eq!(shards.socket().counters().stun_answers(), 2);
 }
 
 #[tokio::test]

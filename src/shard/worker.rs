@@ -1,23 +1,32 @@
 //! A shard's loop: take in what waits, let the engine seal, give out, wait.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
 use tokio::sync::oneshot;
 
 use super::batch::Batch;
 use super::load::Load;
+use super::relay::Relays;
 use super::{EventSink, clock};
 use crate::engine::command::{Command, CommandError, Reply};
-use crate::engine::{AddressChange, Engine, SessionKey};
-use crate::net::{self, AddressTable};
+use crate::engine::{AddressChange, Engine, SessionKey, Transport};
+use crate::net::{self, AddressTable, ConnectionId, Connections};
 
 /// Datagrams that are taken in before their consequences are given out, give or take a batch.
 ///
 /// Each may become a copy for everyone in its room, and the first copy waits until the last
 /// datagram of the turn was handled.
 const DATAGRAMS_PER_TURN: usize = 64;
+
+/// Messages of other shards that are taken in before their consequences are given out, for the
+/// same reason, give or take a hand-over.
+const RELAYED_PER_TURN: usize = 64;
+
+/// How soon a hand-over to a shard that was behind is tried again: it has a queue of a tenth of
+/// a second to work off.
+const RELAY_RETRY: Duration = Duration::from_millis(5);
 
 /// Commands between two turns of media. A join takes about a millisecond, and a pause of more
 /// than a few can be heard.
@@ -42,8 +51,10 @@ pub(super) struct Wiring {
     pub(super) recycle: Sender<Batch>,
     pub(super) sender: net::Sender,
     pub(super) addresses: Arc<AddressTable<SessionKey>>,
+    pub(super) connections: Option<Connections>,
     pub(super) events: Arc<dyn EventSink>,
     pub(super) load: Arc<Mutex<Load>>,
+    pub(super) relays: Relays,
 }
 
 /// What a shard's thread owns.
@@ -75,9 +86,12 @@ impl Worker {
             self.wait();
             let woke = clock::now();
             self.take_datagrams(woke);
+            self.take_relayed(woke);
             self.take_mail(woke);
             self.serve_timers(woke);
             let now = self.tell(woke);
+            self.engine.flush(now);
+            self.relay();
             self.give_out(now);
             self.account(woke, clock::now());
             if self
@@ -94,12 +108,16 @@ impl Worker {
         let mut select = Select::new();
         select.recv(&self.wiring.datagrams);
         select.recv(&self.wiring.mailbox);
+        select.recv(&self.wiring.relays.incoming);
+        let is_held_up = self.wiring.relays.is_held_up();
+        let held_up = is_held_up.then(|| clock::now() + RELAY_RETRY);
         // Which of them it was does not matter: a turn looks at all.
         match self
             .engine
             .poll_timeout()
             .into_iter()
             .chain(self.stopping)
+            .chain(held_up)
             .min()
         {
             Some(deadline) => drop(select.ready_deadline(deadline)),
@@ -126,6 +144,36 @@ impl Worker {
             batch.clear();
             // If there are plenty already, this one goes.
             let _ = self.wiring.recycle.try_send(batch);
+        }
+    }
+
+    fn take_relayed(&mut self, woke: Instant) {
+        let mut taken = 0;
+        while taken < RELAYED_PER_TURN
+            && let Ok(parcel) = self.wiring.relays.incoming.try_recv()
+        {
+            taken += parcel.messages.len();
+            self.arrivals.extend(parcel.since);
+            let now = self.tell(woke);
+            for message in parcel.messages {
+                self.engine.handle_relay(parcel.from, message, now);
+            }
+        }
+    }
+
+    /// Hands over what other shards are to do, so that they do it beside us.
+    fn relay(&mut self) {
+        let mut any = false;
+        while let Some((shard, message)) = self.engine.poll_relay() {
+            self.wiring.relays.push(shard, message);
+            any = true;
+        }
+        if any || self.wiring.relays.is_held_up() {
+            let since = self.arrivals.iter().min().copied();
+            let lost = self.wiring.relays.hand_over(since);
+            if lost > 0 {
+                self.engine.relays_lost(lost as u64);
+            }
         }
     }
 
@@ -182,6 +230,7 @@ impl Worker {
         let Wiring {
             sender,
             addresses,
+            connections,
             events,
             ..
         } = &mut self.wiring;
@@ -190,6 +239,11 @@ impl Worker {
                 AddressChange::Learned(session, address) => {
                     let learned = addresses.learn(address, session, now);
                     tracing::trace!(?session, %address, ?learned, "address");
+                }
+                AddressChange::Checked(_, connection) => {
+                    if let Some(connections) = connections {
+                        connections.checked(ConnectionId(connection), now);
+                    }
                 }
                 AddressChange::Forgotten(session) => addresses.forget(session),
             }
@@ -204,6 +258,10 @@ impl Worker {
             };
             sender.send(batch.map(|transmit| net::Outgoing {
                 destination: transmit.destination,
+                connection: match transmit.transport {
+                    Transport::Udp => None,
+                    Transport::Tcp(connection) => Some(ConnectionId(connection)),
+                },
                 source: transmit.local_ip,
                 contents: transmit.contents,
                 segment_size: transmit.segment_size,

@@ -29,7 +29,8 @@ describe('broadcasting by WHIP and WHEP', { timeout: 300_000 }, () => {
   after(() => Promise.all([chromium?.stop(), pages?.stop()]));
   beforeEach(async () => {
     people = [];
-    server = await Server.start();
+    // The later half of an audience is on another thread than its publisher.
+    server = await Server.start(['--shards=2', '--viewers-per-shard=10']);
   });
   afterEach(async () => {
     await Promise.all(people.map(person => person.close()));

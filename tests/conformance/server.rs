@@ -62,6 +62,7 @@ impl World {
         let config = ShardsConfig {
             shards: NonZeroU16::MIN,
             advertised: vec![socket.local_addr()],
+            advertised_tcp: Vec::new(),
             limits,
         };
         let hub = Arc::<Hub>::default();

@@ -97,10 +97,9 @@ async fn w25_every_change_needs_a_token_and_looking_does_not() {
     let joined = post(&world, "/whip/demo", &token_with(json!({})), CHROMIUM).await;
     assert_eq!(joined.status, 201, "{joined:?}");
     let session = joined.session();
-    let (wishes, tracks) = (
-        format!("{session}/subscriptions"),
-        format!("{session}/tracks"),
-    );
+    let below = |what: &str| format!("{session}/{what}");
+    let (wishes, tracks, attributes) =
+        (below("subscriptions"), below("tracks"), below("attributes"));
     for (method, path, kind) in [
         ("POST", "/whip/demo", SDP),
         ("POST", "/whep/demo", SDP),
@@ -109,6 +108,8 @@ async fn w25_every_change_needs_a_token_and_looking_does_not() {
         ("PATCH", session, SDP),
         ("PUT", &wishes, JSON),
         ("PUT", &tracks, JSON),
+        ("PUT", &attributes, JSON),
+        ("POST", "/rooms/demo/messages", JSON),
         ("DELETE", session, JSON),
     ] {
         let none = world.send(method, path, &[kind], "x").await;
@@ -483,4 +484,125 @@ async fn a_session_ends_with_its_token_unless_a_newer_one_was_shown() {
         .is(404, "no-such-session");
     assert_eq!(world.ask("GET", session).await.status, 204);
     is_unauthorized(&post(&world, "/whep/demo", &short, CHROMIUM_PLAYS).await);
+}
+
+#[tokio::test]
+async fn who_may_not_send_data_may_not_talk_and_only_hosts_speak_for_the_server() {
+    let world = world().await;
+    let grants = |data: bool, admin: bool| {
+        let grants = json!({"publish": true, "subscribe": true, "data": data, "admin": admin});
+        token_with(json!({"grants": grants}))
+    };
+    let (silent, guest, host) = (
+        grants(false, false),
+        grants(true, false),
+        grants(false, true),
+    );
+    for (token, from_session, from_server) in
+        [(&silent, 403, 403), (&guest, 202, 403), (&host, 202, 202)]
+    {
+        let joined = post(&world, "/rooms/demo/sessions", token, CHROMIUM).await;
+        let id = joined.session().trim_start_matches("/sessions/");
+        for (body, status) in [
+            (json!({"session": id, "event": "chat"}), from_session),
+            (json!({"event": "chat"}), from_server),
+        ] {
+            let body = body.to_string();
+            let answer = send(&world, "POST", "/rooms/demo/messages", JSON, token, &body).await;
+            assert_eq!(answer.status, status, "{answer:?}");
+        }
+    }
+    let other = token_with(json!({"room": "other"}));
+    let body = json!({"event": "chat"}).to_string();
+    let answer = send(&world, "POST", "/rooms/demo/messages", JSON, &other, &body).await;
+    answer.is(403, "forbidden");
+}
+
+#[tokio::test]
+async fn a_session_is_told_what_it_may_do_and_hosts_are_marked() {
+    let world = world().await;
+    let guest = token_with(json!({"grants": {"publish": ["microphone"], "subscribe": true}}));
+    let host = token_with(json!({"identity": "hostess",
+        "grants": {"publish": true, "subscribe": true, "admin": true}}));
+    let snapshot = async |token: &str, offer: &str| {
+        let joined = post(&world, "/rooms/demo/sessions", token, offer).await;
+        assert_eq!(joined.status, 201, "{joined:?}");
+        let state = world
+            .ask("GET", &format!("{}/state", joined.session()))
+            .await;
+        let events: Value = serde_json::from_str(&state.body).expect("JSON");
+        events["events"][0]["data"].clone()
+    };
+    let hosts = snapshot(&host, CHROMIUM_MEETS).await;
+    assert_eq!(
+        hosts["grants"],
+        json!({"publish": ["camera", "microphone", "screen"], "subscribe": true, "data": true, "admin": true})
+    );
+    assert_eq!(hosts["participants"][0]["role"], "host");
+    assert_eq!(
+        (&hosts["locked"], &hosts["metadata"]),
+        (&json!(false), &json!({}))
+    );
+    assert_eq!(hosts["messages"], json!([]));
+
+    let guests = snapshot(&guest, CHROMIUM_PLAYS).await;
+    assert_eq!(
+        guests["grants"],
+        json!({"publish": ["microphone"], "subscribe": true, "data": false, "admin": false})
+    );
+    let me = guests["participants"].as_array().expect("a list");
+    assert!(
+        me.iter().all(|somebody| somebody.get("role").is_none()),
+        "{me:?}"
+    );
+}
+
+#[tokio::test]
+async fn only_hosts_administer_and_only_their_room() {
+    let world = world().await;
+    let admin = |room: &str| {
+        let grants = json!({"publish": true, "subscribe": true, "admin": true});
+        token_with(json!({"room": room, "identity": "host", "grants": grants}))
+    };
+    let guest = token_with(json!({}));
+    let joined = post(&world, "/rooms/demo/sessions", &guest, CHROMIUM_MEETS).await;
+    let id = joined.header("x-participant");
+    let (ada, move_away) = (
+        format!("/api/rooms/demo/participants/{id}"),
+        format!("/api/rooms/demo/participants/{id}/move"),
+    );
+    let track = format!("{ada}/tracks/k3jq5xw2m4za");
+    for (method, path, body) in [
+        ("GET", "/api/rooms", ""),
+        ("GET", "/api/rooms/demo", ""),
+        ("PUT", "/api/rooms/demo", "{}"),
+        ("DELETE", "/api/rooms/demo", ""),
+        ("PUT", &track, r#"{"muted":true}"#),
+        ("POST", &move_away, r#"{"room":"demo2"}"#),
+        ("DELETE", &ada, ""),
+    ] {
+        is_unauthorized(&world.send(method, path, &[JSON], body).await);
+        let answer = send(&world, method, path, JSON, &guest, body).await;
+        answer.is(403, "forbidden");
+        if path != "/api/rooms" {
+            let other = admin("other");
+            let answer = send(&world, method, path, JSON, &other, body).await;
+            answer.is(403, "forbidden");
+        }
+    }
+    let body = r#"{"room":"other"}"#;
+    let own = admin("demo");
+    let answer = send(&world, "POST", &move_away, JSON, &own, body).await;
+    answer.is(403, "forbidden");
+
+    let names = async |token: &str| {
+        let answer = send(&world, "GET", "/api/rooms", JSON, token, "").await;
+        let list: Value = serde_json::from_str(&answer.body).expect("JSON");
+        list["rooms"].as_array().expect("a list").len()
+    };
+    assert_eq!((names(&own).await, names(&admin("*")).await), (1, 1));
+    assert_eq!(names(&admin("other")).await, 0);
+    let removed = send(&world, "DELETE", &ada, JSON, &own, "").await;
+    assert_eq!(removed.status, 204, "{removed:?}");
+    assert_eq!(world.sessions().await, 0);
 }

@@ -6,12 +6,14 @@ use std::time::{Duration, Instant, SystemTime};
 use plenum::engine::dtls;
 use plenum::engine::event::{Change, CloseReason, Kind};
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
+use str0m::channel::{ChannelConfig, ChannelId, Reliability};
 use str0m::format::{Codec, PayloadParams};
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid, Simulcast, SimulcastLayer};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{ExtensionValues, RtpWrite};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
+use super::guest::Topic;
 use super::media::{Device, Format, Made, Source, Stamp};
 use super::receiver::Receiver;
 use super::roster::{Roster, Seat};
@@ -45,6 +47,12 @@ pub(crate) struct Client {
     pub(crate) connected_at: Option<Instant>,
     /// The other side said goodbye.
     pub(crate) is_closed: bool,
+    /// The data channels that are open.
+    pub(crate) channels: Vec<(ChannelId, String)>,
+    /// What came on them, by label.
+    pub(crate) data: Vec<(String, Vec<u8>)>,
+    /// Those that the next offer asks for.
+    topics: Vec<Topic>,
     pub(crate) events: Vec<(Instant, Change)>,
     pub(crate) roster: Roster,
     pub(crate) closed_because: Option<CloseReason>,
@@ -86,6 +94,9 @@ impl Client {
             receivers: Vec::new(),
             connected_at: None,
             is_closed: false,
+            channels: Vec::new(),
+            data: Vec::new(),
+            topics: Vec::new(),
             events: Vec::new(),
             roster: Roster::default(),
             closed_because: None,
@@ -128,6 +139,9 @@ impl Client {
                 slots.push((mid, kind.into()));
             }
         }
+        for topic in std::mem::take(&mut self.topics) {
+            api.add_channel_with_config(channel_config(&topic));
+        }
         let (offer, pending) = api.apply().expect("an offer that changes something");
         self.slides.extend(
             lines
@@ -141,6 +155,31 @@ impl Client {
             devices: lines,
             slots,
         }
+    }
+
+    /// The next offer is to have these data channels.
+    pub(crate) fn wants(&mut self, topics: &[Topic]) {
+        self.topics = topics.to_vec();
+    }
+
+    /// Opens a data channel, where there are some already.
+    pub(crate) fn open(&mut self, topic: &Topic) {
+        let mut direct = self.rtc.direct_api();
+        direct.create_data_channel(channel_config(topic));
+    }
+
+    /// Sends something on a data channel.
+    pub(crate) fn send(&mut self, label: &str, data: &[u8]) {
+        let known = self.channels.iter().find(|(_, known)| known == label);
+        let (id, _) = known.expect("a channel that is open");
+        let mut channel = self.rtc.channel(*id).expect("a channel that is open");
+        let written = channel.write(true, data);
+        assert!(matches!(written, Ok(true)), "{written:?}");
+    }
+
+    /// There is something to do.
+    pub(crate) fn wake(&mut self, now: Instant) {
+        self.wake_at = now;
     }
 
     /// Offers to send nothing more from a source; its m-line stays.
@@ -293,6 +332,13 @@ impl Client {
                     .for_each(|source| source.next_at = now);
             }
             Event::Closed => self.is_closed = true,
+            Event::ChannelOpen(id, label) => self.channels.push((id, label)),
+            Event::ChannelClose(id) => self.channels.retain(|(known, _)| *known != id),
+            Event::ChannelData(data) => {
+                let channel = self.channels.iter().find(|(id, _)| *id == data.id);
+                let (_, label) = channel.expect("data of a channel that is open");
+                self.data.push((label.clone(), data.data));
+            }
             Event::KeyframeRequest(request) => {
                 let source = self
                     .sources
@@ -404,5 +450,19 @@ impl Client {
         self.receivers
             .iter()
             .filter(move |receiver| receiver.kind == kind)
+    }
+}
+
+fn channel_config(topic: &Topic) -> ChannelConfig {
+    let reliability = if topic.is_lossy {
+        Reliability::MaxRetransmits { retransmits: 0 }
+    } else {
+        Reliability::Reliable
+    };
+    ChannelConfig {
+        label: topic.label.clone(),
+        ordered: !topic.is_lossy,
+        reliability,
+        ..ChannelConfig::default()
     }
 }

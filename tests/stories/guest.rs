@@ -7,13 +7,39 @@ use plenum::engine::ids::SessionId;
 
 use super::media::Device;
 
+/// A data channel that somebody wants.
+#[derive(Clone, Debug)]
+pub(crate) struct Topic {
+    pub(crate) label: String,
+    pub(crate) is_lossy: bool,
+}
+
+impl Topic {
+    pub(crate) fn reliable(label: &str) -> Self {
+        let label = label.to_owned();
+        Self {
+            label,
+            is_lossy: false,
+        }
+    }
+
+    pub(crate) fn lossy(label: &str) -> Self {
+        Self {
+            is_lossy: true,
+            ..Self::reliable(label)
+        }
+    }
+}
+
 /// What somebody wants who comes to a door.
 #[derive(Clone, Debug)]
 pub(crate) struct Guest {
     pub(crate) door: Door,
     pub(crate) name: Option<String>,
+    pub(crate) is_host: bool,
     pub(crate) resume: Option<SessionId>,
     pub(crate) devices: Vec<Device>,
+    pub(crate) topics: Vec<Topic>,
     pub(crate) video_slots: usize,
     pub(crate) audio_slots: usize,
     pub(crate) one_way_delay: Duration,
@@ -25,8 +51,10 @@ impl Guest {
         Self {
             door: Door::Meet,
             name: None,
+            is_host: false,
             resume: None,
             devices: vec![Device::microphone(), Device::camera()],
+            topics: Vec::new(),
             video_slots: 2,
             audio_slots: 2,
             one_way_delay: Duration::from_millis(20),
@@ -69,6 +97,12 @@ impl Guest {
         self
     }
 
+    /// With data channels.
+    pub(crate) fn opening(mut self, topics: impl IntoIterator<Item = Topic>) -> Self {
+        self.topics = topics.into_iter().collect();
+        self
+    }
+
     pub(crate) fn slots(mut self, video: usize, audio: usize) -> Self {
         (self.video_slots, self.audio_slots) = (video, audio);
         self
@@ -76,6 +110,12 @@ impl Guest {
 
     pub(crate) fn at_distance(mut self, one_way_delay: Duration) -> Self {
         self.one_way_delay = one_way_delay;
+        self
+    }
+
+    /// With a token that lets them administer the room.
+    pub(crate) fn hosting(mut self) -> Self {
+        self.is_host = true;
         self
     }
 

@@ -16,7 +16,9 @@ mod wire;
 mod world;
 
 mod crowd;
+mod data;
 mod hostile;
+mod hosting;
 mod layers;
 mod loss;
 mod meeting;
@@ -25,6 +27,8 @@ mod narrow;
 mod rooms;
 mod slots;
 mod speaking;
+mod spread;
+mod talking;
 
 use std::time::Duration;
 

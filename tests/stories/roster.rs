@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use plenum::engine::command::Binding;
-use plenum::engine::event::{Change, ParticipantInfo, Snapshot, TrackInfo};
+use plenum::engine::event::{Change, ParticipantInfo, RoomState, Snapshot, TrackInfo};
 use plenum::engine::ids::{ParticipantId, SessionId, TrackId};
 
 /// A client's session with the server, once it was let in.
@@ -25,6 +25,7 @@ pub(crate) struct Roster {
     /// Of slots that show something.
     pub(crate) bindings: BTreeMap<String, Binding>,
     pub(crate) speaker: Option<ParticipantId>,
+    pub(crate) state: Option<RoomState>,
 }
 
 impl From<&Snapshot> for Roster {
@@ -48,6 +49,7 @@ impl From<&Snapshot> for Roster {
                 .map(|binding| (binding.mid.clone(), binding.clone()))
                 .collect(),
             speaker: snapshot.speaker.clone(),
+            state: Some(snapshot.state.clone()),
         }
     }
 }
@@ -75,7 +77,12 @@ impl Roster {
                 self.bindings.insert(binding.mid.clone(), binding.clone());
             }
             Change::Speaker { participant } => self.speaker = participant.clone(),
-            Change::Quality { .. } | Change::Reconnect { .. } | Change::Closed { .. } => {}
+            Change::Room(state) => self.state = Some(state.clone()),
+            Change::Message(_)
+            | Change::Moved { .. }
+            | Change::Quality { .. }
+            | Change::Reconnect { .. }
+            | Change::Closed { .. } => {}
         }
     }
 }

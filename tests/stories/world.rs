@@ -14,12 +14,15 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use plenum::engine::administration::RoomCommand;
 use plenum::engine::command::{Command, CommandError, Reply};
 use plenum::engine::dtls::Certificate;
 use plenum::engine::event::{Change, Snapshot};
 use plenum::engine::ids::{ParticipantId, SessionId};
 use plenum::engine::ufrag::session_of_ufrag;
-use plenum::engine::{AddressChange, Datagram, Engine, EngineConfig, Limits, SessionKey};
+use plenum::engine::{
+    AddressChange, Datagram, Engine, EngineConfig, Limits, SessionKey, Transport,
+};
 use str0m::ice::StunMessage;
 
 use super::client::Client;
@@ -32,6 +35,9 @@ const MAX_TURNS_AT_ONCE: u32 = 10_000;
 
 /// How much is remembered of what a guest sent: a handshake and some media.
 const REMEMBERED_DATAGRAMS: usize = 256;
+
+/// So few that a story can outgrow a shard.
+pub(crate) const VIEWERS_PER_SHARD: usize = 3;
 
 /// A guest, by their place in the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,8 +98,13 @@ impl World {
         let engine = |shard: u16| {
             let config = EngineConfig {
                 shard,
+                shards,
                 advertised: vec![server],
-                limits: Limits::default(),
+                advertised_tcp: Vec::new(),
+                limits: Limits {
+                    viewers_per_shard: VIEWERS_PER_SHARD,
+                    ..Limits::default()
+                },
                 wall_clock: Duration::from_secs(1_700_000_000),
             };
             let mut engine_seed = [7; 32];
@@ -242,6 +253,7 @@ impl World {
         let datagram = Datagram {
             session: key,
             source: parcel.from,
+            transport: Transport::Udp,
             local_ip: Some(self.server.ip()),
             contents: &parcel.contents,
         };
@@ -265,6 +277,7 @@ impl World {
 
     /// Sends what the engines have to send, and hands out what they have to say.
     fn settle(&mut self) {
+        self.relay();
         for shard in 0..self.engines.len() {
             self.engines[shard].flush(self.now);
             self.send_all(shard);
@@ -281,7 +294,22 @@ impl World {
                     AddressChange::Learned(key, address) => {
                         self.table.insert(address, key);
                     }
+                    AddressChange::Checked(..) => panic!("nobody here has TCP"),
                     AddressChange::Forgotten(key) => self.table.retain(|_, known| *known != key),
+                }
+            }
+        }
+    }
+
+    /// Takes what shards tell each other across, at once, until nobody has anything to say.
+    fn relay(&mut self) {
+        let mut is_quiet = false;
+        while !is_quiet {
+            is_quiet = true;
+            for shard in 0..self.engines.len() {
+                while let Some((to, message)) = self.engines[shard].poll_relay() {
+                    self.engines[usize::from(to)].handle_relay(shard as u16, message, self.now);
+                    is_quiet = false;
                 }
             }
         }
@@ -372,6 +400,13 @@ impl World {
         command: Command,
     ) -> Result<Reply, CommandError> {
         let reply = self.command(self.guests[person.0].shard, command);
+        self.settle();
+        reply
+    }
+
+    /// Asks the first shard something about its rooms, as a host would.
+    pub(crate) fn administer(&mut self, command: RoomCommand) -> Result<Reply, CommandError> {
+        let reply = self.command(0, Command::Administer(command));
         self.settle();
         reply
     }

@@ -2,8 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-
 import { focusLayout, gridLayout } from '../../web/app/layout.js';
+import { partsOf } from '../../web/app/links.js';
 import { initialsOf, roomName, roomOfPath, suggestRoom } from '../../web/app/names.js';
 import { SeatOrder } from '../../web/app/seats.js';
 import { isOffered } from '../../web/codecs.js';
@@ -69,6 +69,20 @@ test('a restart asks with new credentials and takes over those of the answer', (
   assert.equal(restarted.match(/a=ice-ufrag:wxyz\r\n/g)?.length, 2);
   assert.equal(restarted.match(/a=candidate:1 1 udp 1 ::1 9 typ host\r\n/g)?.length, 1);
   assert.ok(!restarted.includes('abcd'));
+});
+
+test('a restart keeps the TCP candidates, which its answer does not name', () => {
+  const passive = 'a=candidate:2 1 tcp 2 ::1 9 typ host tcptype passive ufrag abcd\r\n';
+  const former = OFFER.replace(/^m=.*\r\n/gm, line => `${line}${passive}`);
+  const answer = 'a=ice-ufrag:wxyz\r\na=ice-pwd:new\r\na=candidate:1 1 udp 1 ::1 9 typ host\r\n';
+  const kept = withIce(former, answer).match(/^a=candidate:.*$/gm) ?? [];
+  assert.deepEqual(
+    kept.map(line => line.trim()),
+    [
+      'a=candidate:1 1 udp 1 ::1 9 typ host',
+      'a=candidate:2 1 tcp 2 ::1 9 typ host tcptype passive ufrag wxyz',
+    ],
+  );
 });
 
 test('links are found by their relation', () => {
@@ -210,4 +224,30 @@ test('the text of a slot loses what it has no use for, and what we send loses no
       ?.join(),
     'a=rtcp-fb:96 nack,a=recvonly',
   );
+});
+
+test('addresses in a text are links, without the punctuation around them', () => {
+  const hrefs = words => partsOf(words).flatMap(({ href }) => href ?? []);
+  assert.deepEqual(hrefs('See https://a.example/x, or (http://b.example/y).'), [
+    'https://a.example/x',
+    'http://b.example/y',
+  ]);
+  assert.deepEqual(hrefs('https://c.example/wiki/Plenum_(hall)'), ['https://c.example/wiki/Plenum_(hall)']);
+  assert.deepEqual(hrefs('javascript:alert(1) ftp://d.example https://'), []);
+  const words = 'a https://a.example b';
+  assert.equal(
+    partsOf(words)
+      .map(({ text }) => text)
+      .join(''),
+    words,
+  );
+});
+
+test('what a snapshot does not say of rights is the least', () => {
+  const roster = new Roster();
+  roster.apply('snapshot', { me: 'p1', participants: [], tracks: [], bindings: [] });
+  assert.equal(roster.grants.admin, false);
+  assert.deepEqual([roster.isLocked, roster.messages], [false, []]);
+  roster.apply('room', { locked: true, metadata: {} });
+  assert.equal(roster.isLocked, true);
 });

@@ -1,10 +1,14 @@
 // The call: brings the room and the parts of its page together.
 
+import { canShareScreen } from '../media.js';
 import { strings } from '../strings.js';
+import { Chat } from './chat.js';
 import { devicePicker, levelBar, toggle } from './devices.js';
 import { h, icon } from './dom.js';
 import { wordmark } from './home.js';
+import { Hosts } from './hosts.js';
 import { copyInvite } from './invite.js';
+import { menu, menuItem } from './menus.js';
 import { inviteLink } from './names.js';
 import { note, say, showBanner } from './notices.js';
 import { Own } from './own.js';
@@ -12,10 +16,11 @@ import { People } from './people.js';
 import { PictureInPicture } from './pip.js';
 import { prefs, remember } from './prefs.js';
 import { Quality } from './quality.js';
+import { Reactions } from './reactions.js';
 import { seatsOf } from './seats.js';
 import { Shortcuts } from './shortcuts.js';
 import { Stage } from './stage.js';
-import { menu, menuItem, Toolbar } from './toolbar.js';
+import { Toolbar } from './toolbar.js';
 import { Voices } from './voices.js';
 import { WakeLock } from './wake.js';
 
@@ -41,6 +46,7 @@ const CHANGES = [
   'track-ended',
   'binding',
   'speaker',
+  'room',
   'local',
 ];
 
@@ -54,6 +60,9 @@ export class Call {
   #stage;
   #toolbar;
   #people;
+  #hosts;
+  #chat;
+  #reactions;
   #quality;
   #shortcuts;
   #voices = new Voices();
@@ -82,8 +91,20 @@ export class Call {
       show: wishes => this.#want(wishes),
       onLayout: () => this.#changed(),
     });
-    const invite = () => this.#inviteButton('plain');
-    this.#people = new People({ close: () => this.#togglePeople(), invite: invite() });
+    this.#reactions = new Reactions(room, participant => this.#stage.boxOf(participant));
+    this.#chat = new Chat({
+      room,
+      ownName: name,
+      close: () => this.#togglePanel('chat'),
+      onUnread: () => this.#changed(),
+    });
+    this.#hosts = new Hosts({ room, writeTo: participant => this.#writeTo(participant) });
+    this.#people = new People({
+      close: () => this.#togglePanel('people'),
+      invite: this.#inviteButton('plain'),
+      hosts: this.#hosts.element,
+      actions: row => this.#hosts.actions(row),
+    });
     this.#quality = new Quality(room, this.#stage);
     const actions = this.#actions();
     this.#shortcuts = new Shortcuts(actions);
@@ -105,8 +126,10 @@ export class Call {
         { class: 'call-body' },
         h('div', { class: 'stage-holder' }, this.#stage.element, this.#alone, this.#quality.element),
         this.#people.element,
+        this.#chat.element,
       ),
       this.#toolbar.element,
+      this.#reactions.element,
       this.#shortcuts.element,
     );
     this.#stage.setLayout(prefs.layout);
@@ -139,6 +162,13 @@ export class Call {
     on('state', state => this.#stateChanged(state));
     on('health', isWell => this.#healthChanged(isWell));
     on('arrived', person => this.#noteMovement(strings.notice.joined(person.name || person.id)));
+    on('message', message => {
+      this.#chat.hear(message);
+      this.#reactions.hear(message);
+    });
+    on('snapshot', () => this.#chat.recall());
+    on('silenced', source => this.#silenced(source));
+    on('moved', () => note(strings.moderation.moved));
     on('departed', person => this.#noteMovement(strings.notice.left(person.name || person.id)));
     this.#voices.addEventListener('blocked', () => this.#askForSound(), { signal });
     this.#media.addEventListener('change', () => this.#changed(), { signal });
@@ -152,14 +182,16 @@ export class Call {
       camera: () => this.#own.toggleCamera(),
       share: () => this.#own.toggleScreen(),
       layout: () => this.#toggleLayout(),
-      people: () => this.#togglePeople(),
+      people: () => this.#togglePanel('people'),
+      chat: () => this.#togglePanel('chat'),
+      hand: () => this.#reactions.toggleHand(),
       page: (/** @type {number} */ by) => this.#stage.turn(by),
       fullScreen: () => this.#toggleFullScreen(),
       stats: () => this.#quality.toggle(),
     };
   }
 
-  /** @param {Pick<import('./shortcuts.js').Actions, 'layout' | 'fullScreen' | 'stats'>} actions */
+  /** @param {Pick<import('./shortcuts.js').Actions, 'layout' | 'share' | 'fullScreen' | 'stats' | 'hand'>} actions */
   #menus(actions) {
     const media = this.#media;
     const text = strings.bar;
@@ -181,6 +213,8 @@ export class Call {
     const more = menu(
       text.more,
       menuItem({ icon: 'link', label: strings.invite.copy, onclick: () => copyInvite(this.#roomName) }),
+      canShareScreen() &&
+        menuItem({ icon: 'screen', label: text.shareMenu, class: 'menu-share', onclick: actions.share }),
       menuItem({ icon: 'focus', label: text.otherLayout, class: 'menu-layout', onclick: actions.layout }),
       canFill && menuItem({ icon: 'full', label: text.fullScreen, key: 'F', onclick: actions.fullScreen }),
       PictureInPicture.isSupported &&
@@ -192,7 +226,12 @@ export class Call {
         this.#want(this.#wishes);
       }),
     );
-    return { audio, camera, more };
+    const react = menu(
+      text.react,
+      this.#reactions.buttons(() => react.hidePopover()),
+      menuItem({ icon: 'hand', label: text.hand, key: 'H', class: 'menu-hand', onclick: actions.hand }),
+    );
+    return { audio, camera, react, more };
   }
 
   /** @param {'quiet' | 'plain'} style */
@@ -234,6 +273,10 @@ export class Call {
     this.#alone.hidden = room.state !== 'joined' || room.roster.others.length > 0;
     this.#stage.update(seats, room.roster.speaker);
     this.#people.update(room, this.#name);
+    this.#hosts.update();
+    this.#chat.update();
+    this.#reactions.update();
+    document.title = titleOf(this.#roomName, this.#chat.unread);
     this.#toolbar.update({
       canSend: this.#own.canSend,
       micOn: this.#own.micOn,
@@ -241,6 +284,8 @@ export class Call {
       sharing: this.#own.sharing,
       layout: this.#stage.layout,
       people: room.roster.participants.size,
+      handUp: this.#reactions.isHandUp,
+      unread: this.#chat.unread,
     });
     if (this.#pip.isOpen) this.#pip.follow(this.#mainTrack());
   }
@@ -315,11 +360,31 @@ export class Call {
     say(layout === 'grid' ? strings.bar.grid : strings.bar.focus);
   }
 
-  #togglePeople() {
-    const isOpen = !this.#people.isOpen;
-    this.#people.toggle(isOpen);
-    if (!isOpen) this.#toolbar.focusPeople();
+  /**
+   * Opens a panel in place of the other, or closes it.
+   *
+   * @param {'people' | 'chat'} name
+   */
+  #togglePanel(name) {
+    const panels = { people: this.#people, chat: this.#chat };
+    const isOpen = !panels[name].isOpen;
+    for (const [other, panel] of Object.entries(panels)) panel.toggle(isOpen && other === name);
+    if (!isOpen) this.#toolbar.focus(name);
     this.#changed();
+  }
+
+  /** @param {string} participant */
+  #writeTo(participant) {
+    if (!this.#chat.isOpen) this.#togglePanel('chat');
+    this.#chat.writeTo(participant);
+  }
+
+  /** @param {import('../roster.js').Source} source what a moderator muted */
+  #silenced(source) {
+    const sentences = strings.moderation.silenced;
+    if (source === 'microphone') note(sentences.microphone);
+    else if (source === 'camera') this.#own.stopCamera(sentences.camera);
+    else if (source === 'screen') this.#own.stopScreen(sentences.screen);
   }
 
   async #toggleFullScreen() {
@@ -335,3 +400,11 @@ export class Call {
     await this.#pip.toggle(this.#mainTrack()).catch(() => {});
   }
 }
+
+/**
+ * The page's title: from another tab one sees that somebody wrote.
+ *
+ * @param {string} room
+ * @param {number} unread
+ */
+const titleOf = (room, unread) => (unread > 0 ? `(${unread}) ` : '') + strings.title(room);

@@ -4,6 +4,7 @@ import { LocalMedia } from '../media.js';
 import { Room } from '../room.js';
 import { HttpError } from '../session.js';
 import { strings } from '../strings.js';
+import { tokenOfPage } from './address.js';
 import { Call } from './call.js';
 import { h } from './dom.js';
 import { homeView, wordmark } from './home.js';
@@ -26,11 +27,6 @@ function showHome() {
   const open = (/** @type {string} */ room) =>
     location.assign(`/r/${encodeURIComponent(room)}${location.search}${location.hash}`);
   show(homeView({ open }));
-}
-
-/** The token that the link brought along, behind the `#`: browsers keep that from servers and their logs. */
-function tokenOfPage() {
-  return new URLSearchParams(location.hash.slice(1)).get('token') ?? undefined;
 }
 
 /** @param {string} roomName */
@@ -82,7 +78,13 @@ function showCall(roomName, room, media) {
  */
 function showOver(roomName, reason) {
   const { over } = strings;
-  const sentence = reason === 'left' ? over.left : reason === 'resumed' ? over.resumed : over.closed;
+  const sentences = new Map([
+    ['left', over.left],
+    ['resumed', over.resumed],
+    ['removed', over.removed],
+    ['room-ended', over.ended],
+  ]);
+  const sentence = sentences.get(reason ?? '') ?? over.closed;
   const again = h(
     'button',
     { type: 'button', class: 'primary', onclick: () => showLobby(roomName) },
@@ -109,6 +111,7 @@ function failureText(error) {
   const { failed } = strings;
   if (!(error instanceof HttpError)) return failed.unreachable;
   if (error.isTemporary) return failed.full;
+  if (error.problem === 'room-locked') return failed.locked;
   return failed.refused(error.message);
 }
 

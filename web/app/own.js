@@ -90,6 +90,18 @@ export class Own {
     else this.#media.stop('video');
   }
 
+  /** @param {string} sentence why */
+  stopCamera(sentence) {
+    this.#media.stop('video');
+    note(sentence);
+  }
+
+  /** @param {string} sentence why */
+  async stopScreen(sentence) {
+    await this.#stopScreen();
+    note(sentence);
+  }
+
   async toggleScreen() {
     if (!this.canSend) return;
     if (this.sharing) await this.#stopScreen();

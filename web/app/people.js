@@ -1,10 +1,15 @@
-// The list of everybody, with what they send.
+// The list of everybody, with what they send, and what may be done about it.
 
 import { strings } from '../strings.js';
-import { h, icon, iconButton, newId } from './dom.js';
+import { h, icon, newId } from './dom.js';
+import { isHandUp } from './hands.js';
 import { hueOf, initialsOf } from './names.js';
+import { Panel } from './panel.js';
 
-/** @import { Room } from '../room.js' */
+/**
+ * @import { Room } from '../room.js'
+ * @import { Child } from './dom.js'
+ */
 
 const text = strings.people;
 
@@ -16,37 +21,46 @@ const text = strings.people;
  * @property {boolean | null} mic null if there is none
  * @property {boolean} camera
  * @property {boolean} sharing
- * @property {boolean} isSpeaking
+ * @property {boolean} isHost
+ * @property {boolean} isHandUp
+ * @property {boolean} isSelf
  */
 
 /** The panel beside the stage. */
 export class People {
-  #list = h('ul', { class: 'people-list' });
+  #list = h('ul', { class: 'people-list', 'aria-label': text.inRoom });
   #watching = h('ul', { class: 'people-list' });
-  #watchingHeading = h('h3', {}, text.watching);
-  // Focus goes here when the panel opens: what is read out then is how many people there are.
-  #heading = h('h2', { id: newId(), tabIndex: -1 });
+  #watchingHeading = h('h3', { id: newId() }, text.watching);
+  #panel;
+  #actions;
+  /** @type {Map<string, {drawn: string, element: HTMLElement}>} what each row shows, by participant */
+  #rows = new Map();
 
-  /** @param {{close: () => void, invite: HTMLElement}} options */
-  constructor({ close, invite }) {
-    const closeButton = iconButton({ icon: 'close', label: text.close, onclick: close });
-    this.element = h(
-      'aside',
-      { class: 'panel', 'aria-labelledby': this.#heading.id, hidden: true },
-      h('header', { class: 'panel-header' }, this.#heading, closeButton),
+  /**
+   * @param {object} options
+   * @param {() => void} options.close
+   * @param {HTMLElement} options.invite
+   * @param {HTMLElement} options.hosts what is for hosts
+   * @param {(row: Row) => Child[]} options.actions buttons of a row
+   */
+  constructor({ close, invite, hosts, actions }) {
+    this.#actions = actions;
+    this.#watching.setAttribute('aria-labelledby', this.#watchingHeading.id);
+    this.#panel = new Panel(
+      { name: 'people', closeLabel: text.close, close },
       h('div', { class: 'panel-body' }, this.#list, this.#watchingHeading, this.#watching),
-      h('footer', { class: 'panel-footer' }, invite),
+      h('footer', { class: 'panel-footer' }, hosts, invite),
     );
+    this.element = this.#panel.element;
   }
 
   get isOpen() {
-    return !this.element.hidden;
+    return this.#panel.isOpen;
   }
 
   /** @param {boolean} isOpen */
   toggle(isOpen) {
-    this.element.hidden = !isOpen;
-    if (isOpen) this.#heading.focus();
+    this.#panel.toggle(isOpen);
   }
 
   /**
@@ -55,18 +69,48 @@ export class People {
    */
   update(room, ownName) {
     const rows = rowsOf(room, ownName);
-    this.#heading.textContent = text.count(rows.length);
+    this.#panel.heading.textContent = text.count(rows.length);
     if (!this.isOpen) return;
     const active = rows.filter(row => row.mic !== null || row.camera || row.sharing);
     const watching = rows.filter(row => !active.includes(row));
-    this.#list.replaceChildren(...active.map(rowElement));
-    this.#watching.replaceChildren(...watching.map(rowElement));
+    for (const id of this.#rows.keys()) if (!rows.some(row => row.id === id)) this.#rows.delete(id);
+    const { admin } = room.roster.grants;
+    this.#fill(this.#list, active, admin);
+    this.#fill(this.#watching, watching, admin);
     this.#watchingHeading.hidden = watching.length === 0;
+    for (const [id, { element }] of this.#rows) {
+      element.classList.toggle('is-speaking', room.roster.speaker === id);
+    }
+  }
+
+  /**
+   * Rows that show the same stay the same elements, so that the focus stays where it is.
+   *
+   * @param {HTMLElement} list
+   * @param {Row[]} rows
+   * @param {boolean} isHost whether we are one: decides on the buttons
+   */
+  #fill(list, rows, isHost) {
+    const elements = rows.map(row => {
+      const drawn = JSON.stringify([row, isHost]);
+      let known = this.#rows.get(row.id);
+      if (known?.drawn !== drawn) {
+        known = { drawn, element: rowElement(row, this.#actions(row)) };
+        this.#rows.set(row.id, known);
+      }
+      return known.element;
+    });
+    if (
+      elements.every((element, at) => list.children[at] === element) &&
+      list.children.length === rows.length
+    )
+      return;
+    list.replaceChildren(...elements);
   }
 }
 
 /**
- * Oneself first, then the others by name.
+ * Oneself first, then whose hands are up, then the others by name.
  *
  * @param {Room} room
  * @param {string} ownName
@@ -74,6 +118,7 @@ export class People {
  */
 function rowsOf({ roster, local }, ownName) {
   const microphone = local.get('microphone');
+  const me = roster.participants.get(roster.me);
   const own = {
     id: roster.me,
     name: ownName ? strings.stage.youSuffix(ownName) : strings.stage.you,
@@ -81,9 +126,12 @@ function rowsOf({ roster, local }, ownName) {
     mic: microphone ? Boolean(microphone.track) && !microphone.muted : null,
     camera: Boolean(local.get('camera')?.track),
     sharing: Boolean(local.get('screen')?.track),
-    isSpeaking: roster.speaker === roster.me,
+    isHost: me?.role === 'host',
+    isHandUp: isHandUp(me),
+    isSelf: true,
   };
-  const others = roster.others.map(({ id, name }) => {
+  const others = roster.others.map(person => {
+    const { id, name, role } = person;
     const mic = roster.track(id, 'microphone');
     const camera = roster.track(id, 'camera');
     return {
@@ -93,27 +141,40 @@ function rowsOf({ roster, local }, ownName) {
       mic: mic ? !mic.muted : null,
       camera: Boolean(camera && !camera.muted),
       sharing: Boolean(roster.track(id, 'screen')),
-      isSpeaking: roster.speaker === id,
+      isHost: role === 'host',
+      isHandUp: isHandUp(person),
+      isSelf: false,
     };
   });
-  return [own, ...others.sort((a, b) => a.name.localeCompare(b.name))];
+  others.sort((a, b) => Number(b.isHandUp) - Number(a.isHandUp) || a.name.localeCompare(b.name));
+  return [own, ...others];
 }
 
-/** @param {Row} row */
-function rowElement({ id, name, initials, mic, camera, sharing, isSpeaking }) {
+/**
+ * @param {Row} row
+ * @param {Child[]} actions
+ */
+function rowElement({ id, name, initials, mic, camera, sharing, isHost, isHandUp: hand }, actions) {
   const avatar = h('span', { class: 'avatar', 'aria-hidden': 'true' }, initials);
   avatar.dataset.hue = String(hueOf(id));
   const signs = [
+    hand && sign('hand', strings.reactions.hand),
     sharing && sign('screen', text.sharing),
     camera && sign('camera', text.camera.on),
     mic !== null && sign(mic ? 'mic' : 'mic-off', mic ? text.mic.on : text.mic.off),
   ];
   return h(
     'li',
-    { class: isSpeaking ? 'person is-speaking' : 'person' },
+    { class: 'person' },
     avatar,
-    h('span', { class: 'person-name' }, name),
+    h(
+      'span',
+      { class: 'person-name' },
+      h('bdi', {}, name),
+      isHost && h('span', { class: 'role' }, strings.moderation.host),
+    ),
     ...signs,
+    ...actions,
   );
 }
 

@@ -1,6 +1,7 @@
 // Who gets a tile, and in which order. No DOM in here.
 
 import { strings } from '../strings.js';
+import { isHandUp } from './hands.js';
 
 /**
  * @import { Room } from '../room.js'
@@ -15,6 +16,7 @@ import { strings } from '../strings.js';
  * @property {string | null} track the published video track to ask for
  * @property {MediaStreamTrack | null} local our own picture
  * @property {boolean} isMuted
+ * @property {boolean} isHandUp
  */
 
 /**
@@ -28,7 +30,8 @@ export function seatsOf(room, ownName) {
   const { roster } = room;
   /** @type {Seat[]} */
   const seats = [];
-  for (const { id, name } of roster.others) {
+  for (const person of roster.others) {
+    const { id, name } = person;
     const screen = roster.track(id, 'screen');
     const camera = roster.track(id, 'camera');
     const microphone = roster.track(id, 'microphone');
@@ -40,7 +43,8 @@ export function seatsOf(room, ownName) {
     }
     if (!camera && !microphone) continue;
     const track = camera && !camera.muted ? camera.id : null;
-    seats.push({ ...remote(id, shown, id), track, isMuted: microphone?.muted ?? true });
+    const isMuted = microphone?.muted ?? true;
+    seats.push({ ...remote(id, shown, id), track, isMuted, isHandUp: isHandUp(person) });
   }
   return [...seats, ...ownSeats(room, ownName)];
 }
@@ -62,6 +66,7 @@ function remote(participant, name, key) {
     track: null,
     local: null,
     isMuted: false,
+    isHandUp: false,
   };
 }
 
@@ -84,7 +89,8 @@ function ownSeats(room, ownName) {
   if (microphone || camera) {
     const name = ownName ? strings.stage.youSuffix(ownName) : strings.stage.you;
     const isMuted = !microphone?.track || microphone.muted;
-    seats.push({ ...own, key: 'self', name, local: camera?.track ?? null, isMuted });
+    const isUp = isHandUp(room.roster.participants.get(room.roster.me));
+    seats.push({ ...own, key: 'self', name, local: camera?.track ?? null, isMuted, isHandUp: isUp });
   }
   return seats;
 }

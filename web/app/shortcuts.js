@@ -15,6 +15,8 @@ const text = strings.shortcuts;
  * @property {() => void} share
  * @property {() => void} layout
  * @property {() => void} people
+ * @property {() => void} chat
+ * @property {() => void} hand
  * @property {(by: number) => void} page
  * @property {() => void} fullScreen
  * @property {() => void} stats
@@ -28,6 +30,8 @@ const SHEET = [
   ['S', text.share],
   ['L', text.layout],
   ['P', text.people],
+  ['C', text.chat],
+  ['H', text.hand],
   ['← →', text.page],
   ['F', text.fullScreen],
   ['I', text.stats],
@@ -117,6 +121,8 @@ export class Shortcuts {
       s: actions.share,
       l: actions.layout,
       p: actions.people,
+      c: actions.chat,
+      h: actions.hand,
       f: actions.fullScreen,
       i: actions.stats,
       arrowleft: () => actions.page(-forward),

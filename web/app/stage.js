@@ -144,6 +144,16 @@ export class Stage {
     return this.#tiles.get(key);
   }
 
+  /**
+   * Where somebody is on screen, if they are.
+   *
+   * @param {string} participant
+   */
+  boxOf(participant) {
+    const seat = this.visible.find(seat => seat.participant === participant && !seat.isScreen);
+    return seat ? (this.#tiles.get(seat.key)?.element.getBoundingClientRect() ?? null) : null;
+  }
+
   /** To be called when it leaves the page. */
   close() {
     this.#observer.disconnect();

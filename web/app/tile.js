@@ -20,6 +20,7 @@ export class Tile {
   #initials = h('span', { class: 'avatar', 'aria-hidden': 'true' });
   #name = h('span', { class: 'tile-name' });
   #muted = icon('mic-off');
+  #hand = h('span', { class: 'tile-hand', hidden: true }, icon('hand'));
   #state = h('span', { class: 'only-spoken' });
   #badge = h('span', { class: 'tile-badge', role: 'img', hidden: true }, icon('signal'));
   #numbers = h('p', { class: 'tile-numbers', hidden: true });
@@ -39,7 +40,7 @@ export class Tile {
       { class: 'tile', ondblclick: togglePin },
       this.#initials,
       this.#video,
-      h('p', { class: 'tile-plate' }, this.#muted, this.#name, this.#state),
+      h('p', { class: 'tile-plate' }, this.#hand, this.#muted, this.#name, this.#state),
       this.#badge,
       this.#numbers,
       this.#pin,
@@ -72,7 +73,10 @@ export class Tile {
     this.#initials.textContent = initialsOf(seat.isSelf ? prefs.name || text.you : seat.name);
     this.#name.textContent = seat.name;
     this.#muted.classList.toggle('is-hidden', !seat.isMuted);
-    const states = [seat.isMuted && text.muted, show.isSpeaking && text.speaking].filter(Boolean);
+    this.#hand.hidden = !seat.isHandUp;
+    element.classList.toggle('is-hand-up', seat.isHandUp);
+    const hand = seat.isHandUp && strings.reactions.hand;
+    const states = [seat.isMuted && text.muted, hand, show.isSpeaking && text.speaking].filter(Boolean);
     this.#state.textContent = states.length > 0 ? `, ${states.join(', ')}` : '';
     setLabel(this.#pin, show.isPinned ? text.unpin(seat.name) : text.pin(seat.name));
     const [pinIcon] = this.#pin.children;

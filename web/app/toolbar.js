@@ -3,6 +3,7 @@
 import { canShareScreen } from '../media.js';
 import { strings } from '../strings.js';
 import { h, icon, iconButton, setIcon, setLabel } from './dom.js';
+import { menuButton } from './menus.js';
 
 const text = strings.bar;
 
@@ -14,6 +15,8 @@ const text = strings.bar;
  * @property {boolean} sharing
  * @property {'grid' | 'focus'} layout
  * @property {number} people
+ * @property {boolean} handUp
+ * @property {number} unread messages
  *
  * @typedef {object} ToolbarActions
  * @property {() => void} microphone
@@ -21,6 +24,8 @@ const text = strings.bar;
  * @property {() => void} share
  * @property {() => void} layout
  * @property {() => void} people
+ * @property {() => void} chat
+ * @property {() => void} hand
  * @property {() => void} leave
  */
 
@@ -31,17 +36,25 @@ export class Toolbar {
   #share;
   #layout;
   #people;
+  #chat;
+  #hand;
   #count = h('span', { class: 'count', 'aria-hidden': 'true' });
+  #unread = h('span', { class: 'count is-new', 'aria-hidden': 'true' });
   #own;
 
   /**
    * @param {ToolbarActions} actions
-   * @param {{audio: HTMLElement, camera: HTMLElement, more: HTMLElement}} menus
+   * @param {{audio: HTMLElement, camera: HTMLElement, react: HTMLElement, more: HTMLElement}} menus
    */
   constructor(actions, menus) {
     this.#mic = iconButton({ icon: 'mic', label: '', class: 'bar-button', onclick: actions.microphone });
     this.#camera = iconButton({ icon: 'camera', label: '', class: 'bar-button', onclick: actions.camera });
-    this.#share = iconButton({ icon: 'screen', label: '', class: 'bar-button', onclick: actions.share });
+    this.#share = iconButton({
+      icon: 'screen',
+      label: '',
+      class: 'bar-button bar-share',
+      onclick: actions.share,
+    });
     this.#layout = iconButton({
       icon: 'focus',
       label: '',
@@ -50,6 +63,9 @@ export class Toolbar {
     });
     this.#people = iconButton({ icon: 'people', label: '', class: 'bar-button', onclick: actions.people });
     this.#people.append(this.#count);
+    this.#chat = iconButton({ icon: 'chat', label: '', class: 'bar-button', onclick: actions.chat });
+    this.#chat.append(this.#unread);
+    this.#hand = iconButton({ icon: 'hand', label: '', class: 'bar-button bar-hand', onclick: actions.hand });
     const leave = h(
       'button',
       { type: 'button', class: 'bar-button leave', onclick: actions.leave },
@@ -65,7 +81,10 @@ export class Toolbar {
     );
     const more = menuButton('more', text.more, menus.more);
     more.classList.add('bar-button');
-    const view = h('div', { class: 'bar-group' }, this.#layout, this.#people, more, menus.more);
+    const react = menuButton('smile', text.react, menus.react);
+    react.classList.add('bar-button');
+    const speech = [this.#hand, react, menus.react, this.#chat];
+    const view = h('div', { class: 'bar-group' }, ...speech, this.#people, this.#layout, more, menus.more);
     this.element = h(
       'div',
       { class: 'bar', role: 'group', 'aria-label': text.label },
@@ -75,13 +94,17 @@ export class Toolbar {
     );
   }
 
-  /** Gives the focus back to the button that opened the list of people. */
-  focusPeople() {
-    this.#people.focus();
+  /**
+   * Gives the focus back to the button that opened a panel.
+   *
+   * @param {'people' | 'chat'} panel
+   */
+  focus(panel) {
+    (panel === 'chat' ? this.#chat : this.#people).focus();
   }
 
   /** @param {ToolbarState} state */
-  update({ canSend, micOn, cameraOn, sharing, layout, people }) {
+  update({ canSend, micOn, cameraOn, sharing, layout, people, handUp, unread }) {
     this.#own.hidden = !canSend;
     drawSwitch(this.#mic, micOn, ['mic', 'mic-off'], [text.mute, text.unmute], 'M');
     drawSwitch(this.#camera, cameraOn, ['camera', 'camera-off'], [text.cameraOff, text.cameraOn], 'V');
@@ -93,6 +116,11 @@ export class Toolbar {
     this.#layout.classList.toggle('is-off', false);
     setLabel(this.#people, strings.people.count(people), 'P');
     this.#count.textContent = String(people);
+    setLabel(this.#chat, unread > 0 ? text.chatUnread(unread) : text.chat, 'C');
+    this.#unread.textContent = String(unread);
+    this.#unread.hidden = unread === 0;
+    setLabel(this.#hand, handUp ? text.lowerHand : text.raiseHand, 'H');
+    this.#hand.classList.toggle('is-active', handUp);
   }
 }
 
@@ -118,79 +146,3 @@ function drawSwitch(button, isOn, icons, labels, key) {
  * @param {HTMLElement} menu
  */
 const split = (button, opener, menu) => h('div', { class: 'split' }, button, opener, menu);
-
-/**
- * @param {string} name
- * @param {string} label
- * @param {HTMLElement} menu
- */
-function menuButton(name, label, menu) {
-  const opener = iconButton({
-    icon: name,
-    label,
-    class: 'opener',
-    onclick: () => {
-      menu.togglePopover();
-      placeAbove(menu, opener);
-    },
-  });
-  opener.setAttribute('aria-haspopup', 'dialog');
-  opener.setAttribute('aria-expanded', 'false');
-  menu.addEventListener('toggle', event => {
-    const isOpen = /** @type {ToggleEvent} */ (event).newState === 'open';
-    opener.setAttribute('aria-expanded', String(isOpen));
-    const focusable = menu.querySelector('button, select, input');
-    if (isOpen && focusable instanceof HTMLElement) focusable.focus();
-  });
-  return opener;
-}
-
-/** Between a menu and the edge of the window. */
-const MARGIN = 12;
-
-/**
- * A menu that opens above a button, inside the window.
- *
- * @param {HTMLElement} menu
- * @param {HTMLElement} button
- */
-function placeAbove(menu, button) {
-  const at = button.getBoundingClientRect();
-  const { offsetWidth } = menu;
-  const centred = at.left + at.width / 2 - offsetWidth / 2;
-  const left = Math.max(MARGIN, Math.min(innerWidth - offsetWidth - MARGIN, centred));
-  menu.style.setProperty('left', `${left}px`);
-  menu.style.setProperty('bottom', `${innerHeight - at.top + MARGIN}px`);
-}
-
-/**
- * A menu: closes by itself on Escape and on a click elsewhere.
- *
- * @param {string} label
- * @param {...import('./dom.js').Child} children
- */
-export const menu = (label, ...children) =>
-  h('div', { class: 'menu', popover: 'auto', role: 'dialog', 'aria-label': label }, ...children);
-
-/**
- * A line of a menu; the menu closes after it.
- *
- * @param {{icon: string, label: string, key?: string, class?: string, onclick: () => void}} options
- */
-export function menuItem({ icon: name, label, key, class: classes = '', onclick }) {
-  const item = h(
-    'button',
-    {
-      type: 'button',
-      class: `menu-item ${classes}`,
-      onclick: () => {
-        /** @type {HTMLElement | null} */ (item.closest('[popover]'))?.hidePopover();
-        onclick();
-      },
-    },
-    icon(name),
-    h('span', {}, label),
-    key && h('kbd', {}, key),
-  );
-  return item;
-}

@@ -46,9 +46,9 @@ pub struct Grants {
     pub publish: Publish,
     /// Whether they may receive others.
     pub subscribe: bool,
-    /// Whether they may open data channels.
+    /// Whether they may send messages and open data channels.
     pub data: bool,
-    /// Whether they may use any name, and change and end sessions of others whose URL they know.
+    /// Whether they may administer the room, use any name, and change and end sessions of others.
     pub admin: bool,
     /// Whether they are not to be shown; not known here, see [`PassError::Hidden`].
     pub hidden: bool,
@@ -70,6 +70,16 @@ impl Default for Publish {
     }
 }
 
+impl Publish {
+    /// Whether this source may be published.
+    pub(in crate::http) fn allows(&self, source: Publishable) -> bool {
+        match self {
+            Self::All(all) => *all,
+            Self::Only(sources) => sources.contains(&source),
+        }
+    }
+}
+
 /// A source as grants name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -80,6 +90,11 @@ pub enum Publishable {
     Microphone,
     /// Slides, and their sound.
     Screen,
+}
+
+impl Publishable {
+    /// Every source there is.
+    pub(in crate::http) const ALL: [Self; 3] = [Self::Camera, Self::Microphone, Self::Screen];
 }
 
 impl From<Source> for Publishable {
@@ -99,7 +114,7 @@ pub(in crate::http) struct Pass {
     pub(super) room: Option<RoomId>,
     pub(in crate::http) identity: ParticipantId,
     pub(in crate::http) name: Option<String>,
-    pub(super) grants: Grants,
+    pub(in crate::http) grants: Grants,
     /// When it ends, in seconds since the Unix epoch; tokens for encoders do not.
     pub(in crate::http) expires_at: Option<u64>,
     /// What it was signed with.

@@ -33,10 +33,10 @@ pub struct TokenRequest {
     /// May receive others.
     #[arg(long)]
     subscribe: bool,
-    /// May open data channels.
+    /// May send messages and open data channels.
     #[arg(long)]
     data: bool,
-    /// May use any name, and change and end sessions of others.
+    /// May administer the room, use any name, and change and end sessions of others.
     #[arg(long)]
     admin: bool,
     /// How long it is valid: 90s, 30m, 1h or 7d.

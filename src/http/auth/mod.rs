@@ -25,6 +25,7 @@ pub use claims::{Grants, Publish, Publishable};
 pub(super) use claims::{KeyPrint, Pass};
 pub use keyring::KeyError;
 pub use mint::{MintError, TokenRequest};
+pub(super) use permission::Permissions;
 pub use settings::{AuthSettings, Secret, SecretError};
 
 use super::problem::Problem;

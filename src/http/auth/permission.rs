@@ -2,9 +2,10 @@
 
 use axum::http::StatusCode;
 use axum::http::header::{HeaderValue, WWW_AUTHENTICATE};
+use serde::Serialize;
 use str0m::media::Direction;
 
-use super::claims::{Grants, Pass, Publish, Publishable};
+use super::claims::{Grants, Pass, Publishable};
 use crate::engine::command::Door;
 use crate::engine::event::Source;
 use crate::engine::ids::{ParticipantId, RoomId};
@@ -71,6 +72,35 @@ impl Pass {
         }
     }
 
+    /// Whether its bearer may send to others what is not media.
+    pub(in crate::http) fn allows_messages(&self) -> Result<(), Problem> {
+        if self.grants.data || self.grants.admin {
+            Ok(())
+        } else {
+            Err(forbidden("The token does not allow to send data."))
+        }
+    }
+
+    /// Whether its bearer may administer this room.
+    pub(in crate::http) fn allows_administration(&self, room: &RoomId) -> Result<(), Problem> {
+        self.allows_room(room)?;
+        self.allows_some_administration()
+    }
+
+    /// Whether its bearer may administer any room.
+    pub(in crate::http) fn allows_some_administration(&self) -> Result<(), Problem> {
+        if self.grants.admin {
+            Ok(())
+        } else {
+            Err(forbidden("The token does not allow to administer rooms."))
+        }
+    }
+
+    /// Whether its bearer may administer rooms.
+    pub(in crate::http) fn is_admin(&self) -> bool {
+        self.grants.admin
+    }
+
     fn may_be(&self, identity: &ParticipantId) -> bool {
         self.grants.admin || self.identity == *identity
     }
@@ -84,7 +114,7 @@ impl Grants {
             (LineKind::Audio, true) => Source::ScreenAudio,
             (LineKind::Video, false) => Source::Camera,
             (LineKind::Video, true) => Source::Screen,
-            (LineKind::Application, _) if self.data => return Ok(()),
+            (LineKind::Application, _) if self.data || self.admin => return Ok(()),
             (LineKind::Application, _) => {
                 return Err(forbidden("The token does not allow data channels."));
             }
@@ -105,11 +135,37 @@ impl Grants {
     }
 }
 
-impl Publish {
-    fn allows(&self, source: Publishable) -> bool {
-        match self {
-            Self::All(all) => *all,
-            Self::Only(sources) => sources.contains(&source),
+/// What a session may do, as its client is told.
+#[derive(Serialize)]
+pub(in crate::http) struct Permissions {
+    /// The sources that it may publish.
+    publish: Vec<Publishable>,
+    subscribe: bool,
+    data: bool,
+    admin: bool,
+}
+
+impl Permissions {
+    /// Without keys everybody may do everything.
+    pub(in crate::http) fn all() -> Self {
+        Self {
+            publish: Publishable::ALL.to_vec(),
+            subscribe: true,
+            data: true,
+            admin: true,
+        }
+    }
+}
+
+impl From<&Grants> for Permissions {
+    fn from(grants: &Grants) -> Self {
+        let mut publish = Publishable::ALL.to_vec();
+        publish.retain(|source| grants.publish.allows(*source));
+        Self {
+            publish,
+            subscribe: grants.subscribe,
+            data: grants.data || grants.admin,
+            admin: grants.admin,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The interface as its clients see it, in front of engines that say what a test wants.
 
+mod api;
 mod doors;
 mod events;
+mod messages;
 mod resume;
 mod sessions;
 mod sockets;
@@ -21,9 +23,11 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::{App, CommandFuture, Engines, Hub, Refusal, Settings, router};
+use crate::engine::administration::{RoomCommand, RoomDetail, RoomSettings, RoomSummary};
 use crate::engine::command::{Command, CommandError, Joined, Reply};
-use crate::engine::event::Snapshot;
+use crate::engine::event::{RoomState, Snapshot};
 use crate::engine::ids::{ParticipantId, RoomId, SessionId};
+use crate::engine::message::Json;
 use crate::metrics::Metrics;
 
 /// The answer of the scripted engines.
@@ -51,6 +55,11 @@ impl Default for Scripted {
                 tracks: Vec::new(),
                 bindings: Vec::new(),
                 speaker: None,
+                state: RoomState {
+                    locked: false,
+                    metadata: Json::empty_object(),
+                },
+                messages: Vec::new(),
             }),
         }
     }
@@ -81,7 +90,26 @@ impl Scripted {
                 self.snapshot.lock().expect("no test panics here").clone(),
             )),
             Command::Counters => Reply::Counters(Box::default()),
-            Command::Trickle { .. }
+            Command::Say(_) => Reply::Said {
+                id: "m1".to_owned(),
+            },
+            Command::Administer(RoomCommand::List) => Reply::Rooms(Vec::new()),
+            Command::Administer(
+                RoomCommand::Show { room } | RoomCommand::Configure { room, .. },
+            ) => Reply::Room(Box::new(RoomDetail {
+                name: room.clone(),
+                participants: Vec::new(),
+                state: RoomState {
+                    locked: false,
+                    metadata: Json::empty_object(),
+                },
+                created_ms: 1_790_000_000_000,
+                max_participants: None,
+                empty_timeout_s: 300,
+            })),
+            Command::Administer(_)
+            | Command::Trickle { .. }
+            | Command::SetAttributes { .. }
             | Command::Mute { .. }
             | Command::Leave { .. }
             | Command::Expel { .. }

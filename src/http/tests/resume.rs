@@ -47,7 +47,7 @@ impl Room<'_> {
             Change::ParticipantLeft { id }
         } else {
             self.present.insert(who);
-            Change::Participant(ParticipantInfo { id, name: None })
+            Change::Participant(ParticipantInfo::new(id))
         };
         self.version += 1;
         let mut snapshot = self
@@ -57,10 +57,7 @@ impl Room<'_> {
             .lock()
             .expect("no test panics here");
         snapshot.version = self.version;
-        let info = |who| ParticipantInfo {
-            id: participant(&format!("p{who}")),
-            name: None,
-        };
+        let info = |who| ParticipantInfo::new(participant(&format!("p{who}")));
         snapshot.participants = self.present.iter().map(info).collect();
         drop(snapshot);
         self.world.hub.publish(SessionEvent {

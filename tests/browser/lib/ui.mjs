@@ -3,13 +3,18 @@
 
 /** Opens a room's page, gives a name and joins with camera and microphone. */
 export async function join(person, server, room, name) {
+  await tryToJoin(person, server, room, name);
+  await person.page.getByRole('button', { name: 'Leave', exact: true }).waitFor();
+}
+
+/** The same, whatever comes of it. */
+export async function tryToJoin(person, server, room, name) {
   const { page } = await person.open(`${server.url}/r/${room}`);
   await page.getByLabel('Your name').fill(name);
   // Camera and microphone run: who joins before comes without.
   await page.getByRole('button', { name: 'Turn camera off' }).waitFor();
   await page.getByRole('button', { name: 'Mute', exact: true }).waitFor();
   await page.getByRole('button', { name: 'Join', exact: true }).click();
-  await page.getByRole('button', { name: 'Leave', exact: true }).waitFor();
 }
 
 /** The tile of a person, or of a screen. */
@@ -33,10 +38,43 @@ export async function isMoving(tile) {
 
 export const isMuted = async tile => /\bmuted\b/.test(await tile.textContent());
 
-const press = ({ page }, name) => page.getByRole('button', { name, exact: true }).click();
+export const press = ({ page }, name) => page.getByRole('button', { name, exact: true }).click();
 
 export const mute = person => press(person, 'Mute');
 export const unmute = person => press(person, 'Unmute');
 export const shareScreen = person => press(person, 'Share screen');
 export const stopSharing = person => press(person, 'Stop sharing');
 export const leave = person => press(person, 'Leave');
+
+export const hasButton = async ({ page }, name) =>
+  (await page.getByRole('button', { name, exact: true }).count()) === 1;
+
+/** Opens the chat; its button says how much is unread. */
+export async function openChat(person, name = 'Chat') {
+  await press(person, name);
+  await person.page.getByRole('textbox', { name: 'Message' }).waitFor();
+}
+
+/** Writes to everyone, or to whom is named, once they are known. */
+export async function write({ page }, text, to) {
+  if (to) await page.getByLabel('To', { exact: true }).selectOption({ label: to });
+  await page.getByRole('textbox', { name: 'Message' }).fill(text);
+  await page.keyboard.press('Enter');
+}
+
+/** What stands in the chat with these words. */
+export const message = ({ page }, text) =>
+  page.getByRole('log', { name: 'Messages' }).getByRole('listitem').filter({ hasText: text });
+
+export const openPeople = person =>
+  person.page.getByRole('button', { name: /^\d+ (person|people)$/ }).click();
+
+/** Somebody's line in the list of people. */
+export const person = ({ page }, name) =>
+  page.getByRole('list', { name: 'In the room' }).getByRole('listitem').filter({ hasText: name });
+
+/** Opens somebody's menu in the list of people and chooses from it. */
+export async function choose(who, name, item) {
+  await who.page.getByRole('button', { name: `More about ${name}` }).click();
+  await press(who, item);
+}

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
-use plenum::engine::Datagram;
 use plenum::engine::command::{Command, CommandError, Door, Join, Joined, Reply, SlotWish, Wish};
 use plenum::engine::event::Kind;
 use plenum::engine::ids::TrackId;
 use plenum::engine::ufrag::session_of_ufrag;
+use plenum::engine::{Datagram, Transport};
 
 use super::{Guesthouse, Person, World};
 use crate::client::{Client, Offered};
-use crate::guest::Guest;
+use crate::guest::{Guest, Topic};
 use crate::link::{Link, delay};
 use crate::media::Device;
 use crate::roster::{Roster, Seat};
@@ -31,13 +31,14 @@ impl World {
     pub(crate) fn join(&mut self, room: &str, guest: &Guest) -> Result<Person, CommandError> {
         let place = self.guests.len();
         let room_tag = self.room_tag(room);
-        let shard = room_tag as usize % self.engines.len();
+        let home = room_tag as usize % self.engines.len();
         let local = SocketAddr::from(([10, 0, (place >> 8) as u8, place as u8], 40_000));
         let seed = self.seed.wrapping_mul(1_000).wrapping_add(place as u64);
         let mut client = Client::new(local, self.server, (self.began, self.now), room_tag, seed);
+        client.wants(&guest.topics);
         let offered = client.offer(&guest.devices, guest.video_slots, guest.audio_slots);
 
-        let joined = self.post(shard, room, guest, offered.sdp.clone())?;
+        let (joined, shard) = self.post(home, room, guest, offered.sdp.clone())?;
         client.seat = Some(Seat {
             session: joined.session,
             participant: joined.participant.clone(),
@@ -74,20 +75,30 @@ impl World {
 
     fn post(
         &mut self,
-        shard: usize,
+        home: usize,
         room: &str,
         guest: &Guest,
         offer: String,
-    ) -> Result<Joined, CommandError> {
+    ) -> Result<(Joined, usize), CommandError> {
         let join = Join {
             room: room.parse().expect("a room's name"),
             door: guest.door.clone(),
             name: guest.name.clone(),
+            is_host: guest.is_host,
             resume: guest.resume,
             offer,
+            home: None,
         };
-        match self.command(shard, Command::Join(Box::new(join)))? {
-            Reply::Joined(joined) => Ok(joined),
+        let (reply, shard) = match self.command(home, Command::Join(Box::new(join)))? {
+            Reply::Elsewhere { shard, mut join } => {
+                join.home = Some(home as u16);
+                let shard = usize::from(shard);
+                (self.command(shard, Command::Join(join))?, shard)
+            }
+            reply => (reply, home),
+        };
+        match reply {
+            Reply::Joined(joined) => Ok((joined, shard)),
             other => panic!("a join is answered by {other:?}"),
         }
     }
@@ -100,7 +111,7 @@ impl World {
         offer: &str,
     ) -> Result<Joined, CommandError> {
         let shard = self.room_tag(room) as usize % self.engines.len();
-        let joined = self.post(shard, room, guest, offer.to_owned())?;
+        let (joined, _) = self.post(shard, room, guest, offer.to_owned())?;
         self.ghosts.insert(joined.session);
         self.settle();
         Ok(joined)
@@ -153,6 +164,23 @@ impl World {
         let muted = BTreeMap::from([(mid, muted)]);
         let done = self.command_of(person, Command::Mute { session, muted });
         assert!(matches!(done, Ok(Reply::Done)), "{done:?}");
+    }
+
+    /// Opens one more data channel; somebody who has one needs no new offer for that.
+    pub(crate) fn open(&mut self, person: Person, topic: &Topic) {
+        self.client_mut(person).open(topic);
+        self.wake(person);
+    }
+
+    /// Sends something on a data channel.
+    pub(crate) fn send(&mut self, person: Person, label: &str, data: &[u8]) {
+        self.client_mut(person).send(label, data);
+        self.wake(person);
+    }
+
+    fn wake(&mut self, person: Person) {
+        let now = self.now;
+        self.client_mut(person).wake(now);
     }
 
     /// Closes the connection without a word to HTTP, as a page does that is closed.
@@ -299,6 +327,7 @@ impl World {
         let datagram = Datagram {
             session,
             source: from,
+            transport: Transport::Udp,
             local_ip,
             contents,
         };

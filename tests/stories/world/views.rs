@@ -5,7 +5,7 @@ use std::time::Instant;
 use plenum::engine::Engine;
 use plenum::engine::command::{Command, Reply};
 use plenum::engine::counters::Counters;
-use plenum::engine::event::{Change, Kind};
+use plenum::engine::event::{Change, Kind, Snapshot};
 use plenum::engine::ids::{ParticipantId, SessionId, TrackId};
 
 use super::{Person, World};
@@ -37,6 +37,12 @@ impl World {
             .expect("a guest who was let in")
             .participant
             .clone()
+    }
+
+    /// The room as somebody's snapshot shows it.
+    pub(crate) fn snapshot(&mut self, person: Person) -> Snapshot {
+        let session = self.session(person);
+        self.snapshot_of(self.guests[person.0].shard, session)
     }
 
     /// A guest's n-th video slot.
@@ -123,6 +129,11 @@ impl World {
             Ok(Reply::Counters(counters)) => *counters,
             other => panic!("counters are answered by {other:?}"),
         }
+    }
+
+    /// The shard that a guest's session is on.
+    pub(crate) fn shard(&self, person: Person) -> usize {
+        self.guests[person.0].shard
     }
 
     pub(crate) fn is_drained(&self) -> bool {

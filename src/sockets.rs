@@ -1,0 +1,141 @@
+//! The sockets that media comes by, opened as the settings say, and what clients are told of them.
+
+use std::io;
+use std::net::SocketAddr;
+
+use thiserror::Error;
+
+use crate::config::Config;
+use crate::net::interfaces::{self, InterfaceAddress};
+use crate::net::{MediaSocket, Streams};
+use crate::shard::Sockets;
+
+/// Smallest receive buffer that does without a word: 64 ms at 125 Mbit/s.
+const SUFFICIENT_BUFFER_BYTES: usize = 1 << 20;
+
+/// Why media could not come by.
+#[derive(Debug, Error)]
+pub enum SocketError {
+    /// An address cannot be used.
+    #[error("cannot use {setting} {address}: {error}")]
+    Bind {
+        /// The option.
+        setting: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// There is nothing that clients could be told.
+    #[error(
+        "no network interface is up that clients could send to; name an address with --public-ip"
+    )]
+    NoAddress,
+    /// The interfaces cannot be read.
+    #[error("cannot read this machine's network interfaces: {0}")]
+    Interfaces(#[from] io::Error),
+}
+
+/// Open sockets, and where clients reach them.
+pub struct Opened {
+    /// The sockets.
+    pub sockets: Sockets,
+    /// Where clients send UDP to.
+    pub advertised: Vec<SocketAddr>,
+    /// Where clients connect to with TCP.
+    pub advertised_tcp: Vec<SocketAddr>,
+}
+
+/// Opens them.
+pub fn open(config: &Config) -> Result<Opened, SocketError> {
+    let media = bind("--udp", config.udp_address())?;
+    let stun = config.net.stun.map(|address| bind("--stun", address));
+    let streams = streams(config, media.local_addr())?;
+    let interfaces = interfaces::addresses()?;
+    let bound = media.local_addr();
+    let advertised = interfaces::advertised(bound, &config.net.public_ips, &interfaces);
+    if advertised.is_empty() {
+        return Err(SocketError::NoAddress);
+    }
+    let advertised_tcp = advertised_tcp(config, bound, streams.as_ref(), &interfaces);
+    let granted = media.buffers();
+    tracing::info!(udp = %bound, ?advertised, ?advertised_tcp, gso = media.gso(), "media");
+    if granted.receive < SUFFICIENT_BUFFER_BYTES && !bound.ip().is_loopback() {
+        tracing::warn!(
+            ?granted,
+            "UDP buffers are small: bursts will be lost; raise net.core.rmem_max and wmem_max"
+        );
+    }
+    let sockets = Sockets {
+        media,
+        shares_http: streams.is_some() && config.shares_http(),
+        streams,
+        stun: stun.transpose()?,
+    };
+    Ok(Opened {
+        sockets,
+        advertised,
+        advertised_tcp,
+    })
+}
+
+fn bind(setting: &'static str, address: SocketAddr) -> Result<MediaSocket, SocketError> {
+    MediaSocket::bind(address).map_err(|error| SocketError::Bind {
+        setting,
+        address,
+        error,
+    })
+}
+
+/// Listens for TCP connections, unless HTTP does for them.
+fn streams<K>(config: &Config, udp: SocketAddr) -> Result<Option<Streams<K>>, SocketError> {
+    let Some(address) = config.net.tcp_address(udp) else {
+        return Ok(None);
+    };
+    let own = (address != config.http.http_listen).then_some(address);
+    match Streams::bind(own) {
+        Ok(streams) => Ok(Some(streams)),
+        // Nobody asked for this port: the server does what it can.
+        Err(error) if config.net.tcp.is_none() => {
+            tracing::warn!(
+                %address, %error,
+                "no TCP for clients without UDP; name a free port with --tcp, or say --tcp off"
+            );
+            Ok(None)
+        }
+        Err(error) => Err(SocketError::Bind {
+            setting: "--tcp",
+            address,
+            error,
+        }),
+    }
+}
+
+/// The port of its own first, then that of HTTPS, which passes more firewalls and has more to do.
+fn advertised_tcp<K>(
+    config: &Config,
+    udp: SocketAddr,
+    streams: Option<&Streams<K>>,
+    interfaces: &[InterfaceAddress],
+) -> Vec<SocketAddr> {
+    let Some(streams) = streams else {
+        return Vec::new();
+    };
+    let http = config.http.http_listen;
+    let shared = (config.shares_http() && http.port() != 0).then(|| {
+        let port = config.http.public_url.as_ref().and_then(|url| url.port());
+        SocketAddr::new(http.ip(), port.unwrap_or(http.port()))
+    });
+    let mut told = Vec::new();
+    for bound in streams.local_addr().into_iter().chain(shared) {
+        let public = config.net.public_for_tcp(udp, bound);
+        let reached = interfaces::advertised(bound, &public, interfaces);
+        told.extend(
+            reached
+                .into_iter()
+                .filter(|address| !told.contains(address))
+                .collect::<Vec<_>>(),
+        );
+    }
+    told
+}

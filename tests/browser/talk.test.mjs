@@ -1,0 +1,122 @@
+// A meeting beyond pictures and sound: chat, hands, reactions, and a host who looks after the room.
+
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+
+import { Chromium } from './lib/chromium.mjs';
+import { Server } from './lib/server.mjs';
+import * as ui from './lib/ui.mjs';
+import { until } from './lib/until.mjs';
+
+const NAMES = ['Ada', 'Ben', 'Cleo'];
+
+// One story in the order of these tests: each begins where the one before ended.
+describe('a meeting where people write, wave and look after the room', { timeout: 120_000 }, () => {
+  let chromium, server;
+  const people = {};
+
+  before(async () => {
+    chromium = await Chromium.start();
+    server = await Server.start();
+    for (const name of NAMES) people[name] = await chromium.person();
+    for (const name of ['Ada', 'Ben']) await ui.join(people[name], server, 'talk', name);
+    await until('Ada sees Ben', async () => (await ui.tile(people.Ada, 'Ben').count()) === 1);
+  });
+  after(async () => {
+    for (const name of NAMES) {
+      const uncaught = people[name]?.log.filter(line => line.startsWith('uncaught')) ?? [];
+      assert.deepEqual(uncaught, [], `${name}'s page had errors`);
+    }
+    await chromium?.stop();
+    const end = await server?.stop();
+    assert.equal(end?.code, 0, server?.lastWords);
+  });
+
+  test('a message that comes while the chat is closed is counted, and read when it is opened', async () => {
+    await ui.openChat(people.Ada);
+    await ui.write(people.Ada, 'The agenda: https://example.org/agenda(1). <b>Bring tea!</b>');
+    await until('Ben is told of one message', () => ui.hasButton(people.Ben, 'Chat, 1 new message'));
+    assert.match(await people.Ben.page.title(), /^\(1\) /);
+    await ui.openChat(people.Ben, 'Chat, 1 new message');
+    const message = ui.message(people.Ben, 'Bring tea!');
+    await until('Ben reads it', async () => (await message.count()) === 1);
+    assert.match(await message.textContent(), /^Ada/);
+    assert.match(await message.textContent(), /<b>Bring tea!<\/b>/, 'what is written is never markup');
+    const link = message.getByRole('link');
+    assert.equal(await link.getAttribute('href'), 'https://example.org/agenda(1)');
+    assert.equal(await link.getAttribute('rel'), 'noopener noreferrer');
+    assert.ok(await ui.hasButton(people.Ben, 'Chat'), 'nothing is unread any more');
+  });
+
+  test('who comes later reads what was written to everyone', async () => {
+    await ui.join(people.Cleo, server, 'talk', 'Cleo');
+    await until('one message waits', () => ui.hasButton(people.Cleo, 'Chat, 1 new message'));
+    await ui.openChat(people.Cleo, 'Chat, 1 new message');
+    assert.equal(await ui.message(people.Cleo, 'Bring tea!').count(), 1);
+  });
+
+  test('a private message is seen by one alone', async () => {
+    await until('Ben knows Cleo', async () => (await ui.tile(people.Ben, 'Cleo').count()) === 1);
+    await ui.write(people.Ben, 'Between us', 'Cleo');
+    await until('Cleo reads it', async () => (await ui.message(people.Cleo, 'Between us').count()) === 1);
+    assert.match(await ui.message(people.Cleo, 'Between us').textContent(), /to you alone/);
+    // One that follows it shows that Ada has had the time to get both.
+    await ui.write(people.Ben, 'To all of you', 'Everyone');
+    await until('Ada reads it', async () => (await ui.message(people.Ada, 'To all of you').count()) === 1);
+    assert.equal(await ui.message(people.Ada, 'Between us').count(), 0);
+  });
+
+  test('a raised hand is seen on the tile and in the list, until it is lowered', async () => {
+    await ui.press(people.Ben, 'Raise hand');
+    for (const name of ['Ada', 'Cleo']) {
+      const tile = ui.tile(people[name], 'Ben');
+      await until(`${name} sees Ben's hand`, async () => /hand raised/.test(await tile.textContent()));
+    }
+    await ui.openPeople(people.Ada);
+    await until('it is in the list', async () =>
+      /hand raised/.test(await ui.person(people.Ada, 'Ben').textContent()),
+    );
+    await ui.press(people.Ben, 'Lower hand');
+    await until(
+      'Ben’s hand is down',
+      async () => !/hand raised/.test(await ui.tile(people.Ada, 'Ben').textContent()),
+    );
+  });
+
+  test('a reaction floats over the tile of whoever sent it', async () => {
+    const floats = people.Ada.page.locator('.float', { hasText: '👏' });
+    await people.Cleo.page.getByRole('button', { name: 'React', exact: true }).click();
+    const floating = floats.waitFor();
+    await people.Cleo.page.getByRole('button', { name: 'Applause' }).click();
+    await floating;
+    const over = await ui.tile(people.Ada, 'Cleo').boundingBox();
+    const at = await floats.first().boundingBox();
+    assert.ok(at.x > over.x && at.x < over.x + over.width, 'it floats elsewhere');
+  });
+
+  test('a host mutes somebody, who is told and can unmute', async () => {
+    await ui.choose(people.Ada, 'Ben', 'Mute microphone');
+    await until('Ben is muted for Cleo', () => ui.isMuted(ui.tile(people.Cleo, 'Ben')));
+    await until('Ben’s page knows', () => ui.hasButton(people.Ben, 'Unmute'));
+    await ui.unmute(people.Ben);
+    await until('Ben is heard again', async () => !(await ui.isMuted(ui.tile(people.Cleo, 'Ben'))));
+  });
+
+  test('a host removes somebody, who is told why and stays out of a locked room', async () => {
+    await people.Ada.page.getByText('Lock the room').click();
+    await ui.choose(people.Ada, 'Cleo', 'Remove from the room');
+    await people.Ada.page.getByRole('dialog').getByRole('button', { name: 'Remove' }).click();
+    await people.Cleo.page.getByText('You were removed from the room.').waitFor();
+    await until('Cleo is gone', async () => (await ui.tile(people.Ben, 'Cleo').count()) === 0);
+    await ui.tryToJoin(people.Cleo, server, 'talk', 'Cleo');
+    await people.Cleo.page.getByText('The room is locked.').waitFor();
+  });
+
+  test('a host ends the meeting for everyone', async () => {
+    await ui.press(people.Ada, 'End for everyone');
+    await people.Ada.page.getByRole('dialog').getByRole('button', { name: 'End for everyone' }).click();
+    for (const name of ['Ada', 'Ben']) {
+      await people[name].page.getByText('The meeting was ended for everyone.').waitFor();
+    }
+  });
+});

@@ -1,0 +1,72 @@
+// Two machines with a cable between them: network namespaces of Linux. The server's addresses look
+// public, since Chromium takes candidates on low ports nowhere else.
+
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+
+const exec = promisify(execFile);
+
+/** The server's address (RFC 5737 §3). */
+export const SERVER = '198.51.100.1';
+const CLIENT = '198.51.100.2';
+
+export class Network {
+  server = `plenum-server-${process.pid}`;
+  client = `plenum-client-${process.pid}`;
+
+  static async start() {
+    const network = new Network();
+    try {
+      await network.#build();
+    } catch (error) {
+      await network.stop();
+      throw error;
+    }
+    return network;
+  }
+
+  async #build() {
+    const { server, client } = this;
+    await exec('ip', ['netns', 'add', server]);
+    await exec('ip', ['netns', 'add', client]);
+    const [here, there] = [`ps${process.pid}`, `pc${process.pid}`];
+    await exec('ip', ['-n', server, 'link', 'add', here, 'type', 'veth', 'peer', there, 'netns', client]);
+    for (const [name, link, address] of [
+      [server, here, SERVER],
+      [client, there, CLIENT],
+    ]) {
+      await exec('ip', ['-n', name, 'address', 'add', `${address}/24`, 'dev', link]);
+      await exec('ip', ['-n', name, 'link', 'set', link, 'up']);
+      await exec('ip', ['-n', name, 'link', 'set', 'lo', 'up']);
+      await exec('ip', ['-n', name, 'route', 'add', 'default', 'dev', link]);
+    }
+  }
+
+  /** What the client's firewall drops of what leaves for the server, as nft says it; all before is forgotten. */
+  async block(...rules) {
+    const table = [
+      'table inet firewall',
+      'delete table inet firewall',
+      'table inet firewall {',
+      'chain out {',
+      'type filter hook output priority 0;',
+      ...rules.map(rule => `ip daddr ${SERVER} ${rule} drop`),
+      '}',
+      '}',
+    ].join('\n');
+    const child = exec('ip', ['netns', 'exec', this.client, 'nft', '-f', '-']);
+    child.child.stdin.end(`${table}\n`);
+    await child;
+  }
+
+  /** A command as it is on one of the machines. */
+  on(machine, command) {
+    return ['ip', 'netns', 'exec', this[machine], ...command];
+  }
+
+  async stop() {
+    for (const name of [this.server, this.client]) {
+      await exec('ip', ['netns', 'delete', name]).catch(() => {});
+    }
+  }
+}
