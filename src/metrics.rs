@@ -307,6 +307,16 @@ fn traffic_families(shards: &[Counters]) -> Vec<MetricFamily> {
             "Retransmissions sent to subscribers.",
             sum(|c| c.rtx_packets_out),
         ),
+        counter(
+            "plenum_probe_packets_total",
+            "Packets sent to subscribers only to learn what their paths carry.",
+            sum(|c| c.probe_packets_out),
+        ),
+        counter(
+            "plenum_starved_slots_total",
+            "Slots paused because their subscriber's path has no room for them.",
+            sum(|c| c.starved_slots),
+        ),
     ]
 }
 

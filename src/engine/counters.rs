@@ -46,6 +46,10 @@ pub struct Counters {
     pub nacked_packets_in: u64,
     /// Retransmissions sent to subscribers (RFC 4588).
     pub rtx_packets_out: u64,
+    /// Packets sent to subscribers only to learn what their paths carry.
+    pub probe_packets_out: u64,
+    /// Slots that were paused because their receiver's path has no room for them.
+    pub starved_slots: u64,
 
     /// Sessions that were opened.
     pub sessions_opened: u64,

@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 
 use super::codec::patch;
 use super::counters::Counters;
+use super::downlink::Downlink;
+use super::estimate::Purpose;
+use super::event::Kind;
 use super::header::Fields;
 use super::outbox::Outbox;
 use super::path::Path;
@@ -30,6 +33,12 @@ const MAX_QUEUED: usize = 4096;
 /// Time between two sender reports of a slot: what browsers do for video.
 const REPORT_INTERVAL: Duration = Duration::from_millis(1_000);
 
+/// Says that a packet ends in padding (RFC 3550 §5.1).
+const PADDING_BIT: u8 = 1 << 5;
+
+/// Says that a frame ends (RFC 3551 §4.1).
+const MARKER_BIT: u8 = 1 << 7;
+
 /// Seconds from 1900 (NTP) to 1970 (Unix).
 const NTP_UNIX_OFFSET_SECS: u64 = 2_208_988_800;
 
@@ -41,6 +50,8 @@ pub(crate) struct Egress {
     queue: Vec<Queued>,
     /// The transport-wide sequence number of the next packet that carries one.
     twcc_seq: u16,
+    /// What the way to the receiver carries.
+    pub(crate) downlink: Downlink,
     /// The newest round trip that a report block told.
     pub(crate) rtt: Option<Duration>,
     /// In source descriptions of all slots (RFC 3550 §6.5.1).
@@ -120,9 +131,26 @@ impl Egress {
             if slot.header.has_twcc() {
                 self.twcc_seq = self.twcc_seq.wrapping_add(1);
             }
-            write_packet(slot, &queued, twcc, &sealers.rtp, path, out);
+            let bytes = write_packet(slot, &queued, twcc, &sealers.rtp, path, out);
+            if slot.header.has_twcc() {
+                let purpose = match (queued.rtx_seq, slot.kind) {
+                    _ if queued.is_probe => Purpose::Probe,
+                    (Some(_), _) => Purpose::Retransmission,
+                    (None, Kind::Audio) => Purpose::Audio,
+                    (None, Kind::Video) => Purpose::Video,
+                };
+                self.downlink.sent(twcc, bytes, purpose, now);
+            }
             account(slot, &queued, now, counters);
         }
+    }
+
+    /// Whether a slot goes on however little the path seems to carry: nothing has proven that it
+    /// does not fit, nor that another one did not.
+    pub(crate) fn may_not_starve(&self, slot: &Slot) -> bool {
+        let flows = slot.subscription.as_ref().and_then(|sub| sub.current);
+        let is_calm = || !self.slots.iter().any(Slot::is_starved);
+        !self.downlink.may_pause() && !slot.is_starved() && (flows.is_some() || is_calm())
     }
 
     /// When the next sender report is due.
@@ -194,6 +222,7 @@ impl Egress {
     }
 }
 
+/// Writes a packet, and says how large it became.
 fn write_packet(
     slot: &Slot,
     queued: &Queued,
@@ -201,7 +230,7 @@ fn write_packet(
     sealer: &RtpSealer,
     path: Path,
     out: &mut Outbox,
-) {
+) -> usize {
     let packet = &*queued.packet;
     let (ssrc, index) = match queued.rtx_seq {
         Some(rtx_seq) => (slot.rtx_ssrc, rtx_seq),
@@ -217,6 +246,17 @@ fn write_packet(
     let start = out.begin();
     let buffer = out.buffer();
     slot.header.write(buffer, &fields, packet);
+    if queued.padding > 0 {
+        // RFC 3550 §5.1: the last byte counts the padding, itself included.
+        buffer[start] |= PADDING_BIT;
+        buffer[start + 1] &= !MARKER_BIT;
+        buffer.resize(buffer.len() + usize::from(queued.padding) - 1, 0);
+        buffer.push(queued.padding);
+        sealer.seal(buffer, start, slot.header.len(), index);
+        let bytes = buffer.len() - start;
+        out.end(path, start);
+        return bytes;
+    }
     if queued.rtx_seq.is_some() {
         // The original sequence number (RFC 4588 §4).
         buffer.extend_from_slice(&(queued.seq as u16).to_be_bytes());
@@ -225,11 +265,17 @@ fn write_packet(
     buffer.extend_from_slice(&packet.payload);
     patch(&mut buffer[payload..], &packet.info, queued.offsets);
     sealer.seal(buffer, start, slot.header.len(), index);
+    let bytes = buffer.len() - start;
     out.end(path, start);
+    bytes
 }
 
 fn account(slot: &mut Slot, queued: &Queued, now: Instant, counters: &mut Counters) {
     let bytes = queued.packet.payload.len();
+    if queued.is_probe {
+        counters.probe_packets_out += 1;
+        return;
+    }
     if queued.rtx_seq.is_some() {
         counters.rtx_packets_out += 1;
         slot.stats.rtx_packets += 1;

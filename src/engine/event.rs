@@ -42,6 +42,13 @@ pub enum Change {
     },
     /// A slot shows something else from now on.
     Binding(Binding),
+    /// The path has no room even for the lowest layer of a slot, or has room again.
+    Quality {
+        /// The slot, by its m-line's MID.
+        mid: String,
+        /// Whether nothing is sent in it.
+        paused: bool,
+    },
     /// Somebody else is the active speaker.
     Speaker {
         /// Who; nobody after a long silence.
@@ -77,6 +84,7 @@ impl Change {
             Change::Track(_) => "track",
             Change::TrackEnded { .. } => "track-ended",
             Change::Binding(_) => "binding",
+            Change::Quality { .. } => "quality",
             Change::Speaker { .. } => "speaker",
             Change::Message(_) => "message",
             Change::Room(_) => "room",

@@ -3,7 +3,7 @@
 //! Receivers report often (transport feedback alone twenty times a second), so these packets
 //! are opened and read here, without a detour through str0m, which has no part in our egress.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::counters::{Counters, DropReason};
 use super::egress::Egress;
@@ -31,7 +31,7 @@ pub(crate) enum Wanted {
 pub(crate) fn read(
     compound: &[u8],
     egress: &mut Egress,
-    wall_clock: Duration,
+    (now, wall_clock): (Instant, Duration),
     wanted: &mut Vec<Wanted>,
     counters: &mut Counters,
 ) -> bool {
@@ -63,6 +63,7 @@ pub(crate) fn read(
             Ok(Packet::SourceDescription | Packet::Goodbye(_) | Packet::ExtendedReport { .. }) => {
                 concerns_publishing = true;
             }
+            Ok(Packet::TransportFeedback(feedback)) => egress.downlink.feedback(&feedback, now),
             Ok(_) => {}
             Err(_) => counters.drop(DropReason::RtcpMalformed),
         }

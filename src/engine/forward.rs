@@ -336,10 +336,26 @@ impl Engine {
     }
 
     /// The layer that a slot should show; a place that no layer has while there is none yet.
+    fn best_layer(&self, subscriber: Subscriber, track: usize, now: Instant) -> LayerRef {
+        let layers = self.useful_layers(subscriber, track, now);
+        let ceiling = self
+            .sessions
+            .get(subscriber.session)
+            .and_then(|session| session.egress.slots.get(subscriber.slot)?.ceiling);
+        let limited = layers.iter().find(|layer| Some(**layer) == ceiling);
+        limited.or(layers.last()).copied().unwrap_or(LayerRef::NONE)
+    }
+
+    /// The layers of a track that are of use to a slot, the cheapest first.
     ///
     /// Layers are ranked by what they are measured to cost, not by name: browsers name and
     /// order them as they like.
-    fn best_layer(&self, subscriber: Subscriber, track: usize, now: Instant) -> LayerRef {
+    pub(super) fn useful_layers(
+        &self,
+        subscriber: Subscriber,
+        track: usize,
+        now: Instant,
+    ) -> Vec<LayerRef> {
         let mut layers: Vec<usize> = self.tracks[track].layers.clone();
         if layers
             .iter()
@@ -354,10 +370,14 @@ impl Engine {
             Some(height) if height <= MEDIUM_HEIGHT => top.min(1),
             _ => top,
         };
-        layers.get(rank).map_or(LayerRef::NONE, |place| LayerRef {
-            place: *place,
-            serial: self.layers[*place].serial,
-        })
+        layers.truncate(rank + 1);
+        layers
+            .into_iter()
+            .map(|place| LayerRef {
+                place,
+                serial: self.layers[place].serial,
+            })
+            .collect()
     }
 
     fn wished_height(&self, subscriber: Subscriber) -> Option<u32> {
@@ -443,7 +463,7 @@ impl Engine {
         }
     }
 
-    fn review_layer(&mut self, subscriber: Subscriber, track: usize, now: Instant) {
+    pub(super) fn review_layer(&mut self, subscriber: Subscriber, track: usize, now: Instant) {
         let best = self.best_layer(subscriber, track, now);
         let session = &mut self.sessions[subscriber.session];
         let slot = &mut session.egress.slots[subscriber.slot];

@@ -13,15 +13,19 @@
 //! connection and has never heard of rooms. The engine holds both, and introduces them.
 
 pub mod administration;
+pub mod allocation;
+pub mod bitrate;
 pub mod codec;
 pub mod command;
 pub mod counters;
 pub mod dtls;
+pub mod estimate;
 pub mod event;
 pub mod ids;
 pub mod inspect;
 pub mod message;
 pub mod notice;
+pub mod pacer;
 pub mod rtcp;
 pub mod sdp;
 pub mod speaker;
@@ -34,6 +38,7 @@ mod channels;
 mod commands;
 mod data;
 mod diary;
+mod downlink;
 mod egress;
 mod feedback;
 mod forward;
@@ -49,6 +54,7 @@ mod remb;
 mod room;
 mod rtx;
 mod session;
+mod share;
 mod slot;
 mod timers;
 mod track;
@@ -426,6 +432,7 @@ impl Engine {
         }
         session.handle_timeout(now);
         self.send_reports(place, now);
+        self.downlink_timeout(place, now);
         self.run(place, now);
     }
 

@@ -150,6 +150,12 @@ impl Room {
             .map(|(session, _)| *session)
     }
 
+    /// Whether a track is of whoever speaks.
+    pub(crate) fn is_speakers(&self, track: TrackId) -> bool {
+        let track = self.track(track);
+        track.is_some_and(|track| self.speaker.as_ref() == Some(&track.owner))
+    }
+
     /// Everybody's sessions.
     pub(crate) fn sessions(&self) -> Vec<usize> {
         self.members.keys().copied().collect()

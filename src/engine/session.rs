@@ -224,10 +224,10 @@ impl Session {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         // Reports leave beside media, if there is any; without, they wait a little in vain.
         let report_at = self.egress.report_at().map(|at| at + REPORT_PATIENCE);
-        match (self.timeout, report_at) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        [self.timeout, report_at, self.egress.downlink.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The client restarted ICE: new credentials are in force.
@@ -428,6 +428,7 @@ impl Session {
         let nominates = message.use_candidate();
         if self.paths.checked(Path::of(datagram), nominates, now) {
             debug!(session = ?self.id, "media path");
+            self.egress.downlink.path_changed(now);
         }
         self.receive(datagram, now, counters);
         true
@@ -472,7 +473,13 @@ impl Session {
             return;
         };
         self.paths.heard(&Path::of(datagram), now);
-        if feedback::read(compound, &mut self.egress, wall_clock, wanted, counters) {
+        if feedback::read(
+            compound,
+            &mut self.egress,
+            (now, wall_clock),
+            wanted,
+            counters,
+        ) {
             self.receive(datagram, now, counters);
         }
     }

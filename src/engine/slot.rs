@@ -46,8 +46,14 @@ pub(crate) struct Slot {
     pub(crate) rtx: RtxLimit,
     /// What is counted for whoever asks.
     pub(crate) stats: SlotStats,
+    /// The best layer that the path has room for, if that is not the best of all.
+    pub(crate) ceiling: Option<LayerRef>,
+    /// When the path last forced it to a lower layer.
+    pub(crate) lowered_at: Option<Instant>,
     /// The client wants nothing in it for now.
     is_paused: bool,
+    /// The path has no room for it.
+    is_starved: bool,
     timeline: SlotTimeline<LayerRef>,
     rtx_seq: u64,
 }
@@ -80,6 +86,10 @@ pub(crate) struct Queued {
     pub(crate) timestamp: u32,
     pub(crate) offsets: CodecOffsets,
     pub(crate) packet: Arc<MediaPacket>,
+    /// Sent to learn what the path carries, and not because anybody lacks it.
+    pub(crate) is_probe: bool,
+    /// So many bytes of padding, instead of the payload.
+    pub(crate) padding: u8,
 }
 
 /// What a slot did with a packet.
@@ -110,7 +120,10 @@ impl Slot {
             report_at: None,
             rtx: RtxLimit::default(),
             stats: SlotStats::default(),
+            ceiling: None,
+            lowered_at: None,
             is_paused: false,
+            is_starved: false,
             timeline: SlotTimeline::new(kind.clock_rate_hz(), random),
             // In the lower half, for the same reason as the media's first number.
             rtx_seq: random >> 49,
@@ -142,6 +155,21 @@ impl Slot {
         resumed
     }
 
+    /// Whether the client wants nothing in it for now.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.is_paused
+    }
+
+    /// Whether it is stopped for want of bandwidth.
+    pub(crate) fn is_starved(&self) -> bool {
+        self.is_starved
+    }
+
+    /// Stops the slot for want of bandwidth, or lets it go on; whether it was stopped before.
+    pub(crate) fn starve(&mut self, starves: bool) -> bool {
+        std::mem::replace(&mut self.is_starved, starves)
+    }
+
     /// Takes a packet of the track that it is bound to.
     ///
     /// Video starts and changes layer at a keyframe only, so that a decoder never sees a frame
@@ -157,7 +185,7 @@ impl Slot {
         let Some(subscription) = self.subscription.as_mut() else {
             return Forwarded::Elsewhere;
         };
-        if self.is_paused {
+        if self.is_paused || self.is_starved {
             return Forwarded::Elsewhere;
         }
         let flows = subscription.current == Some(layer);
@@ -205,6 +233,8 @@ impl Slot {
                 timestamp: placed.timestamp,
                 offsets: placed.codec,
                 packet: packet.clone(),
+                is_probe: false,
+                padding: 0,
             },
             Err(Refused::Duplicate) => return Forwarded::Drop(DropReason::Duplicate),
             Err(_) => return Forwarded::Drop(DropReason::BeforeSwitch),
@@ -232,6 +262,12 @@ impl Slot {
         Some((seq, self.timeline.origin_of(seq)?))
     }
 
+    /// A packet that was sent lately: so many before the newest.
+    pub(crate) fn recent(&self, back: u64) -> Option<(u64, Origin<LayerRef>)> {
+        let seq = self.timeline.newest_seq().checked_sub(back)?;
+        Some((seq, self.timeline.origin_of(seq)?))
+    }
+
     /// A retransmission of the packet that [`Self::origin_of`] led to.
     pub(crate) fn retransmit(
         &mut self,
@@ -250,6 +286,26 @@ impl Slot {
             timestamp: packet.timestamp.wrapping_add(origin.timestamp_offset),
             offsets: origin.codec,
             packet: packet.clone(),
+            is_probe: false,
+            padding: 0,
+        })
+    }
+
+    /// A packet of nothing but padding, where retransmissions go; `like` lends it its header.
+    pub(crate) fn pad(&mut self, place: u16, like: &Arc<MediaPacket>, bytes: u8) -> Option<Queued> {
+        let known = self.subscription.as_ref()?.rtx_pt;
+        let pt = known.or_else(|| self.codecs.first()?.rtx_pt)?;
+        self.rtx_seq += 1;
+        Some(Queued {
+            slot: place,
+            pt,
+            rtx_seq: Some(self.rtx_seq),
+            seq: 0,
+            timestamp: like.timestamp,
+            offsets: CodecOffsets::default(),
+            packet: like.clone(),
+            is_probe: true,
+            padding: bytes,
         })
     }
 

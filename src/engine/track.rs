@@ -146,6 +146,8 @@ pub(crate) struct Layer {
     pub(crate) sender_clock: Option<SenderClock>,
     /// When it last had a packet.
     pub(crate) last_packet: Option<Instant>,
+    /// The sequence number of the packet that came last.
+    last_seq: u64,
     /// Bits per second, smoothed.
     pub(crate) bitrate_bps: u64,
     /// The engine's timer for its keyframe requests.
@@ -176,6 +178,7 @@ impl Layer {
             keyframes: KeyframeRequests::default(),
             sender_clock: None,
             last_packet: None,
+            last_seq: 0,
             bitrate_bps: 0,
             armed: None,
             limit: ReceiveLimit::default(),
@@ -188,6 +191,7 @@ impl Layer {
     /// Takes in a packet: measures the layer and remembers the packet.
     pub(crate) fn received(&mut self, packet: &Arc<MediaPacket>, now: Instant) {
         self.last_packet = Some(now);
+        self.last_seq = packet.seq;
         self.limit.received(packet.seq);
         self.measured_bytes += packet.payload.len() as u64;
         let since = *self.measured_at.get_or_insert(now);
@@ -208,6 +212,11 @@ impl Layer {
     /// The packet of this sequence number, if it is still remembered.
     pub(crate) fn remembered(&self, seq: u64) -> Option<&Arc<MediaPacket>> {
         self.history.get(seq)
+    }
+
+    /// The packet that came last, if it is still remembered.
+    pub(crate) fn newest(&self) -> Option<&Arc<MediaPacket>> {
+        self.remembered(self.last_seq)
     }
 
     /// Whether packets came lately.

@@ -248,7 +248,14 @@ impl Worker {
                 AddressChange::Forgotten(session) => addresses.forget(session),
             }
         }
-        while let Some(batch) = self.engine.poll_batch() {
+        // Receivers compare when a packet came with when it was sent: the time of sending is taken
+        // anew for each batch, or a long turn would look like a queue on their paths.
+        loop {
+            self.told = self.told.max(clock::now());
+            self.engine.flush(self.told);
+            let Some(batch) = self.engine.poll_batch() else {
+                break;
+            };
             sender.send(batch.map(|transmit| net::Outgoing {
                 destination: transmit.destination,
                 connection: match transmit.transport {

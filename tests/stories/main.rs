@@ -24,6 +24,7 @@ mod layers;
 mod loss;
 mod meeting;
 mod moving;
+mod narrow;
 mod rooms;
 mod slots;
 mod speaking;

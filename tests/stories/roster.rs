@@ -80,6 +80,7 @@ impl Roster {
             Change::Room(state) => self.state = Some(state.clone()),
             Change::Message(_)
             | Change::Moved { .. }
+            | Change::Quality { .. }
             | Change::Reconnect { .. }
             | Change::Closed { .. } => {}
         }

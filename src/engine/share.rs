@@ -1,0 +1,232 @@
+//! Which layer each slot of a session gets of what its path carries.
+
+use std::time::{Duration, Instant};
+
+use super::Engine;
+use super::allocation::{Choice, LayerOption, SlotDemand, allocate};
+use super::bitrate::Bitrate;
+use super::command::SlotWish;
+use super::event::{Change, Kind};
+use super::slot::{Queued, Slot};
+use super::track::{LayerRef, Subscriber};
+
+/// What a path carries of which nothing is known yet.
+const UNLIMITED: Bitrate = Bitrate::kbps(1_000_000);
+
+/// What a layer is taken to cost before it was measured: a small picture, or a voice.
+const UNMEASURED_VIDEO: Bitrate = Bitrate::kbps(150);
+const UNMEASURED_AUDIO: Bitrate = Bitrate::kbps(40);
+
+/// Headers and retransmissions, in percent of the payload.
+const OVERHEAD_PERCENT: u64 = 6;
+
+/// How long a slot that was lowered stays low: layers that go up and down cost a keyframe each
+/// time, and look worse than either.
+const LOWERED_FOR: Duration = Duration::from_secs(4);
+
+/// The priority of a slot for which none was wished.
+const DEFAULT_PRIORITY: u8 = 128;
+
+/// Most packets of one turn of a probe.
+const MAX_PROBE_PACKETS: usize = 32;
+
+/// Size of a packet of padding: one byte counts it.
+const PADDING_BYTES: u8 = 250;
+
+/// How far back a probe takes packets to send again.
+const PROBE_HISTORY: u64 = 64;
+
+/// A slot with what it could show.
+struct Offer {
+    slot: usize,
+    layers: Vec<LayerRef>,
+    options: Vec<LayerOption>,
+}
+
+impl Engine {
+    /// Time has passed for a session's path.
+    pub(super) fn downlink_timeout(&mut self, place: usize, now: Instant) {
+        let Some(session) = self.sessions.get_mut(place) else {
+            return;
+        };
+        if session.egress.downlink.handle_timeout(now) {
+            self.share_estimate(place, now);
+            self.sessions[place].egress.downlink.poll_probe(now);
+        }
+        self.send_probe(place, now);
+    }
+
+    /// Chooses the layers of all of a session's slots by what its path carries.
+    fn share_estimate(&mut self, place: usize, now: Instant) {
+        let estimate = self.sessions[place].egress.downlink.estimate(now);
+        let offers = self.offers(place, now);
+        let demands: Vec<SlotDemand<'_>> = offers
+            .iter()
+            .map(|offer| self.demand(place, offer, now))
+            .collect();
+        let allocation = allocate(estimate.unwrap_or(UNLIMITED), &demands);
+        self.sessions[place]
+            .egress
+            .downlink
+            .shared(allocation.total, allocation.next_step);
+        if estimate.is_none() {
+            return;
+        }
+        for (offer, choice) in offers.iter().zip(&allocation.choices) {
+            self.give(place, offer, *choice, now);
+        }
+    }
+
+    fn offers(&self, place: usize, now: Instant) -> Vec<Offer> {
+        let slots = self.sessions[place].egress.slots.iter().enumerate();
+        slots
+            .filter(|(_, slot)| !slot.is_paused())
+            .filter_map(|(slot, sender)| {
+                let track = sender.subscription.as_ref()?.track;
+                let subscriber = Subscriber {
+                    session: place,
+                    slot,
+                };
+                let layers = self.useful_layers(subscriber, track, now);
+                let options = layers.iter().map(|layer| self.option(*layer)).collect();
+                Some(Offer {
+                    slot,
+                    layers,
+                    options,
+                })
+            })
+            .collect()
+    }
+
+    fn option(&self, layer: LayerRef) -> LayerOption {
+        let layer = &self.layers[layer.place];
+        let payload = match (layer.bitrate_bps, self.tracks[layer.track].kind) {
+            (0, Kind::Audio) => UNMEASURED_AUDIO.as_bps(),
+            (0, Kind::Video) => UNMEASURED_VIDEO.as_bps(),
+            (bps, _) => bps,
+        };
+        LayerOption {
+            bitrate: Bitrate::bps(payload * (100 + OVERHEAD_PERCENT) / 100),
+            height: 0,
+            fps: 0,
+            temporal: 0,
+        }
+    }
+
+    fn demand<'a>(&self, place: usize, offer: &'a Offer, now: Instant) -> SlotDemand<'a> {
+        let session = &self.sessions[place];
+        let room = &self.rooms[session.room];
+        let slot = &session.egress.slots[offer.slot];
+        let shown = slot.subscription.as_ref();
+        let current = shown
+            .and_then(|shown| shown.current)
+            .and_then(|current| offer.layers.iter().position(|layer| *layer == current));
+        let priority = match room.wish_of(place, offer.slot) {
+            Some(SlotWish::Track { priority, .. }) => *priority,
+            _ => DEFAULT_PRIORITY,
+        };
+        SlotDemand {
+            slot: offer.slot as u16,
+            kind: slot.kind,
+            priority,
+            // Layers that are larger than needed are not offered to begin with.
+            height: None,
+            is_speaker: shown.is_some_and(|shown| room.is_speakers(self.tracks[shown.track].id)),
+            current,
+            may_rise: slot
+                .lowered_at
+                .is_none_or(|at| now.saturating_duration_since(at) >= LOWERED_FOR),
+            is_kept: session.egress.may_not_starve(slot),
+            layers: &offer.options,
+        }
+    }
+
+    /// Lets a slot show what it was given.
+    fn give(&mut self, place: usize, offer: &Offer, choice: Choice, now: Instant) {
+        let subscriber = Subscriber {
+            session: place,
+            slot: offer.slot,
+        };
+        let slot = &mut self.sessions[place].egress.slots[offer.slot];
+        let Some(subscription) = slot.subscription.as_ref() else {
+            return;
+        };
+        let (track, current) = (subscription.track, subscription.current);
+        let starves = choice == Choice::Paused;
+        let was_starving = slot.starve(starves);
+        if let Choice::Layer(chosen) = choice {
+            let shown = offer
+                .layers
+                .iter()
+                .position(|layer| Some(*layer) == current);
+            if shown.is_some_and(|shown| chosen < shown) {
+                slot.lowered_at = Some(now);
+            }
+            let is_best = chosen + 1 == offer.layers.len();
+            slot.ceiling = (!is_best).then_some(offer.layers[chosen]);
+        }
+        if starves != was_starving {
+            self.counters.starved_slots += u64::from(starves);
+            let mid = slot.mid.clone();
+            let paused = starves;
+            self.tell(place, Change::Quality { mid, paused });
+        }
+        if was_starving && !starves {
+            self.subscribe(subscriber, track, now);
+        } else if !starves {
+            self.review_layer(subscriber, track, now);
+        }
+    }
+
+    /// Sends what a probe lacks: packets of the newest pictures once more, which a receiver can
+    /// even use if one of them was lost.
+    fn send_probe(&mut self, place: usize, now: Instant) {
+        let mut missing = self.sessions[place].egress.downlink.probe_bytes(now);
+        let mut packets = 0;
+        while missing > 0 && packets < MAX_PROBE_PACKETS {
+            let Some(bytes) = self.queue_again(place, packets as u64) else {
+                self.sessions[place].egress.downlink.give_up_probe();
+                break;
+            };
+            missing = missing.saturating_sub(bytes);
+            packets += 1;
+        }
+        if packets > 0 && !self.sessions[place].is_dirty {
+            self.sessions[place].is_dirty = true;
+            self.dirty.push(place);
+        }
+    }
+
+    /// Queues a recent packet of some picture once more, `back` packets from the newest; or
+    /// padding, where no picture flows.
+    fn queue_again(&mut self, place: usize, back: u64) -> Option<u64> {
+        let egress = &mut self.sessions[place].egress;
+        let layers = &self.layers;
+        let is_video = |(_, slot): &(usize, &mut Slot)| slot.kind == Kind::Video;
+        let mut slots = egress.slots.iter_mut().enumerate();
+        let again = slots.by_ref().filter(is_video).find_map(|(number, slot)| {
+            let (seq, origin) = slot.recent(back % PROBE_HISTORY)?;
+            let layer = layers.get(origin.source.place)?;
+            let packet = layer.remembered(origin.seq)?;
+            let is_same = layer.serial == origin.source.serial;
+            is_same.then(|| slot.retransmit(number as u16, seq, &origin, packet))?
+        });
+        let slots = egress.slots.iter_mut().enumerate();
+        let again = again.or_else(|| {
+            slots.filter(is_video).find_map(|(number, slot)| {
+                let wanted = slot.subscription.as_ref()?.wanted;
+                let like = layers.get(wanted.place)?.newest()?;
+                slot.pad(number as u16, like, PADDING_BYTES)
+            })
+        })?;
+        let again = Queued {
+            is_probe: true,
+            ..again
+        };
+        let bytes = match again.padding {
+            0 => again.packet.payload.len() as u64,
+            padding => u64::from(padding),
+        };
+        egress.queue(again).then_some(bytes)
+    }
+}

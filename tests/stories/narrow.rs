@@ -1,0 +1,97 @@
+//! Narrow paths: whoever has less room sees less, hears everything, and is told.
+
+use plenum::engine::event::{Change, Kind};
+use str0m_netem::{Bitrate, DataSize};
+
+use crate::guest::Guest;
+use crate::media::Device;
+use crate::world::{Person, World};
+use crate::{millis, secs};
+
+/// Somebody with a microphone and three layers of camera, and somebody who watches.
+fn watch(seed: u64) -> (World, Person) {
+    let mut world = World::new(seed);
+    let devices = [Device::simulcast_camera(), Device::microphone()];
+    world.enter("lobby", Guest::meeting().with(devices).slots(0, 0));
+    let viewer = world.enter("lobby", Guest::meeting().with([]).slots(1, 1));
+    world.run_for(secs(3));
+    (world, viewer)
+}
+
+/// The path to somebody carries no more than this, with a queue of 300 ms.
+fn narrow(world: &mut World, person: Person, kbps: u32) {
+    let queue = DataSize::bytes(i64::from(kbps) * 300 / 8);
+    world
+        .down(person)
+        .change(|config| config.link(Bitrate::kbps(u64::from(kbps)), queue));
+}
+
+fn layer(world: &World, viewer: Person) -> Option<u8> {
+    world.video(viewer, 0).shown.last().map(|shown| shown.layer)
+}
+
+#[test]
+fn a_path_that_narrows_gets_a_smaller_picture_and_the_large_one_when_it_widens() {
+    let (mut world, viewer) = watch(91);
+    assert_eq!(layer(&world, viewer), Some(2));
+
+    narrow(&mut world, viewer, 450);
+    let narrowed_at = world.now();
+    world.run_for(secs(10));
+    let lower = layer(&world, viewer).expect("a picture");
+    assert!(lower < 2, "layer {lower} flows");
+    let calm = narrowed_at + secs(4);
+    let freeze = world.video(viewer, 0).longest_freeze(calm, world.now());
+    assert!(freeze <= millis(500), "froze for {freeze:?}");
+    let heard = world.audio(viewer, 0).since(calm).len();
+    assert!(heard >= 290, "{heard} of 300 packets of sound");
+
+    narrow(&mut world, viewer, 20_000);
+    let took = world.run_until(secs(10), |world| layer(world, viewer) == Some(2));
+    let took = took.expect("the large picture");
+    assert!(took <= secs(6), "took {took:?}");
+}
+
+#[test]
+fn a_path_that_carries_only_sound_pauses_the_picture_and_says_so() {
+    let (mut world, viewer) = watch(92);
+    narrow(&mut world, viewer, 80);
+    let narrowed_at = world.now();
+    world.run_for(secs(12));
+
+    let pauses = |change: &Change| matches!(change, Change::Quality { paused: true, .. });
+    assert!(world.heard(viewer, narrowed_at, pauses), "it is told");
+    let since = narrowed_at + secs(6);
+    let seen = world.video(viewer, 0).since(since).len();
+    assert_eq!(seen, 0, "pictures");
+    let heard = world.audio(viewer, 0).since(since).len();
+    assert!(heard >= 290, "{heard} of 300 packets of sound");
+
+    narrow(&mut world, viewer, 20_000);
+    let widened_at = world.now();
+    let is_back = |world: &World| {
+        world.audio(viewer, 0).kind == Kind::Audio
+            && !world.video(viewer, 0).since(widened_at).is_empty()
+    };
+    let took = world.run_until(secs(15), is_back).expect("a picture again");
+    assert!(took <= secs(8), "took {took:?}");
+    let goes_on = |change: &Change| matches!(change, Change::Quality { paused: false, .. });
+    assert!(world.heard(viewer, widened_at, goes_on), "it is told");
+}
+
+#[test]
+fn a_wide_path_is_never_made_to_wait() {
+    let (mut world, viewer) = watch(93);
+    // The publisher's layers are known, and measured, after three seconds.
+    let settled_at = world.now();
+    world.run_for(secs(20));
+    let video = world.video(viewer, 0);
+    video.assert_flawless();
+    let lower = video
+        .since(settled_at)
+        .iter()
+        .filter(|shown| shown.layer < 2);
+    assert_eq!(lower.count(), 0, "pictures of lower layers");
+    let probes = world.counters().probe_packets_out;
+    assert!(probes < 200, "{probes} packets of probes in 23 s");
+}
