@@ -120,7 +120,8 @@ test('a log that nobody reads, and a scraper that never rests, hold nothing up',
   // Nothing takes what is in the pipe, so it is full within a moment.
   const server = await serve({ options: ['--log=trace'] });
   await call(server);
-  const lost = async () => (await server.metrics()).sum(/^plenum_log_lines_lost_total$/, { reason: 'unread' });
+  const lost = async () =>
+    (await server.metrics()).sum(/^plenum_log_lines_lost_total$/, { reason: 'unread' });
   await until('lines are left out', async () => (await lost()) > 0, 30_000);
   await flows(server);
   const took = [];
