@@ -70,7 +70,12 @@ describe('an end-to-end encrypted room', { timeout: 120_000 }, () => {
     await ui.join(people.Cleo, server, 'sealed', 'Cleo');
     await people.Cleo.page.getByText('Ask for the link with the passphrase').waitFor();
     assert.ok(await sealed('Cleo', 'Ada').isVisible());
-    assert.deepEqual(await people.Cleo.received('video'), []);
+    // The first packets may be there before the page says that it wants none; they show nothing.
+    const decoded = (await people.Cleo.received('video')).map(stream => stream.framesDecoded);
+    assert.ok(
+      decoded.every(frames => frames === 0),
+      `${decoded} frames were decoded`,
+    );
     assert.equal(await ui.hasButton(people.Cleo, 'End-to-end encrypted'), false);
   });
 
