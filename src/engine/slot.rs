@@ -155,11 +155,6 @@ impl Slot {
         resumed
     }
 
-    /// Whether the client wants nothing in it for now.
-    pub(crate) fn is_paused(&self) -> bool {
-        self.is_paused
-    }
-
     /// Whether it is stopped for want of bandwidth.
     pub(crate) fn is_starved(&self) -> bool {
         self.is_starved
