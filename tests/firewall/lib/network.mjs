@@ -36,6 +36,9 @@ export class Network {
       [client, there, CLIENT],
     ]) {
       await exec('ip', ['-n', name, 'address', 'add', `${address}/24`, 'dev', link]);
+      // An IPv6 address of its own comes up a second after the link, and Chromium breaks off every
+      // request when the machine's addresses change.
+      await exec('ip', ['-n', name, 'link', 'set', link, 'addrgenmode', 'none']);
       await exec('ip', ['-n', name, 'link', 'set', link, 'up']);
       await exec('ip', ['-n', name, 'link', 'set', 'lo', 'up']);
       await exec('ip', ['-n', name, 'route', 'add', 'default', 'dev', link]);
