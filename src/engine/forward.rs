@@ -234,7 +234,7 @@ impl Engine {
             .codec_config()
             .find(|params| params.pt() == pt)?;
         track.codecs.push(params);
-        self.relays.codec(track, params);
+        self.relays.codec(track);
         Some((track.codecs.len() - 1) as u8)
     }
 

@@ -64,9 +64,10 @@ enum Message {
         message: Arc<Said>,
         keep: bool,
     },
-    /// The next of the codecs that packets of this track refer to by place.
+    /// One of the codecs that packets of this track refer to by place.
     Codec {
         track: TrackId,
+        place: usize,
         params: PayloadParams,
     },
     /// A packet.
@@ -129,11 +130,23 @@ impl Relays {
         }
     }
 
-    /// Another codec of a track was seen.
-    pub(crate) fn codec(&mut self, track: &Track, params: PayloadParams) {
+    /// Another codec of a track was seen: its newest.
+    pub(crate) fn codec(&mut self, track: &Track) {
+        let newest = track.codecs.len().saturating_sub(1);
         for mirror in &track.mirrors {
-            let track = track.id;
-            self.tell(*mirror, Message::Codec { track, params });
+            self.codecs(*mirror, track, newest);
+        }
+    }
+
+    /// A mirror is to know the codecs of a track from this place on.
+    fn codecs(&mut self, mirror: u16, track: &Track, from: usize) {
+        for (place, params) in track.codecs.iter().enumerate().skip(from) {
+            let message = Message::Codec {
+                track: track.id,
+                place,
+                params: *params,
+            };
+            self.tell(mirror, message);
         }
     }
 
@@ -203,9 +216,13 @@ impl Engine {
                     self.carry_out(room, now);
                 }
             }
-            Message::Codec { track, params } => {
+            Message::Codec {
+                track,
+                place,
+                params,
+            } => {
                 if let Some(track) = self.mirrored(track, from) {
-                    self.tracks[track].codecs.push(params);
+                    self.tracks[track].learn_codec(place, params);
                 }
             }
             Message::Media { track, rid, packet } => {
@@ -239,8 +256,8 @@ impl Engine {
         }
     }
 
-    /// The next thing to tell another shard, and which. To be asked after [`Self::flush`] and
-    /// before the batches: what others have to do can be done beside.
+    /// The next thing to tell another shard, and which. To be asked before the batches: what
+    /// others have to do can be done beside.
     pub fn poll_relay(&mut self) -> Option<(u16, RelayMessage)> {
         let (shard, message) = self.relays.outgoing.pop_front()?;
         Some((shard, RelayMessage(message)))
@@ -310,13 +327,7 @@ impl Engine {
             return;
         }
         track.mirrors.push(mirror);
-        for params in &track.codecs {
-            let message = Message::Codec {
-                track: id,
-                params: *params,
-            };
-            self.relays.tell(mirror, message);
-        }
+        self.relays.codecs(mirror, &self.tracks[place], 0);
         for layer in self.tracks[place].layers.clone() {
             let serial = self.layers[layer].serial;
             if let Some(clock) = self.clock_of(LayerRef {
@@ -398,8 +409,6 @@ impl Engine {
         let wanted = !track.subscribers.is_empty();
         if track.is_wanted != wanted {
             track.is_wanted = wanted;
-            // Home tells them all when it is wanted again.
-            track.codecs.clear();
             self.relays.want(home, track.id, wanted);
         }
     }

@@ -101,6 +101,16 @@ impl Track {
             armed: None,
         }
     }
+
+    /// In a mirror: home says which codec packets mean that refer to this place. It may say so
+    /// again, in any order of wishing and not wishing the track.
+    pub(crate) fn learn_codec(&mut self, place: usize, params: PayloadParams) {
+        if place == self.codecs.len() {
+            self.codecs.push(params);
+        } else if let Some(known) = self.codecs.get_mut(place) {
+            *known = params;
+        }
+    }
 }
 
 /// A receiver of a track.
@@ -263,5 +273,26 @@ impl History {
         seq: u64,
     ) -> Option<&mut Option<Arc<MediaPacket>>> {
         ring.get_mut(seq as usize % HISTORY_PACKETS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+
+    #[test]
+    fn codecs_that_are_told_again_keep_their_places() {
+        let id = TrackId::random(&mut StdRng::seed_from_u64(1));
+        let mut track = Track::new(id, Kind::Video, Origin::Relay { home: 0 });
+        let config = str0m::format::CodecConfig::new_with_defaults();
+        let [vp8, h264] = [config.params()[0], config.params()[1]];
+        // The track is not wanted any more and wanted again, while news of a codec is on its way.
+        for (place, params) in [(0, vp8), (1, h264), (0, vp8), (1, h264)] {
+            track.learn_codec(place, params);
+        }
+        assert_eq!(track.codecs, [vp8, h264]);
     }
 }
