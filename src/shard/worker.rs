@@ -90,7 +90,6 @@ impl Worker {
             self.take_mail(woke);
             self.serve_timers(woke);
             let now = self.tell(woke);
-            self.engine.flush(now);
             self.relay();
             self.give_out(now);
             self.account(woke, clock::now());
@@ -249,10 +248,10 @@ impl Worker {
             }
         }
         // Receivers compare when a packet came with when it was sent: the time of sending is taken
-        // anew for each batch, or a long turn would look like a queue on their paths.
+        // anew for each batch, or a long turn would look like a queue on their paths. What arrives
+        // meanwhile is not later for that.
         loop {
-            self.told = self.told.max(clock::now());
-            self.engine.flush(self.told);
+            self.engine.flush(self.told.max(clock::now()));
             let Some(batch) = self.engine.poll_batch() else {
                 break;
             };
