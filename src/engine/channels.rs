@@ -69,11 +69,11 @@ struct Channel {
 }
 
 impl Channels {
-    /// The client opened a channel.
-    pub(crate) fn opened(&mut self, rtc: &mut Rtc, id: ChannelId, label: String) {
+    /// The client opened a channel; `false` if it is one too many, and closed.
+    pub(crate) fn opened(&mut self, rtc: &mut Rtc, id: ChannelId, label: String) -> bool {
         if self.open.len() == MAX_CHANNELS || label.len() > MAX_LABEL_BYTES {
             rtc.direct_api().close_data_channel(id);
-            return;
+            return false;
         }
         let channel = rtc.channel(id);
         let config = channel.as_ref().and_then(|channel| channel.config());
@@ -83,6 +83,7 @@ impl Channels {
             label,
             is_reliable,
         });
+        true
     }
 
     /// A channel is closed, whoever did it.

@@ -294,7 +294,7 @@ impl Session {
                     self.transmit(&transmit, out);
                 }
                 Ok(Output::Event(event)) => {
-                    if let Some(output) = self.event(event) {
+                    if let Some(output) = self.event(event, counters) {
                         return Some(output);
                     }
                 }
@@ -321,7 +321,7 @@ impl Session {
         }
     }
 
-    fn event(&mut self, event: Event) -> Option<SessionOutput> {
+    fn event(&mut self, event: Event, counters: &mut Counters) -> Option<SessionOutput> {
         match event {
             Event::Connected => {
                 let keys = self.keys.take()?;
@@ -338,7 +338,9 @@ impl Session {
             }
             Event::RtpPacket(packet) => Some(SessionOutput::Media(Box::new(packet))),
             Event::ChannelOpen(id, label) if self.door == Door::Meet => {
-                self.channels.opened(&mut self.rtc, id, label);
+                if !self.channels.opened(&mut self.rtc, id, label) {
+                    counters.drop(DropReason::DataLimit);
+                }
                 None
             }
             // Encoders and players have nothing to tell each other.
@@ -351,8 +353,11 @@ impl Session {
                 None
             }
             Event::ChannelData(data) => {
-                let message = self.channels.received(data)?;
-                Some(SessionOutput::Data(Box::new(message)))
+                let message = self.channels.received(data);
+                if message.is_none() {
+                    counters.drop(DropReason::DataUnwanted);
+                }
+                Some(SessionOutput::Data(Box::new(message?)))
             }
             Event::SenderFeedback(report) => Some(SessionOutput::SenderReport(report)),
             // The rest of the goodbye still has to be polled out.
@@ -428,7 +433,7 @@ impl Session {
         let nominates = message.use_candidate();
         if self.paths.checked(Path::of(datagram), nominates, now) {
             debug!(session = ?self.id, "media path");
-            self.egress.downlink.path_changed(now);
+            self.egress.downlink.path_changed();
         }
         self.receive(datagram, now, counters);
         true
