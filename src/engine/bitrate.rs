@@ -36,13 +36,6 @@ impl Bitrate {
         u64::try_from(bits / 8).unwrap_or(u64::MAX)
     }
 
-    /// How long so many bytes take.
-    #[must_use]
-    pub fn time_for(self, bytes: u64) -> Duration {
-        let us = u128::from(bytes) * 8_000_000 / u128::from(self.0.max(1));
-        Duration::from_micros(u64::try_from(us).unwrap_or(u64::MAX))
-    }
-
     pub(crate) fn from_f64(bps: f64) -> Self {
         // Saturates, and makes zero of what is not a number.
         Self(bps as u64)
@@ -64,16 +57,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_and_time_are_two_views_of_one_rate() {
+    fn a_rate_carries_so_much_in_a_time() {
         let rate = Bitrate::kbps(2_500);
         assert_eq!(rate.bytes_in(Duration::from_millis(100)), 31_250);
-        assert_eq!(rate.time_for(31_250), Duration::from_millis(100));
         assert_eq!(rate.to_string(), "2500 kbit/s");
     }
 
     #[test]
-    fn no_rate_at_all_takes_long_and_carries_nothing() {
+    fn no_rate_at_all_carries_nothing() {
         assert_eq!(Bitrate::ZERO.bytes_in(Duration::from_secs(1)), 0);
-        assert_eq!(Bitrate::ZERO.time_for(1), Duration::from_secs(8));
     }
 }

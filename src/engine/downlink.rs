@@ -77,10 +77,10 @@ impl Downlink {
     }
 
     /// The receiver is reached another way.
-    pub(crate) fn path_changed(&mut self, now: Instant) {
+    pub(crate) fn path_changed(&mut self) {
         self.probe = None;
         if let Some(estimator) = &mut self.estimator {
-            estimator.path_changed(now);
+            estimator.path_changed();
         }
     }
 

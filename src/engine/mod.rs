@@ -25,7 +25,6 @@ pub mod ids;
 pub mod inspect;
 pub mod message;
 pub mod notice;
-pub mod pacer;
 pub mod rtcp;
 pub mod sdp;
 pub mod speaker;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Engine;
-use super::allocation::{Choice, LayerOption, SlotDemand, allocate};
+use super::allocation::{Choice, SlotDemand, allocate};
 use super::bitrate::Bitrate;
 use super::command::SlotWish;
 use super::event::{Change, Kind};
@@ -40,7 +40,7 @@ const PROBE_HISTORY: u64 = 64;
 struct Offer {
     slot: usize,
     layers: Vec<LayerRef>,
-    options: Vec<LayerOption>,
+    costs: Vec<Bitrate>,
 }
 
 impl Engine {
@@ -88,29 +88,24 @@ impl Engine {
                     slot,
                 };
                 let layers = self.useful_layers(subscriber, track, now);
-                let options = layers.iter().map(|layer| self.option(*layer)).collect();
+                let costs = layers.iter().map(|layer| self.cost(*layer)).collect();
                 Some(Offer {
                     slot,
                     layers,
-                    options,
+                    costs,
                 })
             })
             .collect()
     }
 
-    fn option(&self, layer: LayerRef) -> LayerOption {
+    fn cost(&self, layer: LayerRef) -> Bitrate {
         let layer = &self.layers[layer.place];
         let payload = match (layer.bitrate_bps, self.tracks[layer.track].kind) {
             (0, Kind::Audio) => UNMEASURED_AUDIO.as_bps(),
             (0, Kind::Video) => UNMEASURED_VIDEO.as_bps(),
             (bps, _) => bps,
         };
-        LayerOption {
-            bitrate: Bitrate::bps(payload * (100 + OVERHEAD_PERCENT) / 100),
-            height: 0,
-            fps: 0,
-            temporal: 0,
-        }
+        Bitrate::bps(payload * (100 + OVERHEAD_PERCENT) / 100)
     }
 
     fn demand<'a>(&self, place: usize, offer: &'a Offer, now: Instant) -> SlotDemand<'a> {
@@ -121,23 +116,22 @@ impl Engine {
         let current = shown
             .and_then(|shown| shown.current)
             .and_then(|current| offer.layers.iter().position(|layer| *layer == current));
-        let priority = match room.wish_of(place, offer.slot) {
-            Some(SlotWish::Track { priority, .. }) => *priority,
-            _ => DEFAULT_PRIORITY,
+        let (priority, size) = match room.wish_of(place, offer.slot) {
+            Some(SlotWish::Track { priority, size, .. }) => (*priority, *size),
+            _ => (DEFAULT_PRIORITY, None),
         };
         SlotDemand {
             slot: offer.slot as u16,
             kind: slot.kind,
             priority,
-            // Layers that are larger than needed are not offered to begin with.
-            height: None,
+            height: size.and_then(|(_, height)| height.try_into().ok()),
             is_speaker: shown.is_some_and(|shown| room.is_speakers(self.tracks[shown.track].id)),
             current,
             may_rise: slot
                 .lowered_at
                 .is_none_or(|at| now.saturating_duration_since(at) >= LOWERED_FOR),
             is_kept: session.egress.may_not_starve(slot),
-            layers: &offer.options,
+            layers: &offer.costs,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use plenum::engine::allocation::{Choice, LayerOption, SlotDemand, allocate};
+use plenum::engine::allocation::{Choice, SlotDemand, allocate};
 use plenum::engine::bitrate::Bitrate;
 use plenum::engine::estimate::{Estimator, Moved, ProbeCluster, Purpose};
 use plenum::engine::event::Kind;
@@ -118,7 +118,7 @@ struct World {
     seq: u16,
     arrivals: BTreeMap<(u64, u64), Packet>,
     feedbacks: VecDeque<(u64, Vec<u8>)>,
-    /// Packets that wait for the pacer.
+    /// Packets that wait: this sender paces, which the server does not.
     queue: VecDeque<u32>,
     tokens: f64,
     cluster: Option<(ProbeCluster, u32, u32, f64)>,
@@ -294,14 +294,9 @@ impl World {
             return;
         }
         self.next_choice_ms = ms + 500;
-        let option = |bps: &u64| LayerOption {
-            bitrate: Bitrate::bps(bps * 106 / 100),
-            height: 0,
-            fps: 0,
-            temporal: 0,
-        };
-        let options: Vec<LayerOption> = layers.iter().map(option).collect();
-        let voice = [option(&AUDIO_BPS)];
+        let cost = |bps: &u64| Bitrate::bps(bps * 106 / 100);
+        let costs: Vec<Bitrate> = layers.iter().map(cost).collect();
+        let voice = [cost(&AUDIO_BPS)];
         let may_pause = self.estimator.may_pause();
         let starves = |camera: &Camera| camera.layer == 0 && ms > 0;
         let is_kept = !may_pause && !self.cameras.iter().any(starves);
@@ -318,7 +313,7 @@ impl World {
                 current: camera.layer.checked_sub(1),
                 may_rise: camera.lowered_ms.is_none_or(|at| ms - at >= 4_000),
                 is_kept: is_kept || !may_pause && camera.layer > 0,
-                layers: &options,
+                layers: &costs,
             })
             .collect();
         demands.push(SlotDemand {

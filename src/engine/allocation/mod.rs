@@ -14,19 +14,6 @@ use super::event::Kind;
 /// and each swing would otherwise change a layer and cost a keyframe.
 const RESERVE_PERCENT: u64 = 10;
 
-/// One way to show a track.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LayerOption {
-    /// What it costs.
-    pub bitrate: Bitrate,
-    /// Lines of the picture; zero if not known, and for sound.
-    pub height: u16,
-    /// Pictures a second; zero if not known, and for sound.
-    pub fps: u8,
-    /// The highest temporal layer that is part of it (0 if there is one only).
-    pub temporal: u8,
-}
-
 /// What one slot could show.
 #[derive(Clone, Debug)]
 pub struct SlotDemand<'a> {
@@ -36,7 +23,7 @@ pub struct SlotDemand<'a> {
     pub kind: Kind,
     /// What the client says it matters; the highest comes first.
     pub priority: u8,
-    /// The height at which the client shows it, if it says so: nothing larger is needed.
+    /// The height at which the client shows it, if it says so; the largest comes first.
     pub height: Option<u16>,
     /// Whether it shows who speaks.
     pub is_speaker: bool,
@@ -46,8 +33,8 @@ pub struct SlotDemand<'a> {
     pub may_rise: bool,
     /// Whether it shows its cheapest layer in any case: nothing has proven that it does not fit.
     pub is_kept: bool,
-    /// What there is, the cheapest first.
-    pub layers: &'a [LayerOption],
+    /// What each layer costs that is of use at that size, the cheapest first.
+    pub layers: &'a [Bitrate],
 }
 
 /// What a slot is to show.
@@ -131,26 +118,6 @@ fn by_rank(demands: &[SlotDemand<'_>]) -> Vec<usize> {
     order
 }
 
-/// The best layer that is of any use at the size in which it is shown.
-fn best_useful(demand: &SlotDemand<'_>) -> usize {
-    let last = demand.layers.len() - 1;
-    let Some(height) = demand.height else {
-        return last;
-    };
-    // Of layers that are large enough the lowest is enough, with all its frames.
-    let enough = demand
-        .layers
-        .iter()
-        .filter(|layer| layer.height >= height)
-        .map(|layer| layer.height)
-        .min();
-    demand
-        .layers
-        .iter()
-        .rposition(|layer| enough.is_none_or(|enough| layer.height <= enough))
-        .unwrap_or(last)
-}
-
 struct Shares<'a> {
     demands: &'a [SlotDemand<'a>],
     choices: Vec<Choice>,
@@ -170,8 +137,8 @@ impl Shares<'_> {
         let is_first_sound = demand.kind == Kind::Audio && self.spent_bps == 0;
         let goes_on = demand.current.is_some();
         let is_certain = is_first_sound || demand.is_kept;
-        if self.fits(cheapest.bitrate.as_bps(), goes_on) || is_certain {
-            self.spent_bps += cheapest.bitrate.as_bps();
+        if self.fits(cheapest.as_bps(), goes_on) || is_certain {
+            self.spent_bps += cheapest.as_bps();
             self.choices[place] = Choice::Layer(0);
         }
     }
@@ -192,10 +159,10 @@ impl Shares<'_> {
         };
         let next = now + 1;
         let rises = demand.current.is_none_or(|current| next > current);
-        if next > best_useful(demand) || (rises && demand.current.is_some() && !demand.may_rise) {
+        if next >= demand.layers.len() || (rises && demand.current.is_some() && !demand.may_rise) {
             return false;
         }
-        let cost = |layer: usize| demand.layers[layer].bitrate.as_bps();
+        let cost = |layer: usize| demand.layers[layer].as_bps();
         let more_bps = cost(next).saturating_sub(cost(now));
         if !self.fits(more_bps, !rises) {
             return false;

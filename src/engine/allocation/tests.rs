@@ -4,20 +4,11 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn layer(kbps: u64, height: u16) -> LayerOption {
-    LayerOption {
-        bitrate: Bitrate::kbps(kbps),
-        height,
-        fps: 30,
-        temporal: 0,
-    }
+fn camera() -> [Bitrate; 3] {
+    [150, 500, 1_500].map(Bitrate::kbps)
 }
 
-fn camera() -> [LayerOption; 3] {
-    [layer(150, 180), layer(500, 360), layer(1_500, 720)]
-}
-
-fn demand(slot: u16, kind: Kind, layers: &[LayerOption]) -> SlotDemand<'_> {
+fn demand(slot: u16, kind: Kind, layers: &[Bitrate]) -> SlotDemand<'_> {
     SlotDemand {
         slot,
         kind,
@@ -39,7 +30,7 @@ use Choice::{Layer, Paused};
 
 #[test]
 fn sound_comes_first_and_pictures_pause_when_there_is_only_room_for_it() {
-    let (voice, camera) = ([layer(40, 0)], camera());
+    let (voice, camera) = ([Bitrate::kbps(40)], camera());
     let demands = [
         demand(0, Kind::Video, &camera),
         demand(1, Kind::Audio, &voice),
@@ -51,7 +42,7 @@ fn sound_comes_first_and_pictures_pause_when_there_is_only_room_for_it() {
 
 #[test]
 fn a_picture_of_which_nothing_proves_that_it_does_not_fit_goes_on_small() {
-    let (voice, camera) = ([layer(40, 0)], camera());
+    let (voice, camera) = ([Bitrate::kbps(40)], camera());
     let mut kept = demand(0, Kind::Video, &camera);
     kept.is_kept = true;
     let demands = [
@@ -88,15 +79,14 @@ fn what_matters_most_is_raised_first_and_equals_are_raised_alike() {
 }
 
 #[test]
-fn a_small_tile_gets_no_more_than_it_can_show() {
+fn of_equals_the_largest_is_raised_first() {
     let camera = camera();
-    let mut small = demand(0, Kind::Video, &camera);
-    small.height = Some(200);
-    assert_eq!(share(10_000, &[small.clone()]), [Layer(1)]);
-    small.height = Some(180);
-    assert_eq!(share(10_000, &[small.clone()]), [Layer(0)]);
-    small.height = Some(2_000);
-    assert_eq!(share(10_000, &[small]), [Layer(2)]);
+    let mut demands: Vec<_> = (0..2)
+        .map(|slot| demand(slot, Kind::Video, &camera))
+        .collect();
+    demands[0].height = Some(180);
+    demands[1].height = Some(720);
+    assert_eq!(share(750, &demands), [Layer(0), Layer(1)]);
 }
 
 #[test]
@@ -123,16 +113,14 @@ fn a_probe_aims_at_the_next_step_that_does_not_fit() {
 
 prop_compose! {
     fn any_layers(most: usize)(
-        steps in prop::collection::vec((20_u64..1_500, 1_u16..4), 0..=most),
-    ) -> Vec<LayerOption> {
+        steps in prop::collection::vec(20_u64..1_500, 0..=most),
+    ) -> Vec<Bitrate> {
         let mut kbps = 0;
-        let mut height = 0;
         steps
             .into_iter()
-            .map(|(more, taller)| {
+            .map(|more| {
                 kbps += more;
-                height += taller * 90;
-                layer(kbps, height)
+                Bitrate::kbps(kbps)
             })
             .collect()
     }
@@ -147,7 +135,7 @@ struct Owned {
     current: Option<usize>,
     may_rise: bool,
     is_kept: bool,
-    layers: Vec<LayerOption>,
+    layers: Vec<Bitrate>,
 }
 
 prop_compose! {
@@ -191,7 +179,7 @@ fn borrow(owned: &[Owned]) -> Vec<SlotDemand<'_>> {
 
 fn cost(demand: &SlotDemand<'_>, choice: Choice) -> u64 {
     match choice {
-        Choice::Layer(layer) => demand.layers[layer].bitrate.as_bps(),
+        Choice::Layer(layer) => demand.layers[layer].as_bps(),
         _ => 0,
     }
 }
@@ -221,13 +209,13 @@ proptest! {
         let sounds = demands.iter().filter(|demand| demand.kind == Kind::Audio);
         let first_sound = sounds
             .filter_map(|demand| demand.layers.first())
-            .map(|layer| layer.bitrate.as_bps())
+            .map(|layer| layer.as_bps())
             .max()
             .unwrap_or(0);
         let kept = demands.iter().filter(|demand| demand.is_kept);
         let kept: u64 = kept
             .filter_map(|demand| demand.layers.first())
-            .map(|layer| layer.bitrate.as_bps())
+            .map(|layer| layer.as_bps())
             .sum();
         prop_assert!(total <= (kbps * 1_000).max(first_sound) + kept);
     }
@@ -242,7 +230,7 @@ proptest! {
         for (demand, choice) in demands.iter().zip(&allocation.choices) {
             prop_assert_eq!(*choice == Choice::Nothing, demand.layers.is_empty());
             if *choice == Choice::Paused {
-                let total = allocation.total.as_bps() + demand.layers[0].bitrate.as_bps();
+                let total = allocation.total.as_bps() + demand.layers[0].as_bps();
                 prop_assert!(total + total / 10 >= kbps * 1_000, "{total} of {kbps}");
             }
         }

@@ -15,7 +15,7 @@ mod throughput;
 
 use std::time::{Duration, Instant};
 
-use control::{Control, MIN_BPS, Seen, Step, USED_SHARE};
+use control::{Control, Seen, Step, USED_SHARE};
 use delay::{Delay, Passage};
 use evidence::{Evidence, Signs};
 use loss::{DEVASTATING, Loss, SUSPICIOUS, Verdict};
@@ -82,16 +82,6 @@ const LONG_SILENCE_US: i64 = 5_000_000;
 /// not merely overtaken.
 const REORDERING_US: i64 = 80_000;
 
-/// What a saved estimate is still worth: people who reconnect within this are mostly where they
-/// were.
-const SAVED_FOR: Duration = Duration::from_secs(60);
-
-/// Loss in reports (of receivers without transport feedback) below which the estimate grows, and
-/// above which it falls, as in the loss-based part of draft-ietf-rmcat-gcc-02 §6.
-const REPORTED_LOSS_LOW: f64 = 0.02;
-const REPORTED_LOSS_HIGH: f64 = 0.10;
-const REPORTED_GROWTH: f64 = 0.08;
-
 /// The period of the receiver's clock in transport feedback: 24 bits of 64 ms.
 const REFERENCE_PERIOD_US: i64 = (1 << 24) * 64_000;
 
@@ -104,13 +94,6 @@ pub enum Moved {
     Down,
     /// It rose; that can wait for the next regular choice.
     Up,
-}
-
-/// An estimate that outlives its session.
-#[derive(Clone, Copy, Debug)]
-pub struct Saved {
-    estimate: f64,
-    at: Instant,
 }
 
 /// What one receiver's path carries.
@@ -143,8 +126,6 @@ pub struct Estimator {
     judged: u64,
     reference_us: Option<(i64, i64)>,
     silence: Option<Silence>,
-    limit: Option<f64>,
-    is_reported: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -180,38 +161,13 @@ impl Estimator {
             judged: 0,
             reference_us: None,
             silence: None,
-            limit: None,
-            is_reported: false,
         }
-    }
-
-    /// The estimator of a receiver that was here before.
-    #[must_use]
-    pub fn restore(saved: Saved, now: Instant) -> Self {
-        let mut estimator = Self::new(now);
-        if now.saturating_duration_since(saved.at) < SAVED_FOR {
-            let start = (saved.estimate / 2.0)
-                .max(START.as_f64())
-                .min(saved.estimate);
-            estimator.control = Control::new(start);
-            estimator.probe_wishes = vec![saved.estimate];
-        }
-        estimator
-    }
-
-    /// What is worth knowing when the same receiver comes back.
-    #[must_use]
-    pub fn save(&self, now: Instant) -> Saved {
-        let estimate = self
-            .silence
-            .map_or(self.control.estimate(), |silence| silence.before);
-        Saved { estimate, at: now }
     }
 
     /// What the path is believed to carry.
     #[must_use]
     pub fn estimate(&self) -> Bitrate {
-        self.limited(self.control.estimate())
+        Bitrate::from_f64(self.control.estimate())
     }
 
     /// What may be shared among slots: the estimate, or what flows, where nothing speaks against
@@ -229,7 +185,7 @@ impl Estimator {
         } else {
             self.unrefuted_bps()
         };
-        self.limited(self.control.estimate().max(flows))
+        Bitrate::from_f64(self.control.estimate().max(flows))
     }
 
     /// Whether pictures may be stopped altogether: only where it is sure that there is no room.
@@ -258,18 +214,7 @@ impl Estimator {
     /// What may be sent now: the estimate, or less while a queue drains.
     #[must_use]
     pub fn target(&self) -> Bitrate {
-        self.limited(self.control.target())
-    }
-
-    /// Whether the receiver has reported anything yet by which to estimate.
-    #[must_use]
-    pub fn is_informed(&self) -> bool {
-        self.last_feedback_us.is_some() || self.is_reported
-    }
-
-    /// The receiver wants no more than this (REMB), or has no wish.
-    pub fn set_limit(&mut self, limit: Option<Bitrate>) {
-        self.limit = limit.map(Bitrate::as_f64);
+        Bitrate::from_f64(self.control.target())
     }
 
     /// Bytes of memory behind it.
@@ -336,24 +281,6 @@ impl Estimator {
                     self.probe_wishes.push(self.control.estimate() * PROBE_STEP);
                 }
             }
-        }
-        moved(before, self.control.estimate())
-    }
-
-    /// The receiver tells by a report how much it lost: all there is to go by where it sends no
-    /// transport feedback. `fraction_lost` is in 256ths (RFC 3550 §6.4.1).
-    pub fn report(&mut self, fraction_lost: u8, now: Instant) -> Moved {
-        if self.last_feedback_us.is_some() {
-            return Moved::No;
-        }
-        self.is_reported = true;
-        self.end_silence(self.us(now));
-        let before = self.control.estimate();
-        let loss = f64::from(fraction_lost) / 256.0;
-        if loss > REPORTED_LOSS_HIGH {
-            self.control.set_estimate(before * (1.0 - loss / 2.0));
-        } else if loss < REPORTED_LOSS_LOW && self.sent_bps() > before / 2.0 {
-            self.control.set_estimate(before * (1.0 + REPORTED_GROWTH));
         }
         moved(before, self.control.estimate())
     }
@@ -427,9 +354,10 @@ impl Estimator {
 
     /// The receiver is reached by another path from now on (ICE, RFC 8445 §8.1.1): what was
     /// learned of the old one is a hint at best.
-    pub fn path_changed(&mut self, now: Instant) {
-        let saved = self.save(now);
-        let estimate = (saved.estimate / 2.0).max(START.as_f64());
+    pub fn path_changed(&mut self) {
+        let estimate = self.control.estimate();
+        let before = self.silence.map_or(estimate, |silence| silence.before);
+        let estimate = (before / 2.0).max(START.as_f64());
         self.control = Control::new(estimate);
         self.delay.forget();
         self.loss = Loss::default();
@@ -437,16 +365,12 @@ impl Estimator {
         self.before_experiment = None;
         self.silence = None;
         self.bursts.clear();
-        self.probe_wishes = vec![saved.estimate.max(estimate * PROBE_STEP)];
+        self.probe_wishes = vec![before.max(estimate * PROBE_STEP)];
         self.judged = self.records.next();
     }
 
     fn us(&self, now: Instant) -> i64 {
         now.saturating_duration_since(self.began).as_micros() as i64
-    }
-
-    fn limited(&self, bps: f64) -> Bitrate {
-        Bitrate::from_f64(self.limit.map_or(bps, |limit| bps.min(limit.max(MIN_BPS))))
     }
 
     fn sent_bps(&self) -> f64 {
