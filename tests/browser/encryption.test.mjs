@@ -3,8 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { Chromium } from './lib/chromium.mjs';
-import { Server } from './lib/server.mjs';
+import { Gathering } from './lib/gathering.mjs';
 import * as ui from './lib/ui.mjs';
 import { until } from './lib/until.mjs';
 
@@ -13,23 +12,13 @@ const LINK = '#passphrase=correct+horse+%26+battery';
 
 // One story in the order of these tests: each begins where the one before ended.
 describe('an end-to-end encrypted room', { timeout: 120_000 }, () => {
-  let chromium, server;
-  const people = {};
+  let gathering, people, server;
 
   before(async () => {
-    chromium = await Chromium.start();
-    server = await Server.start();
-    for (const name of NAMES) people[name] = await chromium.person();
+    gathering = await Gathering.of(NAMES);
+    ({ people, server } = gathering);
   });
-  after(async () => {
-    for (const name of NAMES) {
-      const uncaught = people[name]?.log.filter(line => line.startsWith('uncaught')) ?? [];
-      assert.deepEqual(uncaught, [], `${name}'s page had errors`);
-    }
-    await chromium?.stop();
-    const end = await server?.stop();
-    assert.equal(end?.code, 0, server?.lastWords);
-  });
+  after(() => gathering?.end());
 
   const sealed = (who, of) => ui.tile(people[who], of).getByText('Cannot be decrypted', { exact: false });
 

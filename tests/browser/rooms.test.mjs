@@ -1,10 +1,8 @@
 // A meeting of three in the web client, from the first hello to a server that falls over.
 
-import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { Chromium } from './lib/chromium.mjs';
-import { Server } from './lib/server.mjs';
+import { Gathering } from './lib/gathering.mjs';
 import * as ui from './lib/ui.mjs';
 import { until } from './lib/until.mjs';
 
@@ -12,24 +10,13 @@ const NAMES = ['Ada', 'Ben', 'Cleo'];
 
 // One story in the order of these tests: each begins where the one before ended.
 describe('a meeting of three', { timeout: 240_000 }, () => {
-  let chromium, server;
-  const people = {};
+  let gathering, people, server;
 
   before(async () => {
-    chromium = await Chromium.start();
-    server = await Server.start();
-    for (const name of NAMES) people[name] = await chromium.person();
+    gathering = await Gathering.of(NAMES);
+    ({ people, server } = gathering);
   });
-  after(async () => {
-    for (const name of NAMES) {
-      const uncaught = people[name]?.log.filter(line => line.startsWith('uncaught')) ?? [];
-      assert.deepEqual(uncaught, [], `${name}'s page had errors`);
-    }
-    await chromium?.stop();
-    const end = await server?.stop();
-    assert.ok(!/panicked/.test(server?.log), server?.lastWords);
-    assert.equal(end?.code, 0, server?.lastWords);
-  });
+  after(() => gathering?.end());
 
   const others = (name, of = NAMES) => of.filter(other => other !== name);
 

@@ -3,8 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { Chromium } from './lib/chromium.mjs';
-import { Server } from './lib/server.mjs';
+import { Gathering } from './lib/gathering.mjs';
 import * as ui from './lib/ui.mjs';
 import { until } from './lib/until.mjs';
 
@@ -12,25 +11,15 @@ const NAMES = ['Ada', 'Ben', 'Cleo'];
 
 // One story in the order of these tests: each begins where the one before ended.
 describe('a meeting where people write, wave and look after the room', { timeout: 120_000 }, () => {
-  let chromium, server;
-  const people = {};
+  let gathering, people, server;
 
   before(async () => {
-    chromium = await Chromium.start();
-    server = await Server.start();
-    for (const name of NAMES) people[name] = await chromium.person();
+    gathering = await Gathering.of(NAMES);
+    ({ people, server } = gathering);
     for (const name of ['Ada', 'Ben']) await ui.join(people[name], server, 'talk', name);
     await until('Ada sees Ben', async () => (await ui.tile(people.Ada, 'Ben').count()) === 1);
   });
-  after(async () => {
-    for (const name of NAMES) {
-      const uncaught = people[name]?.log.filter(line => line.startsWith('uncaught')) ?? [];
-      assert.deepEqual(uncaught, [], `${name}'s page had errors`);
-    }
-    await chromium?.stop();
-    const end = await server?.stop();
-    assert.equal(end?.code, 0, server?.lastWords);
-  });
+  after(() => gathering?.end());
 
   test('a message that comes while the chat is closed is counted, and read when it is opened', async () => {
     await ui.openChat(people.Ada);
