@@ -23,6 +23,7 @@ use prometheus::{TEXT_FORMAT, TextEncoder};
 
 pub use self::http::HttpMetrics;
 use crate::engine::counters::{Counters, DropReason, Histogram, PerKind};
+use crate::engine::estimate::PathState;
 use crate::engine::event::CloseReason;
 use crate::net::{Connections, NetCounters};
 use crate::shard::{Load, ShardHandle, Shards};
@@ -194,6 +195,10 @@ fn state_families(shards: &[Counters], unanswered: usize) -> Vec<MetricFamily> {
             .sum();
         ([("reason", close_label(reason))], n as f64)
     });
+    let paths = PathState::ALL.map(|state| {
+        let n: u64 = shards.iter().filter_map(|c| c.paths.get(&state)).sum();
+        ([("state", state.label())], n as f64)
+    });
     vec![
         gauges(
             "plenum_build_info",
@@ -226,6 +231,26 @@ fn state_families(shards: &[Counters], unanswered: usize) -> Vec<MetricFamily> {
             "plenum_subscriptions",
             "Slots that show a track.",
             kinds(|c| c.subscriptions),
+        ),
+        gauges(
+            "plenum_paths",
+            "Ways to receivers that report what arrives, by state.",
+            paths,
+        ),
+        gauge(
+            "plenum_path_estimate_bytes_per_second",
+            "What these ways are believed to carry, all together.",
+            sum(|c| c.estimate_bps) / 8.0,
+        ),
+        gauge(
+            "plenum_path_target_bytes_per_second",
+            "What may be sent on them now: less than the estimate while queues are emptied.",
+            sum(|c| c.target_bps) / 8.0,
+        ),
+        gauge(
+            "plenum_path_allocated_bytes_per_second",
+            "What the layers cost that were chosen for them.",
+            sum(|c| c.allocated_bps) / 8.0,
         ),
         counter(
             "plenum_sessions_opened_total",
@@ -317,6 +342,11 @@ fn traffic_families(shards: &[Counters]) -> Vec<MetricFamily> {
             "Slots paused because their subscriber's path has no room for them.",
             sum(|c| c.starved_slots),
         ),
+        counter(
+            "plenum_path_overloads_total",
+            "Times that a receiver's path was seen to be overloaded.",
+            sum(|c| c.overloads),
+        ),
     ]
 }
 
@@ -349,6 +379,11 @@ fn duration_families(shards: &[Counters], join_http: Histogram) -> Vec<MetricFam
             "plenum_keyframe_wait_seconds",
             "Time from a slot's binding to the first keyframe in it.",
             merged(|c| &c.keyframe_wait),
+        ),
+        histogram(
+            "plenum_path_queue_seconds",
+            "The queue that stood on a receiver's path when its layers were chosen, twice a second.",
+            merged(|c| &c.path_queue),
         ),
     ]
 }

@@ -6,6 +6,9 @@ const LOOK_EVERY_MS = 2000;
 /** Loss from which on somebody notices, before repair. */
 const BAD_LOSS = 0.05;
 
+/** A queue that is heard as delay. */
+const BAD_QUEUE_SECONDS = 0.1;
+
 /** A wait for a picture that is too long. */
 const BAD_WAIT_SECONDS = 2;
 
@@ -27,8 +30,8 @@ function element(name, attributes, ...contents) {
 
 const percent = ratio => (ratio == null ? '' : `${(ratio * 100).toFixed(1)} %`);
 const milliseconds = seconds => (seconds == null ? '' : `${Math.round(seconds * 1000)} ms`);
-const layer = layer =>
-  layer ? `${layer.rid ?? 'only'} (${Math.round(layer.bits_per_second / 1000)} kbit/s)` : '';
+const kilobits = bits => `${Math.round(bits / 1000)} kbit/s`;
+const layer = layer => (layer ? `${layer.rid ?? 'only'} (${kilobits(layer.bits_per_second)})` : '');
 
 /** A duration as people say it. */
 function age(seconds) {
@@ -82,6 +85,23 @@ function showRooms(list) {
   rooms.replaceChildren(table('Who is here', heads, people));
 }
 
+function pathTable(path) {
+  const row = {
+    isBad: path.standing_queue_seconds > BAD_QUEUE_SECONDS || path.loss_ratio > BAD_LOSS,
+    cells: [
+      path.state,
+      kilobits(path.estimate_bits_per_second),
+      kilobits(path.target_bits_per_second),
+      kilobits(path.allocated_bits_per_second),
+      percent(path.loss_ratio),
+      milliseconds(path.standing_queue_seconds),
+      milliseconds(path.feedback_seconds),
+    ],
+  };
+  const heads = ['State', 'Estimate', 'Target', 'Layers cost', 'Loss', 'Queue', 'Feedback after'];
+  return table('Path', heads, [row]);
+}
+
 function showSession(report) {
   const tracks = report.tracks.map(track => ({
     isBad: track.layers.every(({ active }) => !active) && !track.muted,
@@ -123,6 +143,7 @@ function showSession(report) {
       ],
       slots,
     ),
+    ...(report.path ? [pathTable(report.path)] : []),
     element('h2', {}, 'Lately'),
     element('ol', { reversed: '' }, ...notes.reverse()),
   );

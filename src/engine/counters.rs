@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::estimate::PathState;
 use super::event::{CloseReason, Kind};
 
 /// Everything one shard's engine has counted, and its gauges at this moment.
@@ -20,6 +21,14 @@ pub struct Counters {
     pub tracks: PerKind,
     /// Bound slots (gauge).
     pub subscriptions: PerKind,
+    /// Paths to receivers that report what arrives, by what is going on on them (gauge).
+    pub paths: BTreeMap<PathState, u64>,
+    /// What these paths are believed to carry, in bits per second, all together (gauge).
+    pub estimate_bps: u64,
+    /// What may be sent on them now (gauge).
+    pub target_bps: u64,
+    /// What the layers cost that were chosen for them (gauge).
+    pub allocated_bps: u64,
 
     /// RTP packets that publishers sent and that were accepted, by kind.
     pub packets_in: PerKind,
@@ -50,6 +59,8 @@ pub struct Counters {
     pub probe_packets_out: u64,
     /// Slots that were paused because their receiver's path has no room for them.
     pub starved_slots: u64,
+    /// Paths that were seen to be overloaded.
+    pub overloads: u64,
 
     /// Sessions that were opened.
     pub sessions_opened: u64,
@@ -68,6 +79,8 @@ pub struct Counters {
     pub forward_delay: Histogram,
     /// How long a slot waited for a keyframe after it was bound.
     pub keyframe_wait: Histogram,
+    /// The queue that stood on a receiver's path whenever its layers were chosen.
+    pub path_queue: Histogram,
 }
 
 /// One number each for audio and video.

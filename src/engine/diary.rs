@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use str0m::media::Rid;
 
+use super::bitrate::Bitrate;
+use super::estimate::PathState;
 use super::ids::TrackId;
 
 /// Notes that a session keeps. A call in trouble has a few a second, so this is the last quarter of
@@ -27,6 +29,10 @@ pub(crate) enum Note {
     KeyframeAsked { slot: u16 },
     /// The client stopped a slot, or lets it go on.
     Paused { slot: u16, paused: bool },
+    /// The path has no room for a slot, or has it again.
+    Starved { slot: u16, starves: bool },
+    /// Something else is going on on the path.
+    Path { state: PathState, estimate: Bitrate },
 }
 
 /// The newest notes of one session.

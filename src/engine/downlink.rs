@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::bitrate::Bitrate;
-use super::estimate::{Estimator, Moved, ProbeCluster, Purpose};
+use super::estimate::{Estimator, Moved, PathReport, PathState, ProbeCluster, Purpose};
 use super::rtcp::TransportFeedback;
 
 /// How often layers are chosen anew, where nothing urges.
@@ -27,12 +27,23 @@ const HEADROOM_PERCENT: u64 = 150;
 pub(crate) struct Downlink {
     /// From the first packet on that carries a transport-wide sequence number.
     estimator: Option<Box<Estimator>>,
+    /// What all that was chosen costs.
+    allocated: Bitrate,
     /// What the next better layer would take.
     demand: Bitrate,
     review_at: Option<Instant>,
     informed_at: Option<Instant>,
     probe: Option<Probe>,
     sent_bytes: u64,
+    /// What was last told of it.
+    told: Told,
+}
+
+/// What the engine has been told of a path already.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    state: Option<PathState>,
+    overloads: u64,
 }
 
 /// A burst that is being sent.
@@ -101,8 +112,40 @@ impl Downlink {
 
     /// What is sent now costs `total`; the next better step would take `next`.
     pub(crate) fn shared(&mut self, total: Bitrate, next: Option<Bitrate>) {
+        self.allocated = total;
         let headroom = Bitrate::bps(total.as_bps() * HEADROOM_PERCENT / 100);
         self.demand = next.unwrap_or(headroom);
+    }
+
+    /// What is known, in numbers; `None` where nothing is sent that is reported upon.
+    pub(crate) fn report(&self) -> Option<PathReport> {
+        self.estimator.as_ref().map(|estimator| estimator.report())
+    }
+
+    /// What all that was chosen costs.
+    pub(crate) fn allocated(&self) -> Bitrate {
+        self.allocated
+    }
+
+    /// The state, if it is another one than when this was last asked; and how many overloads there
+    /// were since.
+    pub(crate) fn news(&mut self) -> (Option<PathState>, u64) {
+        let Some(estimator) = &self.estimator else {
+            return (None, 0);
+        };
+        let (state, overloads) = (estimator.state(), estimator.overloads());
+        let before = std::mem::replace(
+            &mut self.told,
+            Told {
+                state: Some(state),
+                overloads,
+            },
+        );
+        let is_new = before.state != Some(state);
+        (
+            is_new.then_some(state),
+            overloads.saturating_sub(before.overloads),
+        )
     }
 
     /// When [`Self::handle_timeout`] has something to do.

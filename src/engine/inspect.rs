@@ -61,6 +61,8 @@ pub struct SessionReport {
     pub tracks: Vec<TrackReport>,
     /// What it receives, slot by slot.
     pub slots: Vec<SlotReport>,
+    /// The way to it; absent where it does not report what arrives, packet by packet.
+    pub path: Option<PathNumbers>,
     /// What was decided lately, oldest first.
     pub recent: Vec<NoteReport>,
 }
@@ -130,6 +132,27 @@ pub struct SlotReport {
     pub keyframes_asked: u64,
     /// The part that was lost between the receiver's last two reports, before repair.
     pub loss_ratio: Option<f64>,
+}
+
+/// What is known of the way to a receiver (`docs/estimation.md`).
+#[derive(Clone, Debug, Serialize)]
+pub struct PathNumbers {
+    /// What is going on on it, as in the metric `plenum_paths`.
+    pub state: &'static str,
+    /// What it is believed to carry.
+    pub estimate_bits_per_second: u64,
+    /// What may be sent now: less than the estimate while a queue is emptied.
+    pub target_bits_per_second: u64,
+    /// What the layers cost that were chosen.
+    pub allocated_bits_per_second: u64,
+    /// Of the last hundred packets or so, the part that did not arrive.
+    pub loss_ratio: f64,
+    /// The part that is lost however little is sent.
+    pub own_loss_ratio: f64,
+    /// From the sending of a packet until it was reported, in seconds.
+    pub feedback_seconds: f64,
+    /// What every packet of the last quarter of a second waited at the least, in seconds.
+    pub standing_queue_seconds: f64,
 }
 
 /// Something that was decided or happened.
@@ -233,6 +256,7 @@ impl Engine {
             slots: slots
                 .map(|(number, slot)| self.slot_report(place, number, slot, now))
                 .collect(),
+            path: path_numbers(session),
             recent: session
                 .diary
                 .notes()
@@ -332,6 +356,8 @@ impl Engine {
             "its transport is not up"
         } else if slot.is_paused() {
             "its client has paused it"
+        } else if slot.is_starved() {
+            "its path has no room for it"
         } else if wanted.is_none() {
             "no packet of its track has come"
         } else if wanted.is_some_and(|layer| !layer.is_active(now)) {
@@ -344,6 +370,21 @@ impl Engine {
             "it flows"
         }
     }
+}
+
+fn path_numbers(session: &Session) -> Option<PathNumbers> {
+    let downlink = &session.egress.downlink;
+    let path = downlink.report()?;
+    Some(PathNumbers {
+        state: path.state.label(),
+        estimate_bits_per_second: path.estimate.as_bps(),
+        target_bits_per_second: path.target.as_bps(),
+        allocated_bits_per_second: downlink.allocated().as_bps(),
+        loss_ratio: path.loss_ratio,
+        own_loss_ratio: path.own_loss_ratio,
+        feedback_seconds: seconds(path.round_trip),
+        standing_queue_seconds: seconds(path.standing_queue),
+    })
 }
 
 /// A note, for a person.
@@ -378,6 +419,17 @@ fn words(note: Note, session: &Session) -> String {
             slot,
             paused: false,
         } => format!("slot {}: goes on", mid(slot)),
+        Note::Starved { slot, starves } => {
+            let what = if starves {
+                "has no room for it"
+            } else {
+                "has room again"
+            };
+            format!("slot {}: the path {what}", mid(slot))
+        }
+        Note::Path { state, estimate } => {
+            format!("the path: {}, estimate {estimate}", state.label())
+        }
     }
 }
 

@@ -654,6 +654,13 @@ impl Engine {
         counters.datagrams_out = self.outbox.datagrams;
         for (_, session) in &self.sessions {
             counters.connected_sessions += u64::from(session.connected);
+            let downlink = &session.egress.downlink;
+            if let Some(path) = downlink.report() {
+                *counters.paths.entry(path.state).or_default() += 1;
+                counters.estimate_bps += path.estimate.as_bps();
+                counters.target_bps += path.target.as_bps();
+                counters.allocated_bps += downlink.allocated().as_bps();
+            }
             for slot in &session.egress.slots {
                 counters
                     .subscriptions

@@ -6,6 +6,7 @@ use super::Engine;
 use super::allocation::{Choice, SlotDemand, allocate};
 use super::bitrate::Bitrate;
 use super::command::SlotWish;
+use super::diary::Note;
 use super::event::{Change, Kind};
 use super::slot::{Queued, Slot};
 use super::track::{LayerRef, Subscriber};
@@ -56,8 +57,24 @@ impl Engine {
         self.send_probe(place, now);
     }
 
+    /// Takes note of what has become of a session's path.
+    fn note_path(&mut self, place: usize, now: Instant) {
+        let session = &mut self.sessions[place];
+        let (state, overloads) = session.egress.downlink.news();
+        self.counters.overloads += overloads;
+        let Some(report) = session.egress.downlink.report() else {
+            return;
+        };
+        self.counters.path_queue.observe(report.standing_queue, 1);
+        if let Some(state) = state {
+            let estimate = report.estimate;
+            session.diary.note(now, Note::Path { state, estimate });
+        }
+    }
+
     /// Chooses the layers of all of a session's slots by what its path carries.
     fn share_estimate(&mut self, place: usize, now: Instant) {
+        self.note_path(place, now);
         let estimate = self.sessions[place].egress.downlink.estimate(now);
         let offers = self.offers(place, now);
         let demands: Vec<SlotDemand<'_>> = offers
@@ -162,6 +179,11 @@ impl Engine {
         if starves != was_starving {
             self.counters.starved_slots += u64::from(starves);
             let mid = slot.mid.clone();
+            let note = Note::Starved {
+                slot: offer.slot as u16,
+                starves,
+            };
+            self.sessions[place].diary.note(now, note);
             let paused = starves;
             self.tell(place, Change::Quality { mid, paused });
         }

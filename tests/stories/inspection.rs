@@ -54,6 +54,16 @@ fn a_slot_says_what_flows_and_since_when_and_what_was_lost() {
         "{said:?}"
     );
 
+    let path = seen.path.as_ref().expect("it reports what arrives");
+    assert_eq!(path.state, "free");
+    assert!(path.allocated_bits_per_second > 0);
+    assert!(path.estimate_bits_per_second > path.allocated_bits_per_second);
+    assert!(path.loss_ratio < 0.01 && path.standing_queue_seconds < 0.02);
+    assert!(
+        said.iter().any(|what| what.starts_with("the path: free")),
+        "{said:?}"
+    );
+
     let sent = report(&mut world, ada);
     let camera = sent
         .tracks

@@ -11,6 +11,7 @@ mod evidence;
 mod loss;
 mod probe;
 mod records;
+mod report;
 mod throughput;
 
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ pub use probe::ProbeCluster;
 use probe::{Burst, Outcome};
 use records::{Fate, Record};
 pub use records::{Purpose, SendRecords};
+pub use report::{PathReport, PathState};
 use throughput::Throughput;
 
 use super::bitrate::Bitrate;
@@ -82,6 +84,9 @@ const LONG_SILENCE_US: i64 = 5_000_000;
 /// not merely overtaken.
 const REORDERING_US: i64 = 80_000;
 
+/// What one packet contributes to the loss that is reported: about a hundred are remembered.
+const LOST_GAIN: f64 = 0.01;
+
 /// The period of the receiver's clock in transport feedback: 24 bits of 64 ms.
 const REFERENCE_PERIOD_US: i64 = (1 << 24) * 64_000;
 
@@ -126,6 +131,9 @@ pub struct Estimator {
     judged: u64,
     reference_us: Option<(i64, i64)>,
     silence: Option<Silence>,
+    /// Of the packets judged lately, the part that was lost.
+    lost_share: f64,
+    overloads: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -161,6 +169,8 @@ impl Estimator {
             judged: 0,
             reference_us: None,
             silence: None,
+            lost_share: 0.0,
+            overloads: 0,
         }
     }
 
@@ -450,6 +460,8 @@ impl Estimator {
             if fate != Fate::Unknown {
                 self.loss.judge(fate == Fate::Arrived, sent_us);
                 self.evidence.judge(fate == Fate::Arrived);
+                let lost = f64::from(fate != Fate::Arrived);
+                self.lost_share += LOST_GAIN * (lost - self.lost_share);
             }
             self.judged += 1;
         }
@@ -502,6 +514,7 @@ impl Estimator {
     }
 
     fn overloaded(&mut self, now_us: i64) {
+        self.overloads += 1;
         self.loss.abort();
         self.before_experiment = None;
         self.probe_wishes.clear();
