@@ -6,11 +6,12 @@ import { offerCommonCodecs } from './codecs.js';
 import { PathWatch } from './path.js';
 import { markSlides, slimSlots } from './sdp.js';
 import { HttpError, Session } from './session.js';
-import { cameraEncodings, SCREEN_ENCODINGS } from './simulcast.js';
+import { activeEncodings, cameraEncodings, SCREEN_ENCODINGS } from './simulcast.js';
 
 /**
  * @import { Encryption } from './encryption.js'
  * @import { Source } from './roster.js'
+ * @import { WantedLayer } from './simulcast.js'
  */
 
 /**
@@ -27,6 +28,7 @@ const EVENT_NAMES = [
   'track',
   'track-ended',
   'binding',
+  'layers-wanted',
   'speaker',
   'room',
   'message',
@@ -68,6 +70,12 @@ export class RoomConnection extends EventTarget {
   #turn = null;
   /** @type {(() => void)[]} what the next turn does */
   #changes = [];
+  /** How many layers of the camera may be sent. */
+  #most = Number.POSITIVE_INFINITY;
+  /** @type {Map<string, WantedLayer[]>} what somebody wants of what we send, by MID, where it was told */
+  #wanted = new Map();
+  /** Encodings are changed one after the other: a sender takes parameters only that it has just given. */
+  #encoding = Promise.resolve();
   /** What the server was last told; before that, that nothing is muted. */
   #sentMuted = '{}';
   #backoff = new Backoff();
@@ -146,13 +154,40 @@ export class RoomConnection extends EventTarget {
    * @param {number} most
    */
   async sendLayers(most) {
-    const sender = this.#senders.get('camera')?.sender;
-    const parameters = sender?.getParameters();
-    if (!parameters?.encodings?.length) return;
-    const active = parameters.encodings.map((_, index) => index < most);
-    if (parameters.encodings.every((encoding, index) => encoding.active === active[index])) return;
-    for (const [index, encoding] of parameters.encodings.entries()) encoding.active = active[index];
-    await sender?.setParameters(parameters);
+    this.#most = most;
+    await this.#chooseEncodings();
+  }
+
+  /**
+   * The server says which layers of our tracks anybody wants.
+   *
+   * @param {{mid: string, layers: WantedLayer[]}[]} told
+   * @param {{isAll?: boolean}} [options] whether of all else everything is wanted
+   */
+  async layersWanted(told, { isAll = false } = {}) {
+    if (isAll) this.#wanted.clear();
+    for (const { mid, layers } of told) this.#wanted.set(mid, layers);
+    await this.#chooseEncodings();
+  }
+
+  #chooseEncodings() {
+    this.#encoding = this.#encoding
+      .then(() => this.#setEncodings())
+      .catch(error => console.warn('plenum:', error.message));
+    return this.#encoding;
+  }
+
+  async #setEncodings() {
+    for (const [source, { mid, sender }] of this.#senders) {
+      if (kindOf(source) !== 'video') continue;
+      const parameters = sender.getParameters();
+      const most = source === 'camera' ? this.#most : Number.POSITIVE_INFINITY;
+      const active = activeEncodings(parameters.encodings, most, this.#wanted.get(mid ?? '') ?? []);
+      const isSame = parameters.encodings.every((encoding, index) => encoding.active === active[index]);
+      if (isSame || this.isOver) continue;
+      for (const [index, encoding] of parameters.encodings.entries()) encoding.active = active[index];
+      await sender.setParameters(parameters);
+    }
   }
 
   /**

@@ -305,7 +305,9 @@ export class Room extends EventTarget {
   #handle({ name, data }) {
     const known = this.roster.participants.get(data.id);
     this.roster.apply(name, data);
+    if (name === 'layers-wanted') this.#connection?.layersWanted([data]);
     if (name === 'snapshot') {
+      this.#connection?.layersWanted(data.layersWanted ?? [], { isAll: true });
       this.#assigned = this.roster.boundTracks;
       if (this.#wishes) this.want(this.#wishes);
     }

@@ -1,5 +1,7 @@
 // What we send, and at which rates.
 
+/** @typedef {{rid: string | null, wanted: boolean}} WantedLayer */
+
 /**
  * Three layers of a camera: a 720p camera gives 180p, 360p and 720p. The rates are where VP8
  * stops looking better at 30 fps; together they fit an uplink of 2.5 Mbit/s, and on a slower one
@@ -31,6 +33,23 @@ export function cameraEncodings(track) {
   const pixels = width * height;
   if (pixels >= MIN_PIXELS_OF.three) return LAYERS;
   return pixels >= MIN_PIXELS_OF.two ? LAYERS.slice(1) : LAYERS.slice(2);
+}
+
+/**
+ * Which encodings are to be sent: no more than `most`, and none that nobody wants. Of several the
+ * smallest stays all the same, so that whoever looks next sees something at once.
+ *
+ * @param {{rid?: string}[]} encodings the smallest first
+ * @param {number} most
+ * @param {WantedLayer[]} wanted what the server said of them; of others, nothing is known
+ * @returns {boolean[]}
+ */
+export function activeEncodings(encodings, most, wanted) {
+  return encodings.map(({ rid }, index) => {
+    const layer = wanted.find(layer => layer.rid === (rid ?? null));
+    const isSpare = index === 0 && encodings.length > 1;
+    return index < most && (isSpare || (layer?.wanted ?? true));
+  });
 }
 
 /**

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::administration::{RoomCommand, RoomDetail, RoomSummary};
 use super::counters::Counters;
-use super::event::Snapshot;
+use super::event::{SlotLayers, Snapshot};
 use super::ids::{ParticipantId, RoomId, SessionId, TrackId};
 use super::inspect::{RoomOverview, SessionReport};
 use super::message::{Json, Say};
@@ -46,6 +46,22 @@ pub enum Command {
         if_match: Option<String>,
         /// What each slot should show.
         wish: Wish,
+    },
+    /// What a slot is to show at most, whatever its track is, until the next such word.
+    /// Answered by [`Reply::Done`].
+    LimitLayer {
+        /// Whose.
+        session: SessionId,
+        /// The slot, by its m-line's MID.
+        mid: String,
+        /// No limit, where nothing is named.
+        limit: LayerLimit,
+    },
+    /// The layers of what a player's slots show; from then on it hears of changes
+    /// ([`Change::Layers`](super::event::Change::Layers)). Answered by [`Reply::Layers`].
+    Layers {
+        /// Whose.
+        session: SessionId,
     },
     /// `PUT tracks`: which of its own tracks the client has muted. Answered by [`Reply::Done`].
     Mute {
@@ -171,6 +187,25 @@ pub enum SlotWish {
     },
 }
 
+/// What a client allows a slot at most: a choice of its own, whatever size the tile has.
+///
+/// Less may flow: what the path does not carry, and what its publisher does not send.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LayerLimit {
+    /// This encoding, or a cheaper one.
+    pub rid: Option<String>,
+    /// Spatial layers up to this one.
+    pub spatial: Option<u8>,
+    /// Temporal layers up to this one.
+    pub temporal: Option<u8>,
+    /// At most so wide, in pixels, where the layer's width is known.
+    pub max_width: Option<u32>,
+    /// At most so high, in pixels, where the layer's height is known.
+    pub max_height: Option<u32>,
+    /// At most so much, in bits per second; the cheapest layer in any case.
+    pub max_bitrate_bps: Option<u64>,
+}
+
 /// What a command gives back.
 #[derive(Debug)]
 pub enum Reply {
@@ -210,6 +245,8 @@ pub enum Reply {
         /// The new entity tag of the subscriptions.
         subscriptions_tag: String,
     },
+    /// What the slots show, by layers.
+    Layers(Vec<SlotLayers>),
     /// It was said.
     Said {
         /// The message's id.

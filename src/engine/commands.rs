@@ -32,6 +32,12 @@ impl Engine {
                 if_match,
                 wish,
             } => self.subscribe_to(session, if_match.as_deref(), wish, now),
+            Command::LimitLayer {
+                session,
+                mid,
+                limit,
+            } => self.limit_layer(session, &mid, limit, now),
+            Command::Layers { session } => self.slot_layers(session, now),
             Command::Mute { session, muted } => self.mute(session, &muted, now),
             Command::SetAttributes {
                 session,
@@ -222,7 +228,8 @@ impl Engine {
         let place = self.session_place(session)?;
         let session = &self.sessions[place];
         let snapshot = self.rooms[session.room].snapshot(place, session.version);
-        let snapshot = snapshot.ok_or(CommandError::NoSuchSession)?;
+        let mut snapshot = snapshot.ok_or(CommandError::NoSuchSession)?;
+        snapshot.layers_wanted = self.demands_told(place);
         Ok(Reply::Snapshot(Box::new(snapshot)))
     }
 

@@ -246,6 +246,9 @@ fn write_packet(
     let start = out.begin();
     let buffer = out.buffer();
     slot.header.write(buffer, &fields, packet);
+    if queued.offsets.ends_picture(&packet.info) {
+        buffer[start + 1] |= MARKER_BIT;
+    }
     if queued.padding > 0 {
         // RFC 3550 §5.1: the last byte counts the padding, itself included.
         buffer[start] |= PADDING_BIT;

@@ -49,6 +49,10 @@ pub enum Change {
         /// Whether nothing is sent in it.
         paused: bool,
     },
+    /// Which layers of its own track anybody wants has changed.
+    LayersWanted(LayersWanted),
+    /// The layers of what a slot shows have changed; for those who asked.
+    Layers(SlotLayers),
     /// Somebody else is the active speaker.
     Speaker {
         /// Who; nobody after a long silence.
@@ -85,6 +89,8 @@ impl Change {
             Change::TrackEnded { .. } => "track-ended",
             Change::Binding(_) => "binding",
             Change::Quality { .. } => "quality",
+            Change::LayersWanted(_) => "layers-wanted",
+            Change::Layers(_) => "layers",
             Change::Speaker { .. } => "speaker",
             Change::Message(_) => "message",
             Change::Room(_) => "room",
@@ -231,6 +237,61 @@ impl Source {
     }
 }
 
+/// Which layers of a track anybody wants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LayersWanted {
+    /// The publisher's m-line.
+    pub mid: String,
+    /// The track.
+    pub track: TrackId,
+    /// Those that are known, the cheapest first.
+    pub layers: Vec<LayerWanted>,
+}
+
+/// Whether anybody wants a layer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LayerWanted {
+    /// The encoding's RID, if it has one.
+    pub rid: Option<String>,
+    /// Whether somebody does.
+    pub wanted: bool,
+}
+
+/// The layers of what a slot shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SlotLayers {
+    /// The slot, by its m-line's MID.
+    pub mid: String,
+    /// The track in it.
+    pub track: TrackId,
+    /// Its layers, the cheapest first.
+    pub layers: Vec<LayerInfo>,
+}
+
+/// A layer of a track, as a receiver may choose it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LayerInfo {
+    /// The encoding's RID, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rid: Option<String>,
+    /// The spatial layer, where an encoding has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spatial: Option<u8>,
+    /// The temporal layer, where an encoding has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temporal: Option<u8>,
+    /// Width in pixels, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<u16>,
+    /// Height in pixels, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub height: Option<u16>,
+    /// What it costs with all that it hangs on, in bits per second; 0 while nothing comes.
+    pub bitrate: u64,
+    /// Whether it comes at all.
+    pub active: bool,
+}
+
 /// A room as one session sees it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Snapshot {
@@ -254,4 +315,7 @@ pub struct Snapshot {
     pub state: RoomState,
     /// What was said and kept, oldest first.
     pub messages: Vec<Arc<Message>>,
+    /// Of its own tracks, which layers anybody wants, where it was ever told.
+    #[serde(rename = "layersWanted", skip_serializing_if = "Vec::is_empty")]
+    pub layers_wanted: Vec<LayersWanted>,
 }

@@ -13,8 +13,7 @@ use str0m::rtp::{Extension, RtpPacket};
 use smallvec::SmallVec;
 
 use super::Engine;
-use super::codec::{Codec, PayloadInfo};
-use super::command::SlotWish;
+use super::codec::{self, Codec, PayloadInfo};
 use super::counters::DropReason;
 use super::diary::Note;
 use super::event::Kind;
@@ -27,18 +26,6 @@ use super::track::{Layer, LayerRef, MAX_LAYERS, MediaPacket, Origin, SenderClock
 
 /// Most codecs that one track may change between.
 const MAX_CODECS: usize = 8;
-
-/// How often a track with several layers looks whether each receiver has the right one.
-///
-/// Half of [`super::track::LAYER_SILENCE`], so that a receiver of a layer that fell silent is
-/// moved within a second and a half at the latest.
-const LAYER_INTERVAL: Duration = Duration::from_millis(500);
-
-/// A tile of at most this height is well served by the lowest of three layers.
-const SMALL_HEIGHT: u32 = 200;
-
-/// A tile of at most this height is well served by the middle one of three layers.
-const MEDIUM_HEIGHT: u32 = 400;
 
 /// How much of an early estimate of a clock offset is forgotten with every sender report, in
 /// microseconds: clocks drift apart by some 50 µs a second at worst.
@@ -85,11 +72,19 @@ impl Engine {
 
     /// A packet of a layer is here, from its publisher or from the room's home.
     pub(super) fn arrived(&mut self, layer: usize, packet: &Arc<MediaPacket>, now: Instant) {
-        self.layers[layer].received(packet, now);
+        let is_back = self.layers[layer].received(packet, now);
         let track = self.layers[layer].track;
         if self.tracks[track].kind == Kind::Video && packet.info.keyframe_start {
-            self.layers[layer].keyframes.arrived();
+            let codec = self.tracks[track].codecs.get(usize::from(packet.codec));
+            let codec = codec.map_or(Codec::Other, |params| codec_of(params.spec().codec));
+            let known = &mut self.layers[layer];
+            known.sized(codec::picture_sizes(codec, &packet.payload));
+            known.keyframes.arrived();
             self.rearm_layer(layer);
+        }
+        if is_back {
+            // Whoever wants it begins with this packet, if that is a place to begin.
+            self.review_track(track, now);
         }
         self.forward(track, layer, packet, now);
     }
@@ -214,9 +209,7 @@ impl Engine {
                 self.subscribe(subscriber, track, now);
             }
         }
-        let at = Some(now + LAYER_INTERVAL);
-        self.timers
-            .set(Timer::Track(track), &mut self.tracks[track].armed, at);
+        self.rearm_track(track, now);
         layer
     }
 
@@ -274,13 +267,15 @@ impl Engine {
         let track = id.and_then(|id| self.track_ids.get(&id)).copied();
         if let Some(track) = track {
             self.tracks[track].subscribers.push(subscriber);
+            // Whoever follows layers is told those of the new one.
+            self.tracks[track].told_layers.clear();
             self.review_relay(track);
             self.subscribe(subscriber, track, now);
         }
     }
 
     pub(super) fn subscribe(&mut self, subscriber: Subscriber, track: usize, now: Instant) {
-        let layer = self.best_layer(subscriber, track, now);
+        let (wanted, target) = self.best_quality(subscriber, track, now);
         let Some(session) = self.sessions.get_mut(subscriber.session) else {
             return;
         };
@@ -288,9 +283,13 @@ impl Engine {
         let Some(slot) = session.egress.slots.get_mut(subscriber.slot) else {
             return;
         };
-        slot.bind(track, layer, now);
+        slot.bind(track, wanted, target, now);
+        let is_paused = slot.is_paused();
+        if !is_paused {
+            self.layer_wanted(target, now);
+        }
         if is_connected {
-            self.want_keyframe(layer, now);
+            self.want_keyframe(wanted.layer, now);
         }
     }
 
@@ -335,78 +334,8 @@ impl Engine {
         }
     }
 
-    /// The layer that a slot should show; a place that no layer has while there is none yet.
-    fn best_layer(&self, subscriber: Subscriber, track: usize, now: Instant) -> LayerRef {
-        let layers = self.useful_layers(subscriber, track, now);
-        let ceiling = self
-            .sessions
-            .get(subscriber.session)
-            .and_then(|session| session.egress.slots.get(subscriber.slot)?.ceiling);
-        let limited = layers.iter().find(|layer| Some(**layer) == ceiling);
-        limited.or(layers.last()).copied().unwrap_or(LayerRef::NONE)
-    }
-
-    /// The layers of a track that are of use to a slot, the cheapest first.
-    ///
-    /// Layers are ranked by what they are measured to cost, not by name: browsers name and
-    /// order them as they like.
-    pub(super) fn useful_layers(
-        &self,
-        subscriber: Subscriber,
-        track: usize,
-        now: Instant,
-    ) -> Vec<LayerRef> {
-        let mut layers: Vec<usize> = self.tracks[track].layers.clone();
-        if layers
-            .iter()
-            .any(|layer| self.layers[*layer].is_active(now))
-        {
-            layers.retain(|layer| self.layers[*layer].is_active(now));
-        }
-        layers.sort_by_key(|layer| self.layers[*layer].bitrate_bps);
-        let top = layers.len().saturating_sub(1);
-        let rank = match self.wished_height(subscriber) {
-            Some(height) if height <= SMALL_HEIGHT => 0,
-            Some(height) if height <= MEDIUM_HEIGHT => top.min(1),
-            _ => top,
-        };
-        layers.truncate(rank + 1);
-        layers
-            .into_iter()
-            .map(|place| LayerRef {
-                place,
-                serial: self.layers[place].serial,
-            })
-            .collect()
-    }
-
-    fn wished_height(&self, subscriber: Subscriber) -> Option<u32> {
-        let room = self.sessions.get(subscriber.session)?.room;
-        match self.rooms[room].wish_of(subscriber.session, subscriber.slot)? {
-            SlotWish::Track { size, .. } => size.map(|(_, height)| height),
-            _ => None,
-        }
-    }
-
-    /// Moves every receiver of a track to the layer it should have.
-    pub(super) fn track_timeout(&mut self, place: usize, now: Instant) {
-        let Some(track) = self.tracks.get_mut(place) else {
-            return;
-        };
-        track.armed = None;
-        if track.layers.len() > 1 {
-            for subscriber in track.subscribers.clone() {
-                self.review_layer(subscriber, place, now);
-            }
-        }
-        self.limit_publisher(place, now);
-        let at = Some(now + LAYER_INTERVAL);
-        self.timers
-            .set(Timer::Track(place), &mut self.tracks[place].armed, at);
-    }
-
     /// Tells a publisher how much to send, if REMB is all that it understands.
-    fn limit_publisher(&mut self, place: usize, now: Instant) {
+    pub(super) fn limit_publisher(&mut self, place: usize, now: Instant) {
         let track = &self.tracks[place];
         let Origin::Session { publisher, mid } = track.origin else {
             return;
@@ -440,49 +369,6 @@ impl Engine {
         }
     }
 
-    /// Takes note of what a session wishes of its slots: sizes, and which are paused.
-    pub(super) fn review_slots(&mut self, session: usize, paused: &[String], now: Instant) {
-        for slot in 0..self.sessions[session].egress.slots.len() {
-            let carrier = &mut self.sessions[session];
-            let sender = &mut carrier.egress.slots[slot];
-            let is_paused = paused.contains(&sender.mid);
-            if is_paused != sender.is_paused() {
-                let (slot, paused) = (slot as u16, is_paused);
-                carrier.diary.note(now, Note::Paused { slot, paused });
-            }
-            let resumed = sender.pause(is_paused);
-            let Some(track) = sender.subscription.as_ref().map(|sub| sub.track) else {
-                continue;
-            };
-            let subscriber = Subscriber { session, slot };
-            if resumed {
-                self.subscribe(subscriber, track, now);
-            } else if !is_paused {
-                self.review_layer(subscriber, track, now);
-            }
-        }
-    }
-
-    pub(super) fn review_layer(&mut self, subscriber: Subscriber, track: usize, now: Instant) {
-        let best = self.best_layer(subscriber, track, now);
-        let session = &mut self.sessions[subscriber.session];
-        let slot = &mut session.egress.slots[subscriber.slot];
-        let Some(subscription) = slot.subscription.as_mut() else {
-            return;
-        };
-        if subscription.wanted == best {
-            return;
-        }
-        subscription.wanted = best;
-        let flows = subscription.current == Some(best);
-        let layer = self.layers.get(best.place).and_then(|layer| layer.rid);
-        let slot = subscriber.slot as u16;
-        session.diary.note(now, Note::LayerWanted { slot, layer });
-        if !flows {
-            self.want_keyframe(best, now);
-        }
-    }
-
     /// What a receiver reported.
     pub(super) fn wanted_by(&mut self, session: usize, wanted: Wanted, now: Instant) {
         match wanted {
@@ -494,7 +380,7 @@ impl Engine {
                     .note(now, Note::KeyframeAsked { slot: number });
                 let slot = &mut session.egress.slots[slot];
                 slot.stats.keyframes_asked += 1;
-                let wanted = slot.subscription.as_ref().map(|sub| sub.wanted);
+                let wanted = slot.subscription.as_ref().map(|sub| sub.wanted.layer);
                 if let Some(layer) = wanted {
                     self.want_keyframe(layer, now);
                 }
@@ -532,7 +418,7 @@ impl Engine {
             .filter_map(|slot| slot.subscription.as_mut())
             .map(|subscription| {
                 subscription.waiting_since = now;
-                subscription.wanted
+                subscription.wanted.layer
             })
             .collect();
         for layer in wanted {

@@ -329,8 +329,8 @@ impl Engine {
             track: track.map(|track| track.id),
             publisher: track.and_then(|track| room.publisher_of(track.id)),
             state: self.state_of(session, slot, now),
-            wanted: subscription.and_then(|sub| report(sub.wanted)),
-            flows: subscription.and_then(|sub| report(sub.current?)),
+            wanted: subscription.and_then(|sub| report(sub.wanted.layer)),
+            flows: subscription.and_then(|sub| report(sub.current?.layer)),
             waiting_seconds: waits
                 .map(|sub| seconds(now.saturating_duration_since(sub.waiting_since))),
             sent_packets: slot.sent_packets,
@@ -351,7 +351,7 @@ impl Engine {
             let known = self.layers.get(layer.place);
             known.filter(|known| known.serial == layer.serial)
         };
-        let wanted = layer(subscription.wanted);
+        let wanted = layer(subscription.wanted.layer);
         if !session.egress.is_connected() {
             "its transport is not up"
         } else if slot.is_paused() {
@@ -364,7 +364,9 @@ impl Engine {
             "its publisher is silent"
         } else if subscription.current.is_none() {
             "it waits for a keyframe"
-        } else if subscription.current != Some(subscription.wanted) {
+        } else if subscription.current.map(|current| current.layer)
+            != Some(subscription.wanted.layer)
+        {
             "it changes layer with the next keyframe"
         } else {
             "it flows"

@@ -24,6 +24,7 @@ use tracing::error;
 use super::Engine;
 use super::command::{Door, Join};
 use super::counters::DropReason;
+use super::demand::Demand;
 use super::event::Change;
 use super::ids::{RoomId, TrackId};
 use super::message::Message as Said;
@@ -95,6 +96,12 @@ enum Message {
     Close { room: RoomId },
     /// The sender has viewers of this track (or none any more).
     Want { track: TrackId, wanted: bool },
+    /// Viewers of this track want this layer (or none of them does any more).
+    WantLayer {
+        track: TrackId,
+        rid: Option<Rid>,
+        wanted: bool,
+    },
     /// A viewer of this layer needs a keyframe.
     Keyframe { track: TrackId, rid: Option<Rid> },
 }
@@ -178,6 +185,17 @@ impl Relays {
         self.tell(home, Message::Want { track, wanted });
     }
 
+    /// A mirrored layer is wanted, or not any more.
+    pub(crate) fn layer_wanted(
+        &mut self,
+        home: u16,
+        track: TrackId,
+        rid: Option<Rid>,
+        wanted: bool,
+    ) {
+        self.tell(home, Message::WantLayer { track, rid, wanted });
+    }
+
     /// A mirrored layer's viewers want a keyframe.
     pub(crate) fn keyframe(&mut self, home: u16, track: TrackId, rid: Option<Rid>) {
         self.tell(home, Message::Keyframe { track, rid });
@@ -242,7 +260,13 @@ impl Engine {
             }
             Message::Viewers { room, viewers } => self.mirror_opened(&room, from, viewers, now),
             Message::Close { room } => self.mirror_closed(&room, from, now),
-            Message::Want { track, wanted } => self.mirror_wants(track, from, wanted),
+            Message::Want { track, wanted } => self.mirror_wants(track, from, wanted, now),
+            Message::WantLayer { track, rid, wanted } => {
+                let track = self.track_ids.get(&track).copied();
+                if let Some(layer) = track.and_then(|track| self.layer_by_rid(track, rid)) {
+                    self.mirror_wants_layer(layer, from, wanted, now);
+                }
+            }
             Message::Keyframe { track, rid } => {
                 let layer = self
                     .track_ids
@@ -317,16 +341,19 @@ impl Engine {
         }
     }
 
-    fn mirror_wants(&mut self, id: TrackId, mirror: u16, wanted: bool) {
+    fn mirror_wants(&mut self, id: TrackId, mirror: u16, wanted: bool, now: Instant) {
         let Some(place) = self.track_ids.get(&id).copied() else {
             return;
         };
         let track = &mut self.tracks[place];
         track.mirrors.retain(|known| *known != mirror);
+        if wanted {
+            track.mirrors.push(mirror);
+        }
+        self.mirror_wants_all(place, mirror, now);
         if !wanted {
             return;
         }
-        track.mirrors.push(mirror);
         self.relays.codecs(mirror, &self.tracks[place], 0);
         for layer in self.tracks[place].layers.clone() {
             let serial = self.layers[layer].serial;
@@ -410,6 +437,10 @@ impl Engine {
         if track.is_wanted != wanted {
             track.is_wanted = wanted;
             self.relays.want(home, track.id, wanted);
+            // Home takes it that all layers are wanted, until it hears otherwise.
+            for layer in &track.layers {
+                self.layers[*layer].demand = Demand::default();
+            }
         }
     }
 

@@ -404,6 +404,7 @@ impl Room {
             speaker: self.speaker_id(),
             state: self.policy.state.clone(),
             messages: self.kept_messages().cloned().collect(),
+            layers_wanted: Vec::new(),
         })
     }
 

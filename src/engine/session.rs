@@ -94,6 +94,8 @@ pub(crate) struct Session {
     /// Whether it waits for a flush.
     pub(crate) is_dirty: bool,
     pub(crate) connected: bool,
+    /// It asked for the layers of what it sees.
+    pub(crate) hears_layers: bool,
     /// What was decided about it lately.
     pub(crate) diary: Diary,
     keys: KeyTap,
@@ -198,6 +200,7 @@ impl Session {
             armed: None,
             is_dirty: false,
             connected: false,
+            hears_layers: false,
             diary: Diary::default(),
             keys,
             opener: None,

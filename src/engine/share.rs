@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use super::Engine;
 use super::allocation::{Choice, SlotDemand, allocate};
 use super::bitrate::Bitrate;
+use super::choice::{Rung, rung_of};
 use super::command::SlotWish;
 use super::diary::Note;
 use super::event::{Change, Kind};
 use super::slot::{Queued, Slot};
-use super::track::{LayerRef, Subscriber};
+use super::track::Subscriber;
 
 /// What a path carries of which nothing is known yet.
 const UNLIMITED: Bitrate = Bitrate::kbps(1_000_000);
@@ -40,7 +41,7 @@ const PROBE_HISTORY: u64 = 64;
 /// A slot with what it could show.
 struct Offer {
     slot: usize,
-    layers: Vec<LayerRef>,
+    ladder: Vec<Rung>,
     costs: Vec<Bitrate>,
 }
 
@@ -104,25 +105,18 @@ impl Engine {
                     session: place,
                     slot,
                 };
-                let layers = self.useful_layers(subscriber, track, now);
-                let costs = layers.iter().map(|layer| self.cost(*layer)).collect();
+                let ladder = self.ladder(subscriber, track, now);
+                let costs = ladder
+                    .iter()
+                    .map(|rung| cost(rung.bps, sender.kind))
+                    .collect();
                 Some(Offer {
                     slot,
-                    layers,
+                    ladder,
                     costs,
                 })
             })
             .collect()
-    }
-
-    fn cost(&self, layer: LayerRef) -> Bitrate {
-        let layer = &self.layers[layer.place];
-        let payload = match (layer.bitrate_bps, self.tracks[layer.track].kind) {
-            (0, Kind::Audio) => UNMEASURED_AUDIO.as_bps(),
-            (0, Kind::Video) => UNMEASURED_VIDEO.as_bps(),
-            (bps, _) => bps,
-        };
-        Bitrate::bps(payload * (100 + OVERHEAD_PERCENT) / 100)
     }
 
     fn demand<'a>(&self, place: usize, offer: &'a Offer, now: Instant) -> SlotDemand<'a> {
@@ -132,7 +126,7 @@ impl Engine {
         let shown = slot.subscription.as_ref();
         let current = shown
             .and_then(|shown| shown.current)
-            .and_then(|current| offer.layers.iter().position(|layer| *layer == current));
+            .and_then(|current| rung_of(&offer.ladder, &current));
         let (priority, size) = match room.wish_of(place, offer.slot) {
             Some(SlotWish::Track { priority, size, .. }) => (*priority, *size),
             _ => (DEFAULT_PRIORITY, None),
@@ -159,23 +153,22 @@ impl Engine {
             slot: offer.slot,
         };
         let slot = &mut self.sessions[place].egress.slots[offer.slot];
-        let Some(subscription) = slot.subscription.as_ref() else {
+        let Some(subscription) = slot.subscription.as_mut() else {
             return;
         };
         let (track, current) = (subscription.track, subscription.current);
         let starves = choice == Choice::Paused;
-        let was_starving = slot.starve(starves);
         if let Choice::Layer(chosen) = choice {
-            let shown = offer
-                .layers
-                .iter()
-                .position(|layer| Some(*layer) == current);
-            if shown.is_some_and(|shown| chosen < shown) {
+            let shown = current.and_then(|current| rung_of(&offer.ladder, &current));
+            let is_lowered = shown.is_some_and(|shown| chosen < shown);
+            if is_lowered {
                 slot.lowered_at = Some(now);
             }
-            let is_best = chosen + 1 == offer.layers.len();
-            slot.ceiling = (!is_best).then_some(offer.layers[chosen]);
+            subscription.is_overloaded = is_lowered;
+            let is_best = chosen + 1 == offer.ladder.len();
+            slot.ceiling = (!is_best).then_some(offer.ladder[chosen].quality);
         }
+        let was_starving = slot.starve(starves);
         if starves != was_starving {
             self.counters.starved_slots += u64::from(starves);
             let mid = slot.mid.clone();
@@ -230,7 +223,7 @@ impl Engine {
         let slots = egress.slots.iter_mut().enumerate();
         let again = again.or_else(|| {
             slots.filter(is_video).find_map(|(number, slot)| {
-                let wanted = slot.subscription.as_ref()?.wanted;
+                let wanted = slot.subscription.as_ref()?.wanted.layer;
                 let like = layers.get(wanted.place)?.newest()?;
                 slot.pad(number as u16, like, PADDING_BYTES)
             })
@@ -245,4 +238,14 @@ impl Engine {
         };
         egress.queue(again).then_some(bytes)
     }
+}
+
+/// What a step of a ladder costs on the way.
+fn cost(payload_bps: u64, kind: Kind) -> Bitrate {
+    let payload_bps = match (payload_bps, kind) {
+        (0, Kind::Audio) => UNMEASURED_AUDIO.as_bps(),
+        (0, Kind::Video) => UNMEASURED_VIDEO.as_bps(),
+        (bps, _) => bps,
+    };
+    Bitrate::bps(payload_bps * (100 + OVERHEAD_PERCENT) / 100)
 }

@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 use str0m::format::{Codec as FormatCodec, PayloadParams};
 
 use super::codec::{CodecOffsets, PayloadInfo};
+use super::command::LayerLimit;
 use super::counters::DropReason;
 use super::event::Kind;
 use super::header::HeaderTemplate;
 use super::inspect::SlotStats;
+use super::quality::{ALL, Quality};
 use super::rtx::RtxLimit;
 use super::timeline::{Origin, Refused, SlotTimeline};
 use super::track::{LayerRef, MediaPacket, Track};
@@ -46,8 +48,10 @@ pub(crate) struct Slot {
     pub(crate) rtx: RtxLimit,
     /// What is counted for whoever asks.
     pub(crate) stats: SlotStats,
-    /// The best layer that the path has room for, if that is not the best of all.
-    pub(crate) ceiling: Option<LayerRef>,
+    /// The best that the path has room for, if that is not the best of all.
+    pub(crate) ceiling: Option<Quality>,
+    /// What its client allows it at most.
+    pub(crate) limit: LayerLimit,
     /// When the path last forced it to a lower layer.
     pub(crate) lowered_at: Option<Instant>,
     /// The client wants nothing in it for now.
@@ -63,10 +67,14 @@ pub(crate) struct Slot {
 pub(crate) struct Subscription {
     /// The track, by its place in the engine's table.
     pub(crate) track: usize,
-    /// The layer that is wanted, by its place in the engine's table.
-    pub(crate) wanted: LayerRef,
-    /// The layer that flows.
-    pub(crate) current: Option<LayerRef>,
+    /// What is wanted.
+    pub(crate) wanted: Quality,
+    /// What flows.
+    pub(crate) current: Option<Quality>,
+    /// The layer that would be wanted if it came: its publisher is asked for it.
+    pub(crate) target: LayerRef,
+    /// The path has no room for what flows: until it changes, as little of it flows as can be.
+    pub(crate) is_overloaded: bool,
     /// Since when the slot waits for a first keyframe.
     pub(crate) waiting_since: Instant,
     /// The codec that [`Self::pt`] stands for.
@@ -121,6 +129,7 @@ impl Slot {
             rtx: RtxLimit::default(),
             stats: SlotStats::default(),
             ceiling: None,
+            limit: LayerLimit::default(),
             lowered_at: None,
             is_paused: false,
             is_starved: false,
@@ -131,11 +140,13 @@ impl Slot {
     }
 
     /// From now on the slot shows this layer of this track.
-    pub(crate) fn bind(&mut self, track: usize, layer: LayerRef, now: Instant) {
+    pub(crate) fn bind(&mut self, track: usize, wanted: Quality, target: LayerRef, now: Instant) {
         self.subscription = Some(Subscription {
             track,
-            wanted: layer,
+            wanted,
             current: None,
+            target,
+            is_overloaded: false,
             waiting_since: now,
             codec: None,
             pt: 0,
@@ -183,9 +194,14 @@ impl Slot {
         if self.is_paused || self.is_starved {
             return Forwarded::Elsewhere;
         }
-        let flows = subscription.current == Some(layer);
-        if !flows {
-            if subscription.wanted != layer {
+        let flows = subscription.flows(layer);
+        if flows {
+            if !subscription.follow(&packet.info) {
+                self.timeline.skip(packet.seq, &packet.info);
+                return Forwarded::Elsewhere;
+            }
+        } else {
+            if subscription.wanted.layer != layer {
                 return Forwarded::Elsewhere;
             }
             if track.kind == Kind::Video && !packet.info.keyframe_start {
@@ -207,9 +223,12 @@ impl Slot {
         }
         let started = (!flows).then(|| {
             let first = subscription.current.is_none();
-            subscription.current = Some(layer);
+            subscription.current = Some(subscription.wanted);
+            subscription.is_overloaded = false;
             first.then_some(subscription.waiting_since)
         });
+        let spatial = subscription.current.map_or(ALL, |current| current.spatial);
+        self.timeline.keep_spatial(spatial);
         let pt = subscription.pt;
         if started.is_some() {
             let at = packet.received_at;
@@ -245,7 +264,7 @@ impl Slot {
         if self
             .subscription
             .as_ref()
-            .is_some_and(|sub| sub.current == Some(layer))
+            .is_some_and(|sub| sub.flows(layer))
         {
             self.timeline.skip(seq, &PayloadInfo::OPAQUE);
         }
@@ -306,8 +325,35 @@ impl Slot {
 
     /// The layer that flows, and how far its timestamps are moved in this slot.
     pub(crate) fn timestamp_offset(&self) -> Option<(LayerRef, u32)> {
-        let layer = self.subscription.as_ref()?.current?;
-        Some((layer, self.timeline.timestamp_offset()?))
+        let current = self.subscription.as_ref()?.current?;
+        Some((current.layer, self.timeline.timestamp_offset()?))
+    }
+}
+
+impl Subscription {
+    /// Whether this layer is the one that flows.
+    fn flows(&self, layer: LayerRef) -> bool {
+        self.current.is_some_and(|current| current.layer == layer)
+    }
+
+    /// Goes on with a packet of the layer that flows; `false` if it is of a part that does not.
+    fn follow(&mut self, info: &PayloadInfo) -> bool {
+        let Some(current) = self.current else {
+            return false;
+        };
+        let goal = if self.wanted.layer == current.layer {
+            self.wanted
+        } else if self.is_overloaded {
+            Quality::base(current.layer)
+        } else {
+            current
+        };
+        if goal == current {
+            return current.includes(info);
+        }
+        let next = current.towards(goal, info);
+        self.current = Some(next);
+        next.includes(info)
     }
 }
 

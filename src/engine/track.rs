@@ -11,9 +11,11 @@ use str0m::format::PayloadParams;
 use str0m::media::{Mid, Rid};
 
 use super::codec::PayloadInfo;
-use super::event::Kind;
+use super::demand::Demand;
+use super::event::{Kind, LayerInfo};
 use super::ids::TrackId;
 use super::keyframes::KeyframeRequests;
+use super::quality::Sublayers;
 use super::remb::ReceiveLimit;
 
 /// Packets that a layer's history holds.
@@ -26,7 +28,10 @@ const HISTORY_PACKETS: usize = 1024;
 pub(crate) const MAX_LAYERS: usize = 4;
 
 /// How long a layer may be silent before receivers are moved to another.
-pub(crate) const LAYER_SILENCE: Duration = Duration::from_millis(1_000);
+///
+/// With the interval of looking it has to stay below a second. A camera in the dark still makes
+/// five pictures a second; where all layers are as slow as a screen's, nobody is moved.
+pub(crate) const LAYER_SILENCE: Duration = Duration::from_millis(700);
 
 /// Time constant of a layer's measured bitrate.
 const BITRATE_WINDOW: Duration = Duration::from_millis(500);
@@ -73,6 +78,8 @@ pub(crate) struct Track {
     pub(crate) mirrors: SmallVec<[u16; 4]>,
     /// In a mirror: whether home was told that there are receivers here.
     pub(crate) is_wanted: bool,
+    /// Its layers as those who asked for them were told.
+    pub(crate) told_layers: Vec<LayerInfo>,
     /// The engine's timer for its choice of layers.
     pub(crate) armed: Option<Instant>,
 }
@@ -98,6 +105,7 @@ impl Track {
             subscribers: Vec::new(),
             mirrors: SmallVec::new(),
             is_wanted: false,
+            told_layers: Vec::new(),
             armed: None,
         }
     }
@@ -160,6 +168,12 @@ pub(crate) struct Layer {
     last_seq: u64,
     /// Bits per second, smoothed.
     pub(crate) bitrate_bps: u64,
+    /// The same by its spatial and temporal layers.
+    pub(crate) sublayers: Sublayers,
+    /// Who wants it.
+    pub(crate) demand: Demand,
+    /// The sizes of its spatial layers in pixels, the lowest first, as its last keyframe told.
+    sizes: SmallVec<[(u16, u16); 1]>,
     /// The engine's timer for its keyframe requests.
     pub(crate) armed: Option<Instant>,
     /// What to ask of a publisher without transport-wide feedback.
@@ -190,6 +204,9 @@ impl Layer {
             last_packet: None,
             last_seq: 0,
             bitrate_bps: 0,
+            sublayers: Sublayers::default(),
+            demand: Demand::default(),
+            sizes: SmallVec::new(),
             armed: None,
             limit: ReceiveLimit::default(),
             measured_at: None,
@@ -198,12 +215,20 @@ impl Layer {
         }
     }
 
-    /// Takes in a packet: measures the layer and remembers the packet.
-    pub(crate) fn received(&mut self, packet: &Arc<MediaPacket>, now: Instant) {
+    /// Takes in a packet: measures the layer and remembers the packet. Says whether the layer was
+    /// silent before.
+    pub(crate) fn received(&mut self, packet: &Arc<MediaPacket>, now: Instant) -> bool {
+        let is_back = !self.is_active(now);
+        if is_back {
+            // What it costs is not to be measured over the time in which it was not there.
+            self.measured_at = None;
+            self.measured_bytes = 0;
+        }
         self.last_packet = Some(now);
         self.last_seq = packet.seq;
         self.limit.received(packet.seq);
         self.measured_bytes += packet.payload.len() as u64;
+        self.sublayers.received(&packet.info, packet.payload.len());
         let since = *self.measured_at.get_or_insert(now);
         let window = now.saturating_duration_since(since);
         if window >= BITRATE_WINDOW {
@@ -213,10 +238,12 @@ impl Layer {
             } else {
                 (self.bitrate_bps + bps) / 2
             };
+            self.sublayers.measure(window.as_millis() as u64);
             self.measured_at = Some(now);
             self.measured_bytes = 0;
         }
         self.history.insert(packet);
+        is_back
     }
 
     /// The packet of this sequence number, if it is still remembered.
@@ -227,6 +254,26 @@ impl Layer {
     /// The packet that came last, if it is still remembered.
     pub(crate) fn newest(&self) -> Option<&Arc<MediaPacket>> {
         self.remembered(self.last_seq)
+    }
+
+    /// A keyframe told how large its pictures are, the lowest spatial layer first.
+    pub(crate) fn sized(&mut self, sizes: SmallVec<[(u16, u16); 1]>) {
+        if !sizes.is_empty() {
+            self.sizes = sizes;
+        }
+    }
+
+    /// Width and height of a spatial layer, or of the whole.
+    pub(crate) fn size_of(&self, spatial: u8, is_top: bool) -> Option<(u16, u16)> {
+        if is_top {
+            return self.sizes.last().copied();
+        }
+        self.sizes.get(usize::from(spatial)).copied()
+    }
+
+    /// Whether it can be had: packets came lately, or would if somebody wanted it.
+    pub(crate) fn is_offered(&self, now: Instant) -> bool {
+        self.is_active(now) || self.last_packet.is_some() && self.demand.can_wake(now)
     }
 
     /// Whether packets came lately.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use plenum::engine::dtls;
-use plenum::engine::event::{Change, CloseReason, Kind};
+use plenum::engine::event::{Change, CloseReason, Kind, LayersWanted};
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::channel::{ChannelConfig, ChannelId, Reliability};
 use str0m::format::{Codec, PayloadParams};
@@ -56,6 +56,8 @@ pub(crate) struct Client {
     pub(crate) events: Vec<(Instant, Change)>,
     pub(crate) roster: Roster,
     pub(crate) closed_because: Option<CloseReason>,
+    /// Stops sending what nobody wants.
+    pub(crate) is_thrifty: bool,
     /// When str0m wants to be woken.
     wake_at: Instant,
     outgoing: Vec<Vec<u8>>,
@@ -100,6 +102,7 @@ impl Client {
             events: Vec::new(),
             roster: Roster::default(),
             closed_because: None,
+            is_thrifty: false,
             wake_at: now,
             outgoing: Vec::new(),
             slides: Vec::new(),
@@ -175,6 +178,17 @@ impl Client {
         let mut channel = self.rtc.channel(*id).expect("a channel that is open");
         let written = channel.write(true, data);
         assert!(matches!(written, Ok(true)), "{written:?}");
+    }
+
+    /// The server says which layers of a source anybody wants.
+    pub(crate) fn layers_wanted(&mut self, told: &LayersWanted) {
+        let source = self
+            .sources
+            .iter_mut()
+            .find(|source| *source.mid == *told.mid);
+        if let Some(source) = source.filter(|_| self.is_thrifty) {
+            source.obey(&told.layers);
+        }
     }
 
     /// There is something to do.

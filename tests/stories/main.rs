@@ -30,6 +30,8 @@ mod slots;
 mod speaking;
 mod spread;
 mod talking;
+mod temporal;
+mod wanted;
 
 use std::time::Duration;
 

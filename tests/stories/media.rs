@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use plenum::engine::event::Kind;
+use plenum::engine::event::{Kind, LayerWanted};
 use str0m::media::{Mid, Rid};
 
 /// How a source is encoded.
@@ -47,12 +47,16 @@ pub(crate) struct Stamp {
     /// How many packets its frame has.
     pub(crate) count: u8,
     pub(crate) keyframe: bool,
+    /// How many frames back the one is that it is predicted from.
+    pub(crate) back: u8,
+    /// Whether that one is of the lowest temporal layer.
+    pub(crate) syncs: bool,
     /// When it was captured, since the world began.
     pub(crate) captured: Duration,
 }
 
 const MAGIC: [u8; 4] = *b"PLNM";
-const STAMP_BYTES: usize = 28;
+const STAMP_BYTES: usize = 29;
 
 impl Stamp {
     fn write(&self, payload: &mut Vec<u8>) {
@@ -62,12 +66,13 @@ impl Stamp {
         payload.extend_from_slice(&self.frame.to_be_bytes());
         payload.extend_from_slice(&[self.layer, self.index, self.count, u8::from(self.keyframe)]);
         payload.extend_from_slice(&(self.captured.as_micros() as u64).to_be_bytes());
+        payload.push(self.back | u8::from(self.syncs) << 7);
     }
 
     pub(crate) fn read(payload: &[u8]) -> Option<Self> {
         let stamp = payload.last_chunk::<STAMP_BYTES>()?;
         let word = |at: usize| stamp[at..at + 4].try_into().map(u32::from_be_bytes).ok();
-        let captured = stamp[20..].try_into().map(u64::from_be_bytes).ok()?;
+        let captured = stamp[20..28].try_into().map(u64::from_be_bytes).ok()?;
         (stamp[..4] == MAGIC).then_some(())?;
         Some(Self {
             room: word(4)?,
@@ -77,6 +82,8 @@ impl Stamp {
             index: stamp[17],
             count: stamp[18],
             keyframe: stamp[19] != 0,
+            back: stamp[28] & 0x7f,
+            syncs: stamp[28] & 0x80 != 0,
             captured: Duration::from_micros(captured),
         })
     }
@@ -93,6 +100,8 @@ pub(crate) struct Encoding {
     frame: Vec<usize>,
     keyframe: Vec<usize>,
     frames: u32,
+    /// Frames since its keyframe, where it has temporal layers.
+    position: Option<u32>,
     picture_id: u16,
     tl0_pic_idx: u8,
     pub(crate) wants_keyframe: bool,
@@ -134,6 +143,8 @@ pub(crate) struct Device {
     pub(crate) format: Format,
     pub(crate) slides: bool,
     pub(crate) rids: &'static [&'static str],
+    /// Whether each encoding has three temporal layers.
+    pub(crate) is_temporal: bool,
     pub(crate) interval: Duration,
     /// The first sequence number of every encoding; as browsers do, in the lower half.
     pub(crate) first_seq: u16,
@@ -148,6 +159,7 @@ impl Device {
             format: Format::Vp8,
             slides: false,
             rids: &[],
+            is_temporal: false,
             interval: Duration::from_millis(40),
             first_seq: 1_000,
             first_timestamp: 500_000,
@@ -170,6 +182,14 @@ impl Device {
         }
     }
 
+    /// The same with three temporal layers in each, as Chromium has them in VP8.
+    pub(crate) fn temporal_camera() -> Self {
+        Self {
+            is_temporal: true,
+            ..Self::simulcast_camera()
+        }
+    }
+
     /// A screen of few pictures.
     pub(crate) fn screen() -> Self {
         Self {
@@ -185,6 +205,7 @@ impl Device {
             format: Format::Opus,
             slides: false,
             rids: &[],
+            is_temporal: false,
             interval: Duration::from_millis(20),
             first_seq: 2_000,
             first_timestamp: 900_000,
@@ -206,7 +227,42 @@ fn voice(level: i8, frame: u32) -> i8 {
     }
 }
 
+impl Encoding {
+    /// The temporal layer of the next frame, how far back its reference is, and whether that is of
+    /// the lowest layer.
+    ///
+    /// Of four frames the first belongs to the lowest layer, the third to the middle one; the second
+    /// hangs on the first, and the fourth on the third.
+    fn prediction(&mut self, keyframe: bool) -> (u8, u8, bool) {
+        let Some(position) = &mut self.position else {
+            return (0, 1, true);
+        };
+        *position = if keyframe { 0 } else { *position + 1 };
+        match *position % 4 {
+            0 => (0, 4, true),
+            1 => (2, 1, true),
+            2 => (1, 2, true),
+            _ => (2, 1, false),
+        }
+    }
+}
+
 impl Source {
+    /// Sends what is wanted, as its server says; of several encodings always the smallest.
+    pub(crate) fn obey(&mut self, layers: &[LayerWanted]) {
+        let smallest = self.encodings[0].rid;
+        let is_one = self.encodings.len() == 1;
+        for encoding in &mut self.encodings {
+            let name = encoding.rid.map(|rid| rid.to_string());
+            let Some(layer) = layers.iter().find(|layer| layer.rid == name) else {
+                continue;
+            };
+            let sends = layer.wanted || encoding.rid == smallest && !is_one;
+            encoding.wants_keyframe |= sends && !encoding.is_active;
+            encoding.is_active = sends;
+        }
+    }
+
     pub(crate) fn new(id: u32, mid: Mid, device: &Device, now: Instant) -> Self {
         let rids: Vec<Option<Rid>> = if device.rids.is_empty() {
             vec![None]
@@ -228,6 +284,7 @@ impl Source {
                 frame,
                 keyframe,
                 frames: 0,
+                position: device.is_temporal.then_some(0),
                 // Near its end, so that every story sees it wrap.
                 picture_id: 0x7ff0,
                 tl0_pic_idx: 250,
@@ -261,6 +318,10 @@ impl Source {
                 continue;
             }
             let keyframe = self.format.kind() == Kind::Video && encoding.wants_keyframe;
+            let (temporal, back, syncs) = encoding.prediction(keyframe);
+            if temporal == 0 {
+                encoding.tl0_pic_idx = encoding.tl0_pic_idx.wrapping_add(1);
+            }
             let sizes = if keyframe {
                 &encoding.keyframe
             } else {
@@ -276,11 +337,16 @@ impl Source {
                     index: index as u8,
                     count,
                     keyframe,
+                    back,
+                    syncs,
                     captured,
                 };
                 let head = match self.format {
                     Format::Opus => vec![0x78],
-                    Format::Vp8 => vp8_head(&stamp, encoding.picture_id, encoding.tl0_pic_idx),
+                    Format::Vp8 => {
+                        let numbers = (encoding.picture_id, encoding.tl0_pic_idx);
+                        vp8_head(&stamp, numbers, temporal)
+                    }
                     Format::H264 => h264_head(&stamp),
                 };
                 made.push(Made {
@@ -296,7 +362,6 @@ impl Source {
             }
             encoding.frames += 1;
             encoding.picture_id = (encoding.picture_id + 1) & 0x7fff;
-            encoding.tl0_pic_idx = encoding.tl0_pic_idx.wrapping_add(1);
             encoding.wants_keyframe = false;
         }
         made
@@ -324,17 +389,24 @@ fn sizes(format: Format, place: usize, encodings: usize) -> (Vec<usize>, Vec<usi
 }
 
 /// Descriptor with a long picture id and TL0PICIDX (RFC 7741 §4.2), and a frame's first bytes.
-fn vp8_head(stamp: &Stamp, picture_id: u16, tl0_pic_idx: u8) -> Vec<u8> {
+fn vp8_head(stamp: &Stamp, (picture_id, tl0_pic_idx): (u16, u8), temporal: u8) -> Vec<u8> {
     let start = if stamp.index == 0 { 0x10 } else { 0 };
     let id = picture_id.to_be_bytes();
-    let mut head = vec![0x80 | start, 0xe0, 0x80 | id[0], id[1], tl0_pic_idx, 0];
+    // Y: the middle layer hangs on the lowest one alone, and so does every other frame of the
+    // highest; that of the others is left out, as encoders may.
+    let layer = temporal << 6 | u8::from(temporal > 0 && stamp.syncs) << 5;
+    let mut head = vec![0x80 | start, 0xe0, 0x80 | id[0], id[1], tl0_pic_idx, layer];
     if stamp.index == 0 {
         // P=0 is a keyframe (RFC 6386 §9.1), which begins with a start code.
-        head.extend_from_slice(if stamp.keyframe {
-            &[0x10, 0, 0, 0x9d, 0x01, 0x2a]
+        if stamp.keyframe {
+            // 180 lines of the smallest layer, and twice as many of each that is larger.
+            let (width, height) = (320_u16 << stamp.layer, 180_u16 << stamp.layer);
+            head.extend_from_slice(&[0x10, 0, 0, 0x9d, 0x01, 0x2a]);
+            head.extend_from_slice(&width.to_le_bytes());
+            head.extend_from_slice(&height.to_le_bytes());
         } else {
-            &[0x11, 0, 0]
-        });
+            head.extend_from_slice(&[0x11, 0, 0]);
+        }
     }
     head
 }
@@ -364,11 +436,11 @@ fn fill(mut head: Vec<u8>, size: usize, stamp: &Stamp) -> Vec<u8> {
     head
 }
 
-/// Picture id and TL0PICIDX of a packet that [`vp8_head`] began.
-pub(crate) fn vp8_numbers(payload: &[u8]) -> Option<(u16, u8)> {
+/// Picture id, TL0PICIDX and temporal layer of a packet that [`vp8_head`] began.
+pub(crate) fn vp8_numbers(payload: &[u8]) -> Option<(u16, u8, u8)> {
     match payload {
-        [first, 0xe0, high, low, tl0, ..] if first & 0x80 != 0 && high & 0x80 != 0 => {
-            Some((u16::from_be_bytes([high & 0x7f, *low]), *tl0))
+        [first, 0xe0, high, low, tl0, layer, ..] if first & 0x80 != 0 && high & 0x80 != 0 => {
+            Some((u16::from_be_bytes([high & 0x7f, *low]), *tl0, layer >> 6))
         }
         _ => None,
     }

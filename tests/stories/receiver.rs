@@ -1,7 +1,7 @@
 //! What somebody sees in one slot: packets put in order, frames put together, and the marks of
 //! everything that a viewer would notice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use plenum::engine::event::Kind;
@@ -12,6 +12,9 @@ use super::media::{Stamp, vp8_numbers};
 /// How long a missing packet is waited for before its frame is given up: a jitter buffer that
 /// has grown to a bad path's needs.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// As many frames as a decoder keeps: the farthest reference is four back.
+const MAX_REFERENCES: usize = 4;
 
 /// Shortest time between two keyframe requests, as browsers keep.
 const KEYFRAME_REQUEST_INTERVAL: Duration = Duration::from_millis(300);
@@ -36,7 +39,7 @@ struct Waiting {
     stamp: Stamp,
     timestamp: u32,
     marker: bool,
-    numbers: Option<(u16, u8)>,
+    numbers: Option<(u16, u8, u8)>,
 }
 
 #[derive(Debug)]
@@ -44,7 +47,7 @@ struct Partial {
     stamp: Stamp,
     got: u8,
     timestamp: u32,
-    numbers: Option<(u16, u8)>,
+    numbers: Option<(u16, u8, u8)>,
 }
 
 /// One slot as its viewer sees it.
@@ -66,10 +69,10 @@ pub(crate) struct Receiver {
     waiting: BTreeMap<u64, Waiting>,
     next: Option<u64>,
     partial: Option<Partial>,
-    /// The last frame that was decoded, while the next may refer to it.
-    reference: Option<Stamp>,
+    /// The last frames that were decoded, while others may refer to them.
+    references: VecDeque<Stamp>,
     last_timestamp: Option<u32>,
-    last_numbers: Option<(u16, u8)>,
+    last_numbers: Option<(u16, u8, u8)>,
     report: Option<(i128, u32)>,
     wants_keyframe: bool,
     asked_at: Option<Instant>,
@@ -90,7 +93,7 @@ impl Receiver {
             waiting: BTreeMap::new(),
             next: None,
             partial: None,
-            reference: None,
+            references: VecDeque::new(),
             last_timestamp: None,
             last_numbers: None,
             report: None,
@@ -145,7 +148,7 @@ impl Receiver {
                 if let Some(partial) = self.partial.take() {
                     self.torn += u64::from(partial.stamp.count > 0);
                 }
-                self.reference = None;
+                self.references.clear();
                 self.last_numbers = None;
             }
             let (_, waiting) = self.waiting.pop_first().expect("it was just looked at");
@@ -184,11 +187,11 @@ impl Receiver {
         } else {
             if self.partial.take().is_some() {
                 self.torn += 1;
-                self.reference = None;
+                self.references.clear();
             }
             if stamp.index != 0 {
                 self.torn += 1;
-                self.reference = None;
+                self.references.clear();
                 return;
             }
             self.keep_time(packet.timestamp);
@@ -211,22 +214,30 @@ impl Receiver {
 
     fn complete(&mut self, frame: &Partial, now: Instant) {
         let stamp = frame.stamp;
-        let follows = self.reference.is_some_and(|was| {
-            (was.source, was.layer, was.frame + 1) == (stamp.source, stamp.layer, stamp.frame)
+        let follows = self.references.iter().any(|was| {
+            let next = was.frame + u32::from(stamp.back);
+            (was.source, was.layer, next) == (stamp.source, stamp.layer, stamp.frame)
         });
         if !stamp.keyframe && !follows {
             self.undecodable += 1;
-            self.reference = None;
+            self.references.clear();
             self.wants_keyframe = true;
             return;
         }
         if let (Some(was), Some(is)) = (self.last_numbers, frame.numbers) {
-            let expected = ((was.0 + 1) & 0x7fff, was.1.wrapping_add(1));
-            self.number_jumps += u64::from(is != expected);
+            let base = u8::from(is.2 == 0);
+            let expected = ((was.0 + 1) & 0x7fff, was.1.wrapping_add(base));
+            self.number_jumps += u64::from((is.0, is.1) != expected);
         }
         self.last_numbers = frame.numbers;
         self.wants_keyframe = false;
-        self.reference = Some(stamp);
+        if stamp.keyframe {
+            self.references.clear();
+        }
+        if self.references.len() == MAX_REFERENCES {
+            self.references.pop_front();
+        }
+        self.references.push_back(stamp);
         self.show(stamp, frame.timestamp, now);
     }
 

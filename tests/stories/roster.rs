@@ -81,6 +81,8 @@ impl Roster {
             Change::Message(_)
             | Change::Moved { .. }
             | Change::Quality { .. }
+            | Change::LayersWanted(_)
+            | Change::Layers(_)
             | Change::Reconnect { .. }
             | Change::Closed { .. } => {}
         }

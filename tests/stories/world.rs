@@ -360,6 +360,9 @@ impl World {
             client.roster.version = version;
             client.roster.apply(&change);
         }
+        if let Change::LayersWanted(told) = &change {
+            client.layers_wanted(told);
+        }
         client.events.push((self.now, change));
     }
 

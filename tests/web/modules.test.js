@@ -10,6 +10,7 @@ import { isOffered } from '../../web/codecs.js';
 import { Roster } from '../../web/roster.js';
 import { iceFragment, markSlides, slimSlots, withIce } from '../../web/sdp.js';
 import { parseIceServers, parseLinks } from '../../web/session.js';
+import { activeEncodings } from '../../web/simulcast.js';
 import { gradeInbound } from '../../web/stats.js';
 import { strings as german } from '../../web/strings/de.js';
 import { strings as english } from '../../web/strings/en.js';
@@ -26,6 +27,24 @@ test('a picture stays in its slot when the order on screen changes', () => {
   ]);
   const assigned = assignSlots([wish('wei'), wish('kofi'), wish('ada')], ['2', '3', '4'], before);
   assert.deepEqual(tracksOf(assigned), { 2: 'ada', 3: 'wei', 4: 'kofi' });
+});
+
+test('what nobody wants is not sent, but for the smallest of several', () => {
+  const layers = [{ rid: 'q' }, { rid: 'h' }, { rid: 'f' }];
+  const wanted = (q, h, f) => [
+    { rid: 'q', wanted: q },
+    { rid: 'h', wanted: h },
+    { rid: 'f', wanted: f },
+  ];
+  const all = Number.POSITIVE_INFINITY;
+  assert.deepEqual(activeEncodings(layers, all, []), [true, true, true]);
+  assert.deepEqual(activeEncodings(layers, all, wanted(true, false, true)), [true, false, true]);
+  assert.deepEqual(activeEncodings(layers, all, wanted(false, false, false)), [true, false, false]);
+  assert.deepEqual(activeEncodings(layers, 2, wanted(true, true, true)), [true, true, false]);
+  assert.deepEqual(activeEncodings(layers, all, wanted(true, true, false).slice(2)), [true, true, false]);
+  const one = [{}];
+  assert.deepEqual(activeEncodings(one, all, [{ rid: null, wanted: false }]), [false]);
+  assert.deepEqual(activeEncodings(one, all, [{ rid: null, wanted: true }]), [true]);
 });
 
 test('with fewer slots than wishes the most wanted are seen', () => {

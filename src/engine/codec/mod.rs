@@ -18,6 +18,8 @@ mod vp9;
 
 use std::num::NonZeroU8;
 
+use smallvec::SmallVec;
+
 pub use rewrite::{CodecOffsets, CodecRewriter, patch};
 
 /// What a track's payload is, as far as forwarding cares.
@@ -60,6 +62,16 @@ impl Codec {
     }
 }
 
+/// How large the pictures of a keyframe are, by spatial layer, the lowest first; nothing where its
+/// first packet does not say.
+pub(crate) fn picture_sizes(codec: Codec, payload: &[u8]) -> SmallVec<[(u16, u16); 1]> {
+    match codec {
+        Codec::Vp8 => vp8::picture_size(payload).into_iter().collect(),
+        Codec::Vp9 => vp9::picture_sizes(payload).unwrap_or_default(),
+        _ => SmallVec::new(),
+    }
+}
+
 /// What one packet's payload says about its frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PayloadInfo {
@@ -76,10 +88,13 @@ pub struct PayloadInfo {
     /// The frame is not predicted from earlier pictures, though perhaps from a lower spatial
     /// layer of the same picture: its spatial layer may be taken up here.
     pub independent: bool,
-    /// Temporal layers up to this frame's may be taken up here (VP8's Y bit, VP9's U bit).
+    /// Whoever has the temporal layers below this frame's can decode it, and may take up its
+    /// layer here (VP8's Y bit, VP9's U bit).
     pub switching_up: bool,
     /// No other frame is predicted from this one.
     pub discardable: bool,
+    /// Higher spatial layers of this picture may be predicted from this frame.
+    pub needed_above: bool,
     /// The packet carries a sequence parameter set (H.264, H.265).
     pub parameter_sets: bool,
     /// Spatial layer, 0 where there is one only or the payload does not say.
@@ -99,6 +114,7 @@ impl PayloadInfo {
         independent: false,
         switching_up: false,
         discardable: false,
+        needed_above: true,
         parameter_sets: false,
         spatial: 0,
         temporal: 0,
@@ -294,7 +310,7 @@ mod tests {
         ) {
             for codec in ALL {
                 if let Some(info) = PayloadInfo::parse(codec, &payload) {
-                    let offsets = CodecOffsets { picture_id, tl0, key_idx };
+                    let offsets = CodecOffsets { picture_id, tl0, key_idx, spatial_layers: 0 };
                     let length = payload.len();
                     patch(&mut payload, &info, offsets);
                     prop_assert_eq!(payload.len(), length);

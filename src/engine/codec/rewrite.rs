@@ -15,6 +15,15 @@ pub struct CodecOffsets {
     pub tl0: u8,
     /// Added to KEYIDX, modulo 2^5.
     pub key_idx: u8,
+    /// How many spatial layers pass, if not all do; 0 where all do.
+    pub spatial_layers: u8,
+}
+
+impl CodecOffsets {
+    /// Whether a packet ends its picture although others of it followed: they are left out.
+    pub fn ends_picture(&self, info: &PayloadInfo) -> bool {
+        info.frame_end && info.spatial + 1 == self.spatial_layers
+    }
 }
 
 /// Adds `offsets` to the numbers in `payload`, a copy of what `info` was parsed from.
@@ -89,6 +98,11 @@ impl CodecRewriter {
         if let (Some(key_idx), Some(last)) = (first.numbers.key_idx, self.key_idx_out) {
             self.offsets.key_idx = last.wrapping_add(1).wrapping_sub(key_idx.value) & KEY_IDX;
         }
+    }
+
+    /// From now on only spatial layers up to this one are sent on.
+    pub fn keep_spatial(&mut self, highest: u8) {
+        self.offsets.spatial_layers = highest.wrapping_add(1);
     }
 
     /// The offsets for a packet that is sent on.

@@ -22,6 +22,12 @@ pub(super) const KEY_IDX: u8 = 0x1f;
 /// First byte of the VP8 header: |Size0|H|VER|P|, where P=0 is a keyframe.
 const INTER_FRAME: u8 = 0x01;
 
+/// Stands between the first three bytes of a keyframe and its size.
+const START_CODE: [u8; 3] = [0x9d, 0x01, 0x2a];
+
+/// Width and height have 14 bits.
+const MAX_SIZE: u16 = 0x3fff;
+
 pub(super) fn parse(payload: &[u8]) -> Option<PayloadInfo> {
     let first = *payload.first()?;
     let mut info = PayloadInfo {
@@ -41,6 +47,22 @@ pub(super) fn parse(payload: &[u8]) -> Option<PayloadInfo> {
     // numbered without a gap. A lost base layer frame stays a gap: it will be missed.
     info.numbers.closes_gap = info.temporal > 0 || info.discardable;
     Some(info)
+}
+
+/// Width and height, from the first packet of a keyframe (RFC 6386 §9.1).
+pub(super) fn picture_size(payload: &[u8]) -> Option<(u16, u16)> {
+    let mut at = 1;
+    if payload.first()? & EXTENDED != 0 {
+        at = parse_extension(payload, &mut { PayloadInfo::OPAQUE })?;
+    }
+    let header: &[u8; 10] = payload.get(usize::from(at)..)?.first_chunk()?;
+    if header[0] & INTER_FRAME != 0 || header[3..6] != START_CODE {
+        return None;
+    }
+    // The two upper bits of each say how it is to be scaled.
+    let width = u16::from_le_bytes([header[6], header[7]]) & MAX_SIZE;
+    let height = u16::from_le_bytes([header[8], header[9]]) & MAX_SIZE;
+    (width > 0 && height > 0).then_some((width, height))
 }
 
 /// Reads the optional fields; gives the position after them.
@@ -100,6 +122,16 @@ mod tests {
     }
 
     #[test]
+    fn a_keyframe_tells_its_size() {
+        let head = [0x90, 0x80, 0x05, 0x10, 0, 0, 0x9d, 0x01, 0x2a];
+        let key = [&head[..], &[0x00, 0x05, 0xd0, 0x42]].concat();
+        assert_eq!(picture_size(&key), Some((1280, 720)));
+        assert_eq!(picture_size(&key[..12]), None, "cut short");
+        let encrypted = [0x90, 0x80, 0x05, 0x10, 0, 0, 1, 2, 3, 4, 5, 6, 7];
+        assert_eq!(picture_size(&encrypted), None);
+    }
+
+    #[test]
     fn a_short_picture_id_takes_one_byte() {
         let info = parse(&[0xb0, 0x80, 0x7f, 0x00]).expect("valid");
         assert_eq!(info.picture_id(), Some(127));
@@ -133,6 +165,7 @@ mod tests {
             picture_id: 2,
             tl0: 3,
             key_idx: 4,
+            ..CodecOffsets::default()
         };
         patch(&mut payload, &info, offsets);
         assert_eq!(payload, [0x90, 0xf0, 0x80, 0x01, 2, 0xa3, 0x01, 0x55]);

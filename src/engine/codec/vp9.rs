@@ -1,5 +1,7 @@
 //! VP9's payload descriptor (RFC 9628 §4.2).
 
+use smallvec::SmallVec;
+
 use super::{Octet, PayloadInfo, PictureId};
 
 // First byte: |I|P|L|F|B|E|V|Z|
@@ -10,6 +12,12 @@ const FLEXIBLE: u8 = 0x10;
 const FRAME_START: u8 = 0x08;
 const FRAME_END: u8 = 0x04;
 
+const NOT_NEEDED_ABOVE: u8 = 0x01;
+const HAS_STRUCTURE: u8 = 0x02;
+
+// Scalability structure: |N_S|Y|G|-|, then sizes if Y is set.
+const HAS_SIZES: u8 = 0x10;
+
 // Layer indices: |TID|U|SID|D|
 const SWITCHING_UP: u8 = 0x10;
 
@@ -19,6 +27,7 @@ pub(super) fn parse(payload: &[u8]) -> Option<PayloadInfo> {
         frame_start: first & FRAME_START != 0,
         frame_end: first & FRAME_END != 0,
         independent: first & INTER_PICTURE == 0,
+        needed_above: first & NOT_NEEDED_ABOVE == 0,
         ..PayloadInfo::OPAQUE
     };
     let mut at = 1;
@@ -47,6 +56,36 @@ pub(super) fn parse(payload: &[u8]) -> Option<PayloadInfo> {
     }
     info.keyframe_start = info.independent && info.frame_start && info.spatial == 0;
     Some(info)
+}
+
+/// Width and height of every spatial layer, from the scalability structure of a keyframe.
+pub(super) fn picture_sizes(payload: &[u8]) -> Option<SmallVec<[(u16, u16); 1]>> {
+    let first = *payload.first()?;
+    // Reference distances stand in between in frames that are predicted, which tell no sizes.
+    if first & HAS_STRUCTURE == 0 || first & (FLEXIBLE | INTER_PICTURE) == FLEXIBLE | INTER_PICTURE
+    {
+        return None;
+    }
+    let mut at = 1;
+    if first & HAS_PICTURE_ID != 0 {
+        at += usize::from(PictureId::read(payload, 1)?.len());
+    }
+    if first & HAS_LAYERS != 0 {
+        at += if first & FLEXIBLE == 0 { 2 } else { 1 };
+    }
+    let structure = *payload.get(at)?;
+    if structure & HAS_SIZES == 0 {
+        return None;
+    }
+    let layers = usize::from(structure >> 5) + 1;
+    let sizes = payload.get(at + 1..at + 1 + 4 * layers)?.chunks_exact(4);
+    let sizes = sizes.map(|size| {
+        (
+            u16::from_be_bytes([size[0], size[1]]),
+            u16::from_be_bytes([size[2], size[3]]),
+        )
+    });
+    Some(sizes.collect())
 }
 
 #[cfg(test)]
@@ -92,6 +131,20 @@ mod tests {
     }
 
     #[test]
+    fn a_keyframe_tells_the_sizes_of_its_layers() {
+        // I, L, B, V; PictureID; TID 0 SID 0; TL0PICIDX; two layers with sizes.
+        let key = [
+            0xaa, 5, 0x00, 7, 0x30, 0x01, 0x40, 0x00, 0xb4, 0x02, 0x80, 0x01, 0x68, 0xaa,
+        ];
+        let sizes = picture_sizes(&key).expect("sizes");
+        assert_eq!(sizes[..], [(320, 180), (640, 360)]);
+        for length in 0..key.len() - 1 {
+            assert_eq!(picture_sizes(&key[..length]), None, "{length} bytes");
+        }
+        assert_eq!(picture_sizes(&[0xa8, 5, 0x00, 7, 0xaa]), None);
+    }
+
+    #[test]
     fn a_descriptor_cut_short_anywhere_is_unreadable() {
         let whole = [0xe4, 0x81, 0x02, 0x52, 9, 0xaa];
         for length in 0..whole.len() {
@@ -107,6 +160,7 @@ mod tests {
             picture_id: 0x7fff,
             tl0: 250,
             key_idx: 1,
+            ..CodecOffsets::default()
         };
         patch(&mut payload, &info, offsets);
         assert_eq!(payload, [0xe4, 0x81, 0x01, 0x52, 3, 0xaa]);

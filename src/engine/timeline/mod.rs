@@ -180,6 +180,11 @@ impl<Source: Copy> SlotTimeline<Source> {
         })
     }
 
+    /// From now on only spatial layers up to this one are passed.
+    pub fn keep_spatial(&mut self, highest: u8) {
+        self.rewriter.keep_spatial(highest);
+    }
+
     /// Takes note of a packet of the current source that is not sent on: of a layer that is
     /// not wanted, or with padding only.
     ///

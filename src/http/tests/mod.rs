@@ -62,6 +62,7 @@ impl Default for Scripted {
                     metadata: Json::empty_object(),
                 },
                 messages: Vec::new(),
+                layers_wanted: Vec::new(),
             }),
             awake: Mutex::default(),
         }
@@ -92,6 +93,7 @@ impl Scripted {
             Command::Snapshot { .. } => Reply::Snapshot(Box::new(
                 self.snapshot.lock().expect("no test panics here").clone(),
             )),
+            Command::Layers { .. } => Reply::Layers(Vec::new()),
             Command::Counters => Reply::Counters(Box::default()),
             Command::Overview => Reply::Overview(Vec::new()),
             Command::Inspect { .. } => Reply::Inspected(Vec::new()),
@@ -115,6 +117,7 @@ impl Scripted {
             Command::Administer(_)
             | Command::Trickle { .. }
             | Command::SetAttributes { .. }
+            | Command::LimitLayer { .. }
             | Command::Mute { .. }
             | Command::Leave { .. }
             | Command::Expel { .. }

@@ -1,0 +1,105 @@
+// Which encodings Chromium sends: all of them on a good link, and in a room those that somebody watches.
+
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { Gathering } from './lib/gathering.mjs';
+import { Pages } from './lib/pages.mjs';
+import { until } from './lib/until.mjs';
+
+/** After the last wish for a layer its publisher is told within six seconds; one more for the encoder. */
+const LAPSE_MS = 12_000;
+/** How long a large picture may take that nobody had looked at before: an event, an encoder, a keyframe. */
+const BACK_MS = 2_000;
+
+describe('layers', { timeout: 180_000 }, () => {
+  let gathering, pages, people, server;
+
+  before(async () => {
+    gathering = await Gathering.of(['Ada', 'Ben', 'Cleo']);
+    ({ people, server } = gathering);
+    pages = await Pages.start();
+  });
+  after(async () => {
+    await gathering?.end();
+    await pages?.stop();
+  });
+
+  /** Frames sent so far, by encoding. */
+  async function frames(person) {
+    const sent = await person.sent('video');
+    return Object.fromEntries(sent.map(({ rid, framesSent }) => [rid, framesSent]));
+  }
+
+  /** Frames and bytes that each encoding sends in a second. */
+  async function rates(person, seconds = 2) {
+    const before = await person.sent('video');
+    await sleep(1000 * seconds);
+    const rate = ({ rid, framesSent, bytesSent }) => {
+      const was = before.find(stream => stream.rid === rid);
+      const each = (now, then) => Math.round((now - then) / seconds);
+      return [rid, { fps: each(framesSent, was.framesSent), bytes: each(bytesSent, was.bytesSent) }];
+    };
+    return Object.fromEntries((await person.sent('video')).map(rate));
+  }
+
+  const total = rates => Object.values(rates).reduce((sum, { bytes }) => sum + bytes, 0);
+
+  test('on a good link all three encodings of a broadcast are sent all the time', async () => {
+    const { page } = await people.Cleo.open(`${pages.url}/lab.html`);
+    await page.waitForFunction(() => globalThis.lab);
+    await page.evaluate(url => lab.publish(url), `${server.url}/whip/layers`);
+    await until(
+      'all three are sent',
+      async () => Object.values(await frames(people.Cleo)).filter(sent => sent > 0).length === 3,
+      15_000,
+    );
+    for (let look = 0; look < 5; look += 1) {
+      const now = await rates(people.Cleo);
+      assert.deepEqual(Object.keys(now).sort(), ['f', 'h', 'q']);
+      for (const [rid, { fps }] of Object.entries(now)) assert.ok(fps >= 10, `${rid}: ${fps} fps`);
+    }
+    await people.Cleo.page.goto('about:blank');
+  });
+
+  test('what nobody watches is not encoded, and is back when somebody looks', async () => {
+    for (const name of ['Ada', 'Ben']) {
+      const { page } = await people[name].open(`${pages.url}/modules.html`);
+      await page.waitForFunction(() => globalThis.modules);
+      const watchOnly = name === 'Ben';
+      await page.evaluate(
+        ([url, name, options]) => modules.join(url, name, options),
+        [server.url, name, { watchOnly }],
+      );
+    }
+    const want = (width, height) =>
+      people.Ben.page.evaluate(([width, height]) => modules.want(['Ada'], width, height), [width, height]);
+    await until('Ben knows of Ada', () => want(1280, 720));
+    const seen = async () => (await people.Ben.received('video'))[0] ?? {};
+    await until('Ben sees all of Ada', async () => (await seen()).frameHeight === 720, 15_000);
+    const before = await rates(people.Ada);
+
+    await want(160, 90);
+    await until('Ben sees a small Ada', async () => (await seen()).frameHeight === 180, 5_000);
+    await until(
+      'the large ones rest',
+      async () => {
+        const now = await rates(people.Ada, 1);
+        return now.q.fps > 0 && now.h.fps === 0 && now.f.fps === 0;
+      },
+      LAPSE_MS,
+    );
+    const after = await rates(people.Ada);
+    assert.ok(total(after) * 3 < total(before), `${total(before)} and then ${total(after)} bytes a second`);
+
+    await want(1280, 720);
+    const looked = performance.now();
+    await until('the large picture is back', async () => (await seen()).frameHeight === 720, BACK_MS);
+    const took = Math.round(performance.now() - looked);
+    const { freezeCount } = await seen();
+    console.log(`bytes a second: ${total(before)}, then ${total(after)}; back after ${took} ms`);
+    await sleep(2_000);
+    assert.equal((await seen()).freezeCount, freezeCount, 'nothing froze');
+  });
+});
