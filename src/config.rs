@@ -21,7 +21,7 @@ pub use file::FileError;
 pub use load::{LoadError, Loaded};
 
 use crate::http::TokenRequest;
-use crate::{http, logging, net, shard, webhooks};
+use crate::{http, logging, net, shard, turn, webhooks};
 
 /// A conferencing media server: rooms, WHIP and WHEP in one binary.
 ///
@@ -35,6 +35,9 @@ pub struct Config {
     /// Media.
     #[command(flatten)]
     pub net: net::Settings,
+    /// The relay.
+    #[command(flatten)]
+    pub turn: turn::Settings,
     /// Threads.
     #[command(flatten)]
     pub shard: shard::Settings,
@@ -93,6 +96,9 @@ pub enum ConfigError {
         /// Its value.
         address: SocketAddr,
     },
+    /// A secret that nobody shares.
+    #[error("--turn-secret is for --turn or --turn-listen, and neither is set")]
+    IdleSecret,
     /// A certificate without its key, or the other way round.
     #[error("{given} needs {missing}, too")]
     Half {
@@ -131,6 +137,10 @@ impl Config {
             (None, Some(_)) => return half("--tls-key", "--tls-cert"),
             _ => {}
         }
+        let has_relay = !self.http.turn.urls.is_empty() || self.turn.turn_listen.is_some();
+        if self.http.turn.turn_secret.is_some() && !has_relay {
+            return Err(ConfigError::IdleSecret);
+        }
         // The operator's listener has no tokens: what it shows is never for everybody.
         let has_tokens = self.http.auth.is_required();
         let listeners = [
@@ -138,6 +148,8 @@ impl Config {
             ("--udp", Some(self.udp_address())),
             ("--tcp", self.tcp_address()),
             ("--stun", self.net.stun),
+            ("--turn-listen", self.turn.turn_listen),
+            ("--turn-tls-listen", self.turn.turn_tls_listen),
             ("--operator", Some(self.http.operator_listen)),
         ];
         let mut listeners = listeners

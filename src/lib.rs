@@ -9,4 +9,5 @@ pub mod metrics;
 pub mod net;
 pub mod shard;
 pub mod sockets;
+pub mod turn;
 pub mod webhooks;

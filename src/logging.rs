@@ -54,6 +54,9 @@ pub enum Format {
 /// be older when somebody reads them; fewer would lose the start of every burst.
 const WAITING_LINES: usize = 8192;
 
+/// Libraries that write lines about what strangers send. What follows in the filter beats it.
+const QUIET: &str = "stun_types=off,stun_proto=off,turn_types=off,turn_server_proto=off";
+
 /// What was left out because it could not be written in time.
 static UNREAD: OnceLock<ErrorCounter> = OnceLock::new();
 
@@ -92,7 +95,7 @@ pub fn start(settings: &Settings) -> Logging {
     let started = tracing_subscriber::registry()
         .with(lines)
         .with(Throttle::default())
-        .with(EnvFilter::new(&settings.filter))
+        .with(EnvFilter::new(format!("{QUIET},{}", settings.filter)))
         .try_init();
     match started {
         Ok(()) => drop(UNREAD.set(unread)),

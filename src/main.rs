@@ -8,11 +8,11 @@ use std::time::{Duration, SystemTime};
 use plenum::config::{Action, Config, ConfigError, LoadError};
 use plenum::doctor::{self, Finding, Verdict};
 use plenum::engine::{Certificate, Limits};
-use plenum::http::{Drained, Hub, MintError, Server, StartError, TokenRequest};
+use plenum::http::{Drained, Hub, MintError, OwnRelay, Server, StartError, TokenRequest};
 use plenum::logging;
 use plenum::metrics::{LostLines, Metrics, Reading};
 use plenum::shard::{EventSink, Shards, ShardsConfig};
-use plenum::sockets::{self, SocketError};
+use plenum::sockets::{self, OpenedRelay, SocketError};
 use plenum::webhooks::{self, Webhooks};
 use thiserror::Error;
 use tokio::runtime::Runtime;
@@ -116,8 +116,8 @@ fn run(config: &Config) -> Result<(), Failure> {
     config.check()?;
     let hub = Arc::<Hub>::default();
     let (webhooks, events) = Webhooks::new(&config.webhooks, hub.clone())?;
-    let shards = start_shards(config, &events)?;
-    Runtime::new()?.block_on(serve(config, &shards, hub, webhooks))?;
+    let (shards, relay) = start_shards(config, &events)?;
+    Runtime::new()?.block_on(serve(config, &shards, hub, webhooks, relay))?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -128,15 +128,32 @@ async fn serve(
     shards: &Shards,
     hub: Arc<Hub>,
     webhooks: Webhooks,
+    relay: Option<OpenedRelay>,
 ) -> Result<(), Failure> {
     let metrics = Arc::new(Metrics::new());
     let (read, posted) = (shards.clone(), Arc::clone(webhooks.counters()));
+    let relayed = relay
+        .as_ref()
+        .map(|opened| Arc::clone(opened.relay.counters()));
+    let relayed = relayed.unwrap_or_default();
     metrics.set_source(Box::new(move || {
         let (repeated, unread) = logging::lost_lines();
-        Reading::of(&read, LostLines { repeated, unread }, &posted)
+        Reading::of(&read, LostLines { repeated, unread }, &relayed, &posted)
     }));
     let webhooks = webhooks.start();
-    let server = Server::start(config.http.clone(), Arc::new(shards.clone()), hub, metrics).await?;
+    let (relay, _relaying) = match relay {
+        Some(OpenedRelay {
+            relay,
+            listening,
+            tls,
+        }) => {
+            let running = relay.start(listening)?;
+            (Some(OwnRelay { relay, tls }), Some(running))
+        }
+        None => (None, None),
+    };
+    let engines = Arc::new(shards.clone());
+    let server = Server::start(config.http.clone(), engines, hub, metrics, relay).await?;
     until_the_end(
         &server,
         Duration::from_secs(config.http.drain_deadline.into()),
@@ -152,7 +169,10 @@ async fn serve(
     Ok(())
 }
 
-fn start_shards(config: &Config, events: &Arc<dyn EventSink>) -> Result<Shards, Failure> {
+fn start_shards(
+    config: &Config,
+    events: &Arc<dyn EventSink>,
+) -> Result<(Shards, Option<OpenedRelay>), Failure> {
     let shards = config.shard.count();
     let opened = sockets::open(config)?;
     let config = ShardsConfig {
@@ -164,12 +184,9 @@ fn start_shards(config: &Config, events: &Arc<dyn EventSink>) -> Result<Shards, 
             ..Limits::default()
         },
     };
-    Ok(Shards::start(
-        &config,
-        opened.sockets,
-        &Certificate::generate(),
-        events,
-    )?)
+    let certificate = Certificate::generate();
+    let shards = Shards::start(&config, opened.sockets, &certificate, events)?;
+    Ok((shards, opened.relay))
 }
 
 /// Waits for the time to go: SIGINT (someone at a keyboard) at once; after SIGTERM (whoever runs

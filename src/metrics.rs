@@ -10,6 +10,7 @@ mod family;
 mod http;
 mod openmetrics;
 mod sockets;
+mod turn;
 mod webhooks;
 
 #[cfg(test)]
@@ -27,6 +28,7 @@ use crate::engine::estimate::PathState;
 use crate::engine::event::CloseReason;
 use crate::net::{Connections, NetCounters};
 use crate::shard::{Load, ShardHandle, Shards};
+use crate::turn::Counters as TurnCounters;
 use crate::webhooks::Counters as WebhookCounters;
 use family::{counter, counters, gauge, gauges, histogram, histograms};
 use webhooks::webhook_families;
@@ -44,6 +46,8 @@ pub struct Reading {
     pub log: LostLines,
     /// The TCP connections, where there can be any.
     pub tcp: Option<Connections>,
+    /// The relay; all zeros where there is none.
+    pub turn: Arc<TurnCounters>,
     /// Webhooks.
     pub webhooks: Arc<WebhookCounters>,
 }
@@ -69,8 +73,13 @@ pub struct Thread {
 }
 
 impl Reading {
-    /// Reads the shards, their socket, the log's losses, and webhooks.
-    pub fn of(shards: &Shards, log: LostLines, webhooks: &Arc<WebhookCounters>) -> Self {
+    /// Reads the shards, their socket, the log's losses, the relay, and webhooks.
+    pub fn of(
+        shards: &Shards,
+        log: LostLines,
+        turn: &Arc<TurnCounters>,
+        webhooks: &Arc<WebhookCounters>,
+    ) -> Self {
         let thread = |shard: &ShardHandle| Thread {
             load: shard.load(),
             queued_commands: shard.queued_commands(),
@@ -82,6 +91,7 @@ impl Reading {
             kernel_drops: shards.socket().kernel_drops().unwrap_or(0),
             log,
             tcp: shards.connections().cloned(),
+            turn: Arc::clone(turn),
             webhooks: Arc::clone(webhooks),
         }
     }
@@ -152,6 +162,7 @@ impl Metrics {
         families.extend(thread_families(&reading.threads));
         families.extend(sockets::udp(&reading.net, reading.kernel_drops));
         families.extend(sockets::tcp(reading.tcp.as_ref()));
+        families.extend(turn::families(&reading.turn));
         families.extend(webhook_families(&reading.webhooks));
         families.push(log_family(reading.log));
         // What has no samples yet has no place in the format.

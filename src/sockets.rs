@@ -1,14 +1,15 @@
 //! The sockets that media comes by, opened as the settings say, and what clients are told of them.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use thiserror::Error;
 
 use crate::config::Config;
 use crate::net::interfaces::{self, InterfaceAddress};
-use crate::net::{MediaSocket, Streams};
+use crate::net::{self, MediaSocket, Streams};
 use crate::shard::Sockets;
+use crate::turn::{Listening, Relay, Setup};
 
 /// Smallest receive buffer that does without a word: 64 ms at 125 Mbit/s.
 pub const SUFFICIENT_BUFFER_BYTES: usize = 1 << 20;
@@ -44,6 +45,18 @@ pub struct Opened {
     pub advertised: Vec<SocketAddr>,
     /// Where clients connect to with TCP.
     pub advertised_tcp: Vec<SocketAddr>,
+    /// The relay, and where it listens.
+    pub relay: Option<OpenedRelay>,
+}
+
+/// The relay that is part of this server, not started yet.
+pub struct OpenedRelay {
+    /// What serves its clients.
+    pub relay: Relay,
+    /// Where they come to.
+    pub listening: Listening,
+    /// Where they come to with TLS, besides the port of HTTPS.
+    pub tls: Option<TcpListener>,
 }
 
 /// Opens them.
@@ -58,6 +71,7 @@ pub fn open(config: &Config) -> Result<Opened, SocketError> {
         return Err(SocketError::NoAddress);
     }
     let advertised_tcp = advertised_tcp(config, bound, streams.as_ref(), &interfaces);
+    let relay = relay(config, bound, &advertised, &interfaces)?;
     let granted = media.buffers();
     tracing::info!(udp = %bound, ?advertised, ?advertised_tcp, gso = media.gso(), "media");
     if granted.receive < SUFFICIENT_BUFFER_BYTES && !bound.ip().is_loopback() {
@@ -76,6 +90,7 @@ pub fn open(config: &Config) -> Result<Opened, SocketError> {
         sockets,
         advertised,
         advertised_tcp,
+        relay,
     })
 }
 
@@ -85,6 +100,90 @@ fn bind(setting: &'static str, address: SocketAddr) -> Result<MediaSocket, Socke
         address,
         error,
     })
+}
+
+/// The relay, where there is to be one.
+fn relay(
+    config: &Config,
+    media: SocketAddr,
+    advertised: &[SocketAddr],
+    interfaces: &[InterfaceAddress],
+) -> Result<Option<OpenedRelay>, SocketError> {
+    let settings = &config.turn;
+    let Some(address) = settings.turn_listen else {
+        return Ok(None);
+    };
+    let refused = |setting, address| {
+        move |error| SocketError::Bind {
+            setting,
+            address,
+            error,
+        }
+    };
+    let datagrams = bind("--turn-listen", address)?;
+    // Port 0 stands for the same one twice.
+    let address = datagrams.local_addr();
+    let streams = net::listen(address).map_err(refused("--turn-listen", address))?;
+    let tls = match settings.turn_tls_listen {
+        Some(address) => Some(net::listen(address).map_err(refused("--turn-tls-listen", address))?),
+        None => None,
+    };
+    let urls = turn_urls(config, address, advertised);
+    tracing::info!(turn = %address, ?urls, peers = settings.turn_peers, "relay");
+    let relay = Relay::new(Setup {
+        settings,
+        told: advertised,
+        media,
+        own: interfaces.iter().map(|address| address.ip).collect(),
+        secret: config.http.turn.relay_secret(),
+        urls,
+    });
+    Ok(Some(OpenedRelay {
+        relay,
+        listening: Listening { datagrams, streams },
+        tls,
+    }))
+}
+
+/// How clients reach the relay (RFC 7065): by the name that they know already, or by the address of
+/// media, one of each family. The certificate is for a name, so that TLS comes by that where there
+/// is one. Few, since browsers try each of them on each of their interfaces.
+fn turn_urls(config: &Config, turn: SocketAddr, advertised: &[SocketAddr]) -> Vec<String> {
+    let host = |address: &SocketAddr| match address.ip() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    let name = config.http.public_url.as_ref().and_then(|url| url.host());
+    let of_family = |is_ipv4| {
+        let mut told = advertised.iter();
+        told.find(|address| address.is_ipv4() == is_ipv4).map(host)
+    };
+    let hosts: Vec<String> = match &name {
+        Some(name) => vec![name.clone()],
+        None => [of_family(true), of_family(false)]
+            .into_iter()
+            .flatten()
+            .collect(),
+    };
+    let mut urls = Vec::new();
+    for host in hosts {
+        for transport in ["udp", "tcp"] {
+            urls.push(format!("turn:{host}:{}?transport={transport}", turn.port()));
+        }
+        if config.http.tls.is_used() {
+            let of_https = config.http.public_url.as_ref().and_then(|url| url.port());
+            let of_https = of_https.unwrap_or(config.http.http_listen.port());
+            let further = config.turn.turn_tls_listen.map(|address| address.port());
+            for port in further
+                .into_iter()
+                .chain([of_https])
+                .filter(|port| *port != 0)
+            {
+                urls.push(format!("turns:{host}:{port}?transport=tcp"));
+            }
+        }
+    }
+    urls
 }
 
 /// Listens for TCP connections, unless HTTP does for them.

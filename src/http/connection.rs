@@ -13,7 +13,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -21,6 +21,7 @@ use tower::ServiceExt;
 
 use super::engines::TakeStream;
 use super::tls::H2;
+use crate::turn::{Relay, Transport};
 
 /// Largest request head, in bytes: 431 beyond it. A token of 4 KiB fits well.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
@@ -55,7 +56,9 @@ pub(super) struct Connection {
     pub(super) peer: SocketAddr,
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) streams: Option<TakeStream>,
-    pub(super) router: Router,
+    pub(super) relay: Option<Relay>,
+    /// Answers requests; without it there is only the relay.
+    pub(super) router: Option<Router>,
     pub(super) stopped: watch::Receiver<bool>,
 }
 
@@ -75,6 +78,7 @@ impl Connection {
             peer,
             tls,
             streams,
+            relay,
             router,
             stopped,
         } = self;
@@ -88,10 +92,25 @@ impl Connection {
         let Some(tls) = tls else {
             // HTTP/2 is for TLS: browsers speak it nowhere else, and to tell the two apart by
             // their first bytes means to wait for bytes that may never come.
-            return serve_http1(stream, peer, router, stopped).await;
+            return match router {
+                Some(router) => serve_http1(stream, peer, router, stopped).await,
+                None => Ok(()),
+            };
         };
-        let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await??;
-        if stream.get_ref().1.alpn_protocol() == Some(H2) {
+        let local = stream.local_addr()?;
+        let mut stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await??;
+        let is_h2 = stream.get_ref().1.alpn_protocol() == Some(H2);
+        if let Some(relay) = relay.filter(|_| !is_h2)
+            && is_turn(&mut stream, stopped.clone()).await?
+        {
+            let tls = Transport::Tls;
+            relay.serve_stream(stream, peer, local, tls).await;
+            return Ok(());
+        }
+        let Some(router) = router else {
+            return Ok(());
+        };
+        if is_h2 {
             serve_http2(stream, peer, router, stopped).await
         } else {
             serve_http1(stream, peer, router, stopped).await
@@ -110,6 +129,19 @@ async fn is_media(stream: &TcpStream, mut stopped: watch::Receiver<bool>) -> Res
         _ = stopped.changed() => 0,
     };
     Ok(seen == 1 && first[0] < MAX_LENGTH_BYTE)
+}
+
+/// Whether an encrypted connection begins with a STUN request, whose first byte is zero, as TURN
+/// does; HTTP begins with a letter.
+async fn is_turn(
+    stream: &mut (impl AsyncBufRead + Unpin),
+    mut stopped: watch::Receiver<bool>,
+) -> Result<bool, Failure> {
+    let first = tokio::time::timeout(HEAD_TIMEOUT, stream.fill_buf());
+    tokio::select! {
+        first = first => Ok(first??.first() == Some(&0)),
+        _ = stopped.changed() => Ok(false),
+    }
 }
 
 /// No check is longer than 4 KiB.

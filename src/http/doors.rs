@@ -17,6 +17,7 @@ use super::engines::Refusal;
 use super::hub::Owner;
 use super::limits::Client;
 use super::problem::{ACCEPT_PATCH, ACCEPT_POST, Problem, unexpected_reply};
+use super::relays::Relays;
 use super::session::PATCHABLE;
 use super::{App, clock, observe, percent_encoded};
 use crate::engine::command::{Command, Door, Join, Joined, MAX_DISPLAY_NAME_CHARS, Reply};
@@ -263,8 +264,13 @@ fn created(app: &App, room: &RoomId, joined: Joined) -> Result<Response, Problem
             "<{session}/subscriptions>; rel=\"urn:plenum:subscriptions\""
         ))?,
     );
-    let turn = &app.settings.turn;
-    for link in turn.links(room, &joined.participant, clock::wall()) {
+    let relays = Relays {
+        settings: &app.settings.turn,
+        own: app.relay.as_ref(),
+    };
+    let relayed = relays.admit(room, &joined.participant, clock::wall());
+    app.hub.keep(joined.session, relayed.guest);
+    for link in relayed.links {
         headers.append(LINK, header(&link)?);
     }
     headers.insert(ACCEPT_PATCH, HeaderValue::from_static(PATCHABLE));

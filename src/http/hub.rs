@@ -18,6 +18,7 @@ use super::limits::AddressSlot;
 use crate::engine::command::Door;
 use crate::engine::event::{Change, CloseReason, SessionEvent};
 use crate::engine::ids::{ParticipantId, RoomId, SessionId};
+use crate::turn::Guest;
 
 /// Changes that a session's log keeps: a reader may be away for this many.
 ///
@@ -81,6 +82,16 @@ impl Hub {
         state.owner = owner;
         if state.closed.is_none() {
             state.slot = slot;
+        }
+    }
+
+    /// Keeps a session's place at the relay until it closes.
+    pub(super) fn keep(&self, session: SessionId, guest: Option<Guest>) {
+        if let Some(log) = self.log(session) {
+            let mut state = lock(&log.state);
+            if state.closed.is_none() {
+                state.guest = guest;
+            }
         }
     }
 
@@ -238,6 +249,8 @@ struct State {
     next_reader: u64,
     /// The session's place among those of its client's address.
     slot: Option<AddressSlot>,
+    /// Its place at the relay.
+    guest: Option<Guest>,
 }
 
 /// What a reader is to do next.
@@ -260,6 +273,7 @@ impl Log {
         if matches!(*entry.change, Change::Closed { .. }) {
             state.closed = Some(entry.clone());
             state.slot = None;
+            state.guest = None;
         }
         if state.recording {
             state.record(entry);

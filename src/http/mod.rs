@@ -49,13 +49,14 @@ pub use drain::Drained;
 pub use engines::{CommandFuture, Engines, Refusal, TakeStream};
 pub use hub::Hub;
 pub use relays::{TurnSettings, TurnUrl, TurnUrlError};
-pub use server::{Server, StartError, check};
+pub use server::{OwnRelay, Server, StartError, check};
 pub use settings::{PublicUrl, Ratio, Settings};
 pub use tls::{TlsError, TlsSettings, certificate_end};
 
 use crate::engine::command::{Command, Reply};
 use crate::engine::ids::{RoomId, SessionId};
 use crate::metrics::Metrics;
+use crate::turn::Relay;
 use admission::Admission;
 use auth::{Auth, Pass, Permissions};
 use drain::Drain;
@@ -77,6 +78,8 @@ struct App {
     limits: Limits,
     metrics: Arc<Metrics>,
     admission: Admission,
+    /// Relays for clients that reach media no other way.
+    relay: Option<Relay>,
     /// The server is going away: it takes no more sessions.
     drain: Drain,
 }
@@ -87,6 +90,7 @@ impl App {
         engines: Arc<dyn Engines>,
         hub: Arc<Hub>,
         metrics: Arc<Metrics>,
+        relay: Option<Relay>,
     ) -> Result<Self, KeyError> {
         Ok(Self {
             auth: Auth::new(&settings.auth)?,
@@ -97,6 +101,7 @@ impl App {
             engines,
             hub,
             metrics,
+            relay,
         })
     }
 

@@ -5,9 +5,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::SystemTime;
 
-use aws_lc_rs::hmac;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use clap::Args;
 use http::uri::Authority;
 use thiserror::Error;
@@ -15,6 +12,7 @@ use thiserror::Error;
 use super::auth::Secret;
 use super::percent_encoded;
 use crate::engine::ids::{ParticipantId, RoomId};
+use crate::turn::{self, Guest, Relay};
 
 /// How long credentials hold unless told, in seconds.
 ///
@@ -38,12 +36,12 @@ pub struct TurnSettings {
     pub urls: Vec<TurnUrl>,
 
     /// The secret of at least 32 bytes that these servers know, too (coturn: static-auth-secret).
+    /// With --turn-listen alone one is made up at each start.
     #[arg(
         long,
         env = "PLENUM_TURN_SECRET",
         value_name = "SECRET",
-        hide_env_values = true,
-        requires = "urls"
+        hide_env_values = true
     )]
     pub turn_secret: Option<Secret>,
 
@@ -69,40 +67,68 @@ impl Default for TurnSettings {
 }
 
 impl TurnSettings {
-    /// A `Link` for each server (RFC 9725 §4.6), with credentials for one participant.
+    /// What makes the passwords of our own relay: nobody else has to know, unless it is set.
+    pub fn relay_secret(&self) -> Vec<u8> {
+        let own = || {
+            let mut secret = [0; 32];
+            getrandom::fill(&mut secret).expect("the system has randomness");
+            secret.to_vec()
+        };
+        let set = self.turn_secret.as_ref();
+        set.map_or_else(own, |secret| secret.as_bytes().to_vec())
+    }
+}
+
+/// All relays that a session's client is told of.
+pub(super) struct Relays<'a> {
+    pub(super) settings: &'a TurnSettings,
+    /// The one that is part of this server.
+    pub(super) own: Option<&'a Relay>,
+}
+
+/// What one session's client is told, and what it may use.
+pub(super) struct RelayAccess {
+    pub(super) links: Vec<String>,
+    /// To be kept as long as the session.
+    pub(super) guest: Option<Guest>,
+}
+
+impl Relays<'_> {
+    /// A `Link` for each relay (RFC 9725 §4.6), with credentials for one participant.
     ///
     /// The user name is when they end and whose they are, and the password proves that we said so
     /// (draft-uberti-behave-turn-rest-00 §2.2): TURN servers count allocations by whose they are.
-    pub(super) fn links(
+    pub(super) fn admit(
         &self,
         room: &RoomId,
         participant: &ParticipantId,
         now: SystemTime,
-    ) -> Vec<String> {
-        let Some(secret) = &self.turn_secret else {
-            return Vec::new();
-        };
+    ) -> RelayAccess {
         let since = now.duration_since(SystemTime::UNIX_EPOCH);
-        let end = since.map_or(0, |since| since.as_secs()) + u64::from(self.turn_ttl);
+        let end = since.map_or(0, |since| since.as_secs()) + u64::from(self.settings.turn_ttl);
         let room = percent_encoded(room.as_str());
         let participant = percent_encoded(participant.as_str());
         let username = format!("{end}:{room}/{participant}");
-        let password = password(secret, &username);
-        let link = |url| {
-            format!(
-                "<{url}>; rel=\"ice-server\"; username=\"{username}\"; \
-                 credential=\"{password}\"; credential-type=\"password\""
-            )
-        };
-        self.urls.iter().map(link).collect()
+        let mut links = Vec::new();
+        if let Some(own) = self.own {
+            let password = own.guests().password(&username);
+            links.extend(own.urls().iter().map(|url| link(url, &username, &password)));
+        }
+        if let Some(secret) = &self.settings.turn_secret {
+            let password = turn::password(secret.as_bytes(), &username);
+            let urls = self.settings.urls.iter();
+            links.extend(urls.map(|url| link(&url.0, &username, &password)));
+        }
+        let guest = self.own.map(|own| own.guests().invite(&username));
+        RelayAccess { links, guest }
     }
 }
 
-/// What proves that a user name is ours. SHA-1 is what TURN servers expect here; as a keyed hash
-/// it still holds.
-fn password(secret: &Secret, username: &str) -> String {
-    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
-    BASE64_STANDARD.encode(hmac::sign(&key, username.as_bytes()))
+fn link(url: &str, username: &str, password: &str) -> String {
+    format!(
+        "<{url}>; rel=\"ice-server\"; username=\"{username}\"; \
+         credential=\"{password}\"; credential-type=\"password\""
+    )
 }
 
 /// Where a TURN server is (RFC 7065 §3.1).
@@ -152,14 +178,17 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn the_password_is_the_one_that_coturn_computes() {
-        // printf %s 1790003600:demo/ada | openssl dgst -sha1 -hmac SECRET -binary | base64
-        let secret: Secret = "0123456789abcdef0123456789abcdef".parse().unwrap();
-        assert_eq!(
-            password(&secret, "1790003600:demo/ada"),
-            "OgpNUGkMUoSaXSqXTVoId2Y4514="
-        );
+    fn links(
+        settings: &TurnSettings,
+        room: &str,
+        participant: &str,
+        now: SystemTime,
+    ) -> Vec<String> {
+        let own = None;
+        let (room, participant) = (room.parse().unwrap(), participant.parse().unwrap());
+        Relays { settings, own }
+            .admit(&room, &participant, now)
+            .links
     }
 
     #[test]
@@ -173,7 +202,7 @@ mod tests {
             turn_ttl: 600,
         };
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_003_000);
-        let links = settings.links(&"Büro".parse().unwrap(), &"zoë".parse().unwrap(), now);
+        let links = links(&settings, "Büro", "zoë", now);
         let begins = [
             "<turn:relay.example>; rel=\"ice-server\"; username=\"1790003600:B%C3%BCro/zo%C3%AB\"; ",
             "<turns:relay.example:443?transport=tcp>; rel=\"ice-server\"; username=\"1790003600:",
@@ -193,8 +222,7 @@ mod tests {
             ..TurnSettings::default()
         };
         let longest = "ë".repeat(32);
-        let (room, ada) = (longest.parse().unwrap(), longest.parse().unwrap());
-        let links = settings.links(&room, &ada, SystemTime::UNIX_EPOCH);
+        let links = links(&settings, &longest, &longest, SystemTime::UNIX_EPOCH);
         let username = links[0].split('"').nth(3).unwrap();
         assert!(username.contains("%AB/%C3"), "{username}");
         // RFC 8489 §14.3.

@@ -24,6 +24,7 @@ use super::tls::{Tls, TlsError};
 use super::watched::LOOK_INTERVAL;
 use super::{App, clock, operator, router};
 use crate::metrics::Metrics;
+use crate::turn::Relay;
 
 /// Pause after a failed accept: without file descriptors the next one fails as well.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -66,6 +67,14 @@ pub fn check(settings: &Settings) -> Result<(), StartError> {
     Ok(())
 }
 
+/// The relay that is part of this server.
+pub struct OwnRelay {
+    /// It takes what comes to the port of HTTPS and begins like TURN.
+    pub relay: Relay,
+    /// A further port for TURN over TLS.
+    pub tls: Option<std::net::TcpListener>,
+}
+
 /// The running HTTP interface.
 pub struct Server {
     pub(super) app: Arc<App>,
@@ -83,9 +92,14 @@ impl Server {
         engines: Arc<dyn Engines>,
         hub: Arc<Hub>,
         metrics: Arc<Metrics>,
+        relay: Option<OwnRelay>,
     ) -> Result<Self, StartError> {
         let tls = Tls::new(&settings.tls)?;
-        let app = Arc::new(App::new(settings, engines, hub, metrics)?);
+        let (relay, relay_listener) = match relay {
+            Some(OwnRelay { relay, tls }) => (Some(relay), tls),
+            None => (None, None),
+        };
+        let app = Arc::new(App::new(settings, engines, hub, metrics, relay.clone())?);
         let memory_limit = app.admission.memory_limit_bytes();
         app.metrics.set_memory_limit(memory_limit);
         app.metrics
@@ -98,28 +112,35 @@ impl Server {
 
         let (stop, stopped) = watch::channel(false);
         let public = Service {
-            router: router::router(Arc::clone(&app)),
+            router: Some(router::router(Arc::clone(&app))),
             tls: tls.as_ref().map(Tls::acceptor),
             streams: app.engines.streams(),
+            relay: relay.clone(),
             connections: app.settings.http_connections,
             open: app.metrics.http_connections().clone(),
             stopped: stopped.clone(),
         };
         let operator = Service {
-            router: operator::router(Arc::clone(&app)),
+            router: Some(operator::router(Arc::clone(&app))),
             tls: None,
             streams: None,
+            relay: None,
             connections: OPERATOR_CONNECTIONS,
             open: IntGauge::new("operator", "not exported").expect("the name is valid"),
             stopped: stopped.clone(),
         };
-        let tasks = vec![
+        let relayed = match relay_listener {
+            Some(listener) => Some((public.for_relay(), from_std(listener)?)),
+            None => None,
+        };
+        let mut tasks = vec![
             tokio::spawn(public.run(listener)),
             tokio::spawn(operator.run(operator_listener)),
             tokio::spawn(reap(Arc::clone(&app), stopped.clone())),
             tokio::spawn(measure(Arc::clone(&app), stopped.clone())),
             tokio::spawn(watch_files(Arc::clone(&app), tls, stopped)),
         ];
+        tasks.extend(relayed.map(|(service, listener)| tokio::spawn(service.run(listener))));
         tracing::info!(%local_addr, %operator_addr, https = app.settings.tls.is_used(), "HTTP is up");
         if app.settings.auth.is_required()
             && !app.settings.tls.is_used()
@@ -191,6 +212,15 @@ async fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener,
         })
 }
 
+fn from_std(listener: std::net::TcpListener) -> Result<TcpListener, StartError> {
+    let address = listener.local_addr();
+    TcpListener::from_std(listener).map_err(|error| StartError::Listen {
+        setting: "--turn-tls-listen",
+        address: address.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0))),
+        error,
+    })
+}
+
 fn address_of(
     setting: &'static str,
     listener: &TcpListener,
@@ -252,11 +282,14 @@ async fn watch_files(app: Arc<App>, tls: Option<Tls>, mut stopped: watch::Receiv
 
 /// One listener's connections.
 struct Service {
-    router: Router,
+    /// Answers requests; without it there is only the relay.
+    router: Option<Router>,
     /// Encrypts its connections.
     tls: Option<TlsAcceptor>,
     /// Takes those of its connections that carry media.
     streams: Option<TakeStream>,
+    /// Takes those that carry TURN.
+    relay: Option<Relay>,
     /// How many there may be: beyond that they wait in the kernel's backlog.
     connections: u32,
     open: IntGauge,
@@ -264,6 +297,19 @@ struct Service {
 }
 
 impl Service {
+    /// The same for TURN alone, on a port of its own.
+    fn for_relay(&self) -> Self {
+        Self {
+            router: None,
+            tls: self.tls.clone(),
+            streams: None,
+            relay: self.relay.clone(),
+            connections: self.connections,
+            open: IntGauge::new("relay", "not exported").expect("the name is valid"),
+            stopped: self.stopped.clone(),
+        }
+    }
+
     /// Accepts until stopped, then lets the connections finish.
     async fn run(mut self, listener: TcpListener) {
         let mut serving = JoinSet::new();
@@ -303,6 +349,7 @@ impl Service {
             peer,
             tls: self.tls.clone(),
             streams: self.streams.clone(),
+            relay: self.relay.clone(),
             router: self.router.clone(),
             stopped: self.stopped.clone(),
         };

@@ -168,6 +168,12 @@ pub struct PublicUrl(String);
 pub struct PublicUrlError;
 
 impl PublicUrl {
+    /// The host that clients connect to; an IPv6 address stands in brackets.
+    pub fn host(&self) -> Option<String> {
+        let uri: http::Uri = self.0.parse().ok()?;
+        uri.host().map(str::to_owned)
+    }
+
     /// The port that clients connect to.
     pub fn port(&self) -> Option<u16> {
         let uri: http::Uri = self.0.parse().ok()?;

@@ -32,6 +32,7 @@ fn busy_as(format: Format) -> String {
                 unread: 0,
             },
             tcp: None,
+            turn: Arc::default(),
             webhooks: Arc::default(),
         }
     }));

@@ -18,6 +18,7 @@ pub mod demux;
 pub mod interfaces;
 #[cfg(test)]
 mod loopback_tests;
+mod public;
 mod rate;
 mod receive;
 mod send;
@@ -30,10 +31,12 @@ pub mod tcp;
 pub use addresses::{AddressTable, Learned};
 pub use counters::{DropReason, NetCounters, SendError};
 pub use demux::{Demux, Recipient, Route, recipient};
+pub use public::is_public;
+pub use rate::SourceRate;
 pub use receive::{Received, Receiver, Stop, Stopper};
 pub use send::{Outgoing, Sender};
 pub use settings::{DEFAULT_PORT, Settings, TcpListen};
-pub use socket::{BufferSizes, MediaSocket};
+pub use socket::{BufferSizes, MediaSocket, listen};
 pub use stun::{BindingRequest, StunResponder, StunServer};
 pub use tcp::{ConnectionId, Connections, Streams};
 

@@ -14,7 +14,7 @@ const PLACES: usize = 4096;
 /// Each place keeps the time at which it would be idle again (GCRA, as in ATM's traffic contract):
 /// every event moves it by the interval, and it may lead the clock by as much as the burst is worth.
 #[derive(Debug)]
-pub(super) struct SourceRate {
+pub struct SourceRate {
     epoch: Instant,
     hash: RandomState,
     interval: Duration,
@@ -25,7 +25,7 @@ pub(super) struct SourceRate {
 
 impl SourceRate {
     /// `per_second` events from each source, of which `burst` may come at once.
-    pub(super) fn new(per_second: u32, burst: u32, epoch: Instant) -> Self {
+    pub fn new(per_second: u32, burst: u32, epoch: Instant) -> Self {
         let interval = Duration::from_secs(1) / per_second.max(1);
         Self {
             epoch,
@@ -37,7 +37,7 @@ impl SourceRate {
     }
 
     /// Whether this source may do it once more now; if so, that is counted.
-    pub(super) fn admits(&mut self, source: IpAddr, now: Instant) -> bool {
+    pub fn admits(&mut self, source: IpAddr, now: Instant) -> bool {
         let now = now.saturating_duration_since(self.epoch);
         let place = self.hash.hash_one(network(source)) as usize % PLACES;
         let idle_at = self.idle_at[place].max(now);

@@ -152,7 +152,7 @@ impl MediaSocket {
 }
 
 /// Listens for connections, without waiting for them; `[::]` as with UDP.
-pub(super) fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = match bind_tcp(address) {
         Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && is_without_ipv6(&error) => {
             bind_tcp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))?

@@ -12,8 +12,9 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use thiserror::Error;
 
+use super::StartError;
 use super::settings::{Secret, Target};
-use super::{StartError, addresses};
+use crate::net::is_public;
 
 /// How long resolving, connecting, sending and the answer's head may take together.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,7 +45,7 @@ impl Client {
         let host = target.url().host_str().unwrap_or_default();
         // The client does not resolve what is an address already.
         let literal: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
-        if literal.is_some_and(|address| !private && !addresses::is_public(address)) {
+        if literal.is_some_and(|address| !private && !is_public(address)) {
             return Err(StartError::Private(host.to_owned()));
         }
         let client = reqwest::Client::builder()
@@ -109,7 +110,7 @@ impl Resolve for Resolver {
         let private = self.private;
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let allowed = |address: &SocketAddr| private || addresses::is_public(address.ip());
+            let allowed = |address: &SocketAddr| private || is_public(address.ip());
             let addresses: Vec<SocketAddr> = found.filter(allowed).collect();
             if addresses.is_empty() {
                 return Err(NotPublic.into());

@@ -5,7 +5,6 @@
 //! the end. Everything that is not delivered is counted. Signatures follow Standard Webhooks,
 //! whose libraries verify them in most languages.
 
-mod addresses;
 mod client;
 mod delivery;
 mod settings;

@@ -70,7 +70,7 @@ impl World {
         let shards = Shards::start(&config, socket, &Certificate::generate(), &events)
             .expect("threads can be started");
         let engines = Arc::new(shards.clone());
-        let server = Server::start(settings, engines, hub, Arc::new(Metrics::new()))
+        let server = Server::start(settings, engines, hub, Arc::new(Metrics::new()), None)
             .await
             .expect("loopback has free ports");
         let client = reqwest::Client::builder()

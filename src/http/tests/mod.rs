@@ -189,6 +189,7 @@ impl World {
             Arc::clone(&engines) as Arc<dyn Engines>,
             Arc::clone(&hub),
             metrics,
+            None,
         )
         .expect("the settings' files can be used");
         let client = SocketAddr::from(([192, 0, 2, 1], 40_000));

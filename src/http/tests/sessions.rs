@@ -349,7 +349,13 @@ impl Engines for All {
 fn world_of(engines: All) -> World {
     let mut world = World::new();
     let hub = Arc::clone(&world.hub);
-    let app = App::new(Settings::default(), Arc::new(engines), hub, Arc::default());
+    let app = App::new(
+        Settings::default(),
+        Arc::new(engines),
+        hub,
+        Arc::default(),
+        None,
+    );
     world.app = Arc::new(app.expect("there are no keys"));
     world
 }

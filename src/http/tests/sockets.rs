@@ -19,7 +19,7 @@ async fn start() -> (Server, Arc<Hub>) {
     };
     let hub = Arc::new(Hub::default());
     let engines = Arc::new(Scripted::default());
-    let server = Server::start(settings, engines, Arc::clone(&hub), Arc::default()).await;
+    let server = Server::start(settings, engines, Arc::clone(&hub), Arc::default(), None).await;
     (server.expect("loopback has free ports"), hub)
 }
 
@@ -165,7 +165,7 @@ async fn a_port_that_is_taken_is_named_with_its_setting() {
         ..Settings::default()
     };
     let engines = Arc::new(Scripted::default());
-    let error = Server::start(settings, engines, Arc::default(), Arc::default())
+    let error = Server::start(settings, engines, Arc::default(), Arc::default(), None)
         .await
         .err();
     let text = error.expect("the port is taken").to_string();

@@ -1,11 +1,11 @@
-//! Which addresses are public: a URL that leads elsewhere could make the server speak to what is
+//! Which addresses are public: whoever makes the server speak to another one could reach what is
 //! not meant to be reached from outside.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Whether packets to this address go to the public Internet, by the special-purpose registries
 /// of IANA (RFC 6890), in its canonical form.
-pub(super) fn is_public(address: IpAddr) -> bool {
+pub fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),
