@@ -147,7 +147,7 @@ impl Client {
 
     /// Takes in what the client sent.
     pub(super) fn handle(&mut self, bytes: &[u8], now: Now) -> Option<Step> {
-        let is_channel = matches!(bytes.first(), Some(0x40..=0x4F));
+        let is_channel = matches!(bytes.first(), Some(0x40..=0x7F));
         if !is_channel {
             let Ok(message) = Message::from_bytes(bytes) else {
                 self.refuse(Refusal::Malformed);

@@ -48,8 +48,8 @@ fn measure(bytes: &[u8]) -> Result<Option<(usize, usize)>, Unframed> {
     let message = match first {
         // STUN: header and attributes, which are padded themselves.
         0..=3 if length.is_multiple_of(4) => 20 + length,
-        // Data of a channel.
-        0x40..=0x4F => 4 + length,
+        // Data of a channel: RFC 8656 has sixteen of these, and clients of RFC 5766 all.
+        0x40..=0x7F => 4 + length,
         _ => return Err(Unframed),
     };
     if message > MAX_MESSAGE_BYTES {
@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(read(&[&[0x16, 3, 1, 0]]), Err(Unframed), "TLS within TLS");
         assert_eq!(read(&[&stun(3)]), Err(Unframed), "unpadded attributes");
         assert_eq!(read(&[&[0x40, 0, 0xFF, 0xFF]]), Err(Unframed), "too long");
-        assert_eq!(read(&[&[0x50, 0, 0, 4]]), Err(Unframed), "reserved");
+        assert_eq!(read(&[&[0x80, 0, 0, 4]]), Err(Unframed), "RTP");
     }
 
     proptest! {

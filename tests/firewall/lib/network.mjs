@@ -45,6 +45,12 @@ export class Network {
     }
   }
 
+  /** One more address for a machine. */
+  async also(machine, address) {
+    const link = { server: `ps${process.pid}`, client: `pc${process.pid}` }[machine];
+    await exec('ip', ['-n', this[machine], 'address', 'add', `${address}/32`, 'dev', link]);
+  }
+
   /** What the client's firewall drops of what leaves for the server, as nft says it; all before is forgotten. */
   async block(...rules) {
     const table = [
