@@ -136,6 +136,7 @@ impl Stage {
         let room = "stage".parse().expect("a name");
         let join = Join {
             home: None,
+            busy: Vec::new(),
             room,
             door,
             name: None,

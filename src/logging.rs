@@ -54,9 +54,6 @@ pub enum Format {
 /// be older when somebody reads them; fewer would lose the start of every burst.
 const WAITING_LINES: usize = 8192;
 
-/// Libraries that write lines about what strangers send. What follows in the filter beats it.
-const QUIET: &str = "stun_types=off,stun_proto=off,turn_types=off,turn_server_proto=off";
-
 /// What was left out because it could not be written in time.
 static UNREAD: OnceLock<ErrorCounter> = OnceLock::new();
 
@@ -73,6 +70,16 @@ pub fn lost_lines() -> (u64, u64) {
 #[must_use = "logging ends with it"]
 pub struct Logging {
     _writer: WorkerGuard,
+}
+
+/// Libraries that say as a warning what a peer did, as often as the peer does it: that is no
+/// matter for who runs the server. Whoever wants it names them: `--log info,str0m=warn`.
+const QUIET: &str = "str0m=error,dimpl=error,is=error,sctp_proto=error,\
+    stun_types=off,stun_proto=off,turn_types=off,turn_server_proto=off";
+
+/// What is logged with a filter of the operator's, who has the last word.
+fn filter(operators: &str) -> EnvFilter {
+    EnvFilter::new(format!("{QUIET},{operators}"))
 }
 
 /// Starts logging, for the whole process. Later calls change nothing.
@@ -95,7 +102,7 @@ pub fn start(settings: &Settings) -> Logging {
     let started = tracing_subscriber::registry()
         .with(lines)
         .with(Throttle::default())
-        .with(EnvFilter::new(format!("{QUIET},{}", settings.filter)))
+        .with(filter(&settings.filter))
         .try_init();
     match started {
         Ok(()) => drop(UNREAD.set(unread)),
@@ -106,4 +113,26 @@ pub fn start(settings: &Settings) -> Logging {
 
 fn check_filter(filter: &str) -> Result<String, ParseError> {
     EnvFilter::try_new(filter).map(|_| filter.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a warning of this library is written.
+    fn is_written(operators: &str) -> bool {
+        let subscriber = tracing_subscriber::registry().with(filter(operators));
+        tracing::subscriber::with_default(
+            subscriber,
+            || tracing::enabled!(target: "str0m::sctp", tracing::Level::WARN),
+        )
+    }
+
+    #[test]
+    fn what_peers_do_wrong_is_not_the_operators_matter_unless_asked_for() {
+        assert!(!is_written("info"));
+        assert!(!is_written("debug,plenum=trace"));
+        assert!(is_written("info,str0m=warn"));
+        assert!(is_written("info,str0m::sctp=debug"));
+    }
 }

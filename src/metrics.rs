@@ -199,12 +199,12 @@ fn state_families(shards: &[Counters], unanswered: usize) -> Vec<MetricFamily> {
     let kinds = |read: fn(&Counters) -> PerKind| {
         per_kind(shards, read).map(|(kind, n)| ([("kind", kind)], n))
     };
-    let closed = CLOSE_REASONS.map(|reason| {
+    let closed = CloseReason::ALL.map(|reason| {
         let n: u64 = shards
             .iter()
             .filter_map(|c| c.sessions_closed.get(&reason))
             .sum();
-        ([("reason", close_label(reason))], n as f64)
+        ([("reason", reason.label())], n as f64)
     });
     let paths = PathState::ALL.map(|state| {
         let n: u64 = shards.iter().filter_map(|c| c.paths.get(&state)).sum();
@@ -463,34 +463,4 @@ fn per_kind(shards: &[Counters], read: fn(&Counters) -> PerKind) -> [(&'static s
     let audio: u64 = shards.iter().map(|shard| read(shard).audio).sum();
     let video: u64 = shards.iter().map(|shard| read(shard).video).sum();
     [("audio", audio as f64), ("video", video as f64)]
-}
-
-const CLOSE_REASONS: [CloseReason; 11] = [
-    CloseReason::Left,
-    CloseReason::ClosedByPeer,
-    CloseReason::Vanished,
-    CloseReason::NeverConnected,
-    CloseReason::Resumed,
-    CloseReason::Expired,
-    CloseReason::Removed,
-    CloseReason::RoomEnded,
-    CloseReason::Moved,
-    CloseReason::Shutdown,
-    CloseReason::Failed,
-];
-
-fn close_label(reason: CloseReason) -> &'static str {
-    match reason {
-        CloseReason::Left => "left",
-        CloseReason::ClosedByPeer => "closed_by_peer",
-        CloseReason::Vanished => "vanished",
-        CloseReason::NeverConnected => "never_connected",
-        CloseReason::Resumed => "resumed",
-        CloseReason::Expired => "expired",
-        CloseReason::Removed => "removed",
-        CloseReason::RoomEnded => "room_ended",
-        CloseReason::Moved => "moved",
-        CloseReason::Shutdown => "shutdown",
-        CloseReason::Failed => "failed",
-    }
 }

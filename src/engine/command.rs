@@ -134,6 +134,17 @@ pub enum Door {
     Meet,
 }
 
+impl Door {
+    /// What operators read: `publish`, `watch` or `meet`.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Publish { .. } => "publish",
+            Self::Watch { .. } => "watch",
+            Self::Meet => "meet",
+        }
+    }
+}
+
 /// A new session.
 #[derive(Debug)]
 pub struct Join {
@@ -151,6 +162,9 @@ pub struct Join {
     pub offer: String,
     /// The shard that the room lives on, where that one said [`Reply::Elsewhere`].
     pub home: Option<u16>,
+    /// Shards that have no room for one more session, as their load was measured. A player goes
+    /// to none of them, not even at home.
+    pub busy: Vec<u16>,
 }
 
 /// Longest display name, in characters: a tile shows no more.
@@ -213,7 +227,8 @@ pub enum Reply {
     Done,
     /// The session exists.
     Joined(Joined),
-    /// The room has outgrown this shard: ask that one, with [`Join::home`] set to this.
+    /// The room has outgrown this shard, or the shard is busy: ask that one, with [`Join::home`]
+    /// set to this.
     Elsewhere {
         /// Which.
         shard: u16,

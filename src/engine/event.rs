@@ -129,6 +129,40 @@ pub enum CloseReason {
     Failed,
 }
 
+impl CloseReason {
+    /// Every reason there is, so that each is exported from the start.
+    pub const ALL: [Self; 11] = [
+        Self::Left,
+        Self::ClosedByPeer,
+        Self::Vanished,
+        Self::NeverConnected,
+        Self::Resumed,
+        Self::Expired,
+        Self::Removed,
+        Self::RoomEnded,
+        Self::Moved,
+        Self::Shutdown,
+        Self::Failed,
+    ];
+
+    /// The label that metrics carry, and the word in the log.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::ClosedByPeer => "closed_by_peer",
+            Self::Vanished => "vanished",
+            Self::NeverConnected => "never_connected",
+            Self::Resumed => "resumed",
+            Self::Expired => "expired",
+            Self::Removed => "removed",
+            Self::RoomEnded => "room_ended",
+            Self::Moved => "moved",
+            Self::Shutdown => "shutdown",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// Somebody in a room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ParticipantInfo {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::Engine;
-use super::command::{Door, SlotWish};
+use super::command::SlotWish;
 use super::diary::Note;
 use super::event::{Kind, Source};
 use super::ids::{ParticipantId, RoomId, TrackId};
@@ -222,11 +222,7 @@ impl Engine {
         Some(SessionOverview {
             participant: info.id.clone(),
             name: info.name.clone(),
-            door: match session.door {
-                Door::Publish { .. } => "publish",
-                Door::Watch { .. } => "watch",
-                Door::Meet => "meet",
-            },
+            door: session.door.label(),
             connected: session.connected,
             age_seconds: seconds(now.saturating_duration_since(session.joined_at)),
             publishes: session

@@ -65,7 +65,13 @@ impl Engine {
         self.sessions.insert(session);
         self.session_ids.insert(id, place);
         self.counters.sessions_opened += 1;
-        info!(session = ?id, room = %join.room, door = ?join.door, "joined");
+        info!(
+            session = ?id,
+            room = %join.room,
+            %participant,
+            door = join.door.label(),
+            "session opened"
+        );
 
         if let Some(home) = join.home {
             self.rooms[room].set_home(home);

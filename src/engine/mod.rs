@@ -478,9 +478,9 @@ impl Engine {
         let session = &self.sessions[place];
         let took = now.saturating_duration_since(session.joined_at);
         self.counters.join_dtls.observe(took, 1);
-        self.sessions[place].diary.note(now, Note::Connected);
-        let session = &self.sessions[place];
-        info!(session = ?session.id, room = %self.rooms[session.room].id(), ?took, "connected");
+        let session = &mut self.sessions[place];
+        session.connected_after = Some(took);
+        session.diary.note(now, Note::Connected);
         let room = session.room;
         self.rooms[room].connected(place);
         self.publish_tracks(place, now);
@@ -512,8 +512,14 @@ impl Engine {
             return;
         };
         let (room, id, key) = (session.room, session.id, session.key);
-        let lasted = now.saturating_duration_since(session.joined_at);
-        info!(session = ?id, room = %self.rooms[room].id(), ?reason, ?lasted, "closed");
+        info!(
+            session = ?id,
+            room = %self.rooms[room].id(),
+            reason = reason.label(),
+            connected_after_ms = session.connected_after.map(|took| took.as_millis() as u64),
+            lasted_ms = now.saturating_duration_since(session.joined_at).as_millis() as u64,
+            "session ended"
+        );
 
         // Somebody who went on as another session cannot go on as a third, and who was sent away
         // comes back as a stranger.

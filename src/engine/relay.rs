@@ -300,14 +300,16 @@ impl Engine {
         let is_viewer = matches!(join.door, Door::Watch { .. }) && join.home.is_none();
         let room = &self.rooms[*self.room_ids.get(&join.room)?];
         let here = room.len();
-        if !is_viewer || here < self.config.limits.viewers_per_shard {
+        let is_busy = join.busy.contains(&self.config.shard);
+        if !is_viewer || !(is_busy || here >= self.config.limits.viewers_per_shard) {
             return None;
         }
-        let others = (0..self.config.shards).filter(|shard| *shard != self.config.shard);
+        let others = (0..self.config.shards)
+            .filter(|shard| *shard != self.config.shard && !join.busy.contains(shard));
         others
             .map(|shard| (room.viewers_at(shard), shard))
             .min()
-            .filter(|(viewers, _)| *viewers < here)
+            .filter(|(viewers, _)| is_busy || *viewers < here)
             .map(|(_, shard)| shard)
     }
 

@@ -96,6 +96,8 @@ pub(crate) struct Session {
     pub(crate) connected: bool,
     /// It asked for the layers of what it sees.
     pub(crate) hears_layers: bool,
+    /// How long ICE and DTLS took, once they were up.
+    pub(crate) connected_after: Option<Duration>,
     /// What was decided about it lately.
     pub(crate) diary: Diary,
     keys: KeyTap,
@@ -201,6 +203,7 @@ impl Session {
             is_dirty: false,
             connected: false,
             hears_layers: false,
+            connected_after: None,
             diary: Diary::default(),
             keys,
             opener: None,

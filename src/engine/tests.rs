@@ -24,6 +24,7 @@ fn a_session_whose_work_panics_ends_alone() {
             resume: None,
             offer: offer.to_owned(),
             home: None,
+            busy: Vec::new(),
         };
         match engine.handle_command(Command::Join(Box::new(join)), now) {
             Ok(Reply::Joined(joined)) => sessions.push(joined.session),

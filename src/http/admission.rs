@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 
+use super::App;
 use super::engines::Engines;
 use super::memory;
 use super::problem::{Problem, jittered_seconds};
@@ -104,18 +105,31 @@ impl Admission {
         }
     }
 
-    /// What is short, if one more session on this shard would be too much.
-    pub(super) fn shortage(&self, shard: usize) -> Option<Shortage> {
-        if self.max_load.is_exceeded(self.load(shard)) {
-            return Some(Shortage::Load);
+    /// Whether a shard has no room for one more session.
+    fn is_busy(&self, shard: usize) -> bool {
+        self.max_load.is_exceeded(self.load(shard))
+    }
+
+    /// Whether there is room for one more session of a room with this home, which may be opened on
+    /// another shard if it is a player's. Gives the shards that it may not be opened on.
+    fn admit(
+        &self,
+        (home, shards): (usize, usize),
+        may_go_elsewhere: bool,
+    ) -> Result<Vec<u16>, Shortage> {
+        let busy: Vec<usize> = (0..shards).filter(|shard| self.is_busy(*shard)).collect();
+        if busy.contains(&home) && (!may_go_elsewhere || busy.len() == shards) {
+            return Err(Shortage::Load);
         }
-        self.memory_shortage(memory::resident_bytes())
+        match self.memory_shortage(memory::resident_bytes()) {
+            Some(shortage) => Err(shortage),
+            None => Ok(busy.into_iter().map(|shard| shard as u16).collect()),
+        }
     }
 
     /// What is short for every room: then nobody new should be sent here.
     pub(super) fn general_shortage(&self, shards: usize) -> Option<Shortage> {
-        let least = (0..shards).map(|shard| self.load(shard)).reduce(f64::min);
-        if least.is_some_and(|load| self.max_load.is_exceeded(load)) {
+        if shards > 0 && (0..shards).all(|shard| self.is_busy(shard)) {
             return Some(Shortage::Load);
         }
         self.memory_shortage(memory::resident_bytes())
@@ -126,6 +140,14 @@ impl Admission {
         self.max_memory
             .is_exceeded(used)
             .then_some(Shortage::Memory)
+    }
+}
+
+impl App {
+    /// Whether there is room for one more session, see [`Admission::admit`].
+    pub(super) fn admit(&self, home: usize, may_go_elsewhere: bool) -> Result<Vec<u16>, Shortage> {
+        let shards = self.engines.count();
+        self.admission.admit((home, shards), may_go_elsewhere)
     }
 }
 
@@ -177,8 +199,9 @@ mod tests {
     fn a_room_on_a_busy_shard_takes_nobody_and_one_on_an_idle_shard_does() {
         let admission = admission("0.9", "1", None);
         busy(&admission, clock::now(), 10, [0.95, 0.2]);
-        assert_eq!(admission.shortage(0), Some(Shortage::Load));
-        assert_eq!(admission.shortage(1), None);
+        let room_on = |home| admission.admit((home, 2), false);
+        assert_eq!(room_on(0), Err(Shortage::Load));
+        assert_eq!(room_on(1), Ok(vec![0]));
         assert_eq!(
             admission.general_shortage(2),
             None,
@@ -188,22 +211,32 @@ mod tests {
     }
 
     #[test]
+    fn a_player_is_taken_while_any_shard_has_room() {
+        let admission = admission("0.9", "1", None);
+        busy(&admission, clock::now(), 10, [0.95, 0.2]);
+        assert_eq!(admission.admit((0, 2), true), Ok(vec![0]));
+        busy(&admission, clock::now(), 10, [0.95, 0.95]);
+        assert_eq!(admission.admit((0, 2), true), Err(Shortage::Load));
+    }
+
+    #[test]
     fn a_shard_that_was_busy_takes_sessions_again_seconds_later() {
         let admission = admission("0.9", "1", None);
         let from = clock::now();
         busy(&admission, from, 5, [1.0, 1.0]);
-        assert_eq!(admission.shortage(0), Some(Shortage::Load));
+        assert_eq!(admission.admit((0, 2), false), Err(Shortage::Load));
         let awake = Awake([Duration::from_secs(5); 2]);
         admission.sample(&awake, from + Duration::from_secs(6));
-        assert_eq!(admission.shortage(0), None);
+        assert_eq!(admission.admit((0, 2), false), Ok(vec![]));
     }
 
     #[test]
     fn nothing_is_refused_before_anything_was_measured_or_without_a_limit() {
-        assert_eq!(admission("0.5", "1", None).shortage(0), None);
+        let unmeasured = admission("0.5", "1", None);
+        assert_eq!(unmeasured.admit((0, 2), false), Ok(vec![]));
         let unlimited = admission("1", "1", Some(100));
         busy(&unlimited, clock::now(), 5, [1.0, 1.0]);
-        assert_eq!(unlimited.shortage(0), None);
+        assert_eq!(unlimited.admit((0, 2), false), Ok(vec![]));
         assert_eq!(unlimited.memory_shortage(Some(100)), None);
     }
 

@@ -19,7 +19,7 @@ use super::limits::Client;
 use super::problem::{ACCEPT_PATCH, ACCEPT_POST, Problem, unexpected_reply};
 use super::relays::Relays;
 use super::session::PATCHABLE;
-use super::{App, clock, observe, percent_encoded};
+use super::{App, clock, percent_encoded};
 use crate::engine::command::{Command, Door, Join, Joined, MAX_DISPLAY_NAME_CHARS, Reply};
 use crate::engine::ids::{NameError, ParticipantId, RoomId, SessionId};
 
@@ -159,10 +159,11 @@ impl Offer {
         })?;
         check_type(&self.headers, ACCEPT_POST, SDP)?;
         let home = self.app.engines.home(&room);
-        if let Some(shortage) = self.app.admission.shortage(home) {
-            self.app.metrics.count_refusal(shortage.label());
-            return Err(shortage.into());
-        }
+        let may_go_elsewhere = matches!(door, Door::Watch { .. });
+        let busy = self
+            .app
+            .admit(home, may_go_elsewhere)
+            .inspect_err(|shortage| self.app.metrics.count_refusal(shortage.label()))?;
         let max_bytes = match door {
             Door::Meet => MAX_ROOM_OFFER_BYTES,
             Door::Publish { .. } | Door::Watch { .. } => MAX_BODY_BYTES,
@@ -182,11 +183,11 @@ impl Offer {
             resume,
             offer,
             home: None,
+            busy,
         };
         let (joined, shard) = open(&self.app, home, Box::new(join)).await?;
         self.app.hub.open(joined.session, shard, owner, slot);
         self.app.metrics.count_join(self.arrived.elapsed());
-        observe::joined(&joined);
         created(&self.app, &place, joined)
     }
 }

@@ -8,7 +8,6 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::{App, clock};
-use crate::engine::command::Joined;
 
 /// Middleware: counts a request by method, route and status. The route is the pattern,
 /// never the path: that has a session's capability in it.
@@ -28,11 +27,6 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
         .count_request(method, route, status.as_u16(), took);
     tracing::debug!(method, route, status = status.as_u16(), ?took, "request");
     response
-}
-
-/// A session began.
-pub(super) fn joined(joined: &Joined) {
-    tracing::info!(session = ?joined.session, participant = %joined.participant, "session opened");
 }
 
 /// Methods are the client's to choose; labels are not.

@@ -43,6 +43,8 @@ pub(crate) struct Guest {
     pub(crate) video_slots: usize,
     pub(crate) audio_slots: usize,
     pub(crate) one_way_delay: Duration,
+    /// Shards that take nobody now.
+    pub(crate) busy: Vec<u16>,
 }
 
 impl Guest {
@@ -58,6 +60,7 @@ impl Guest {
             video_slots: 2,
             audio_slots: 2,
             one_way_delay: Duration::from_millis(20),
+            busy: Vec::new(),
         }
     }
 

@@ -46,6 +46,31 @@ fn viewers_on_another_shard_see_and_hear_what_those_at_home_do() {
 }
 
 #[test]
+fn a_viewer_of_a_room_on_a_busy_shard_watches_on_another_one() {
+    let mut world = World::with_shards(95, 3);
+    let ada = world.enter("lobby", Guest::publishing("ada"));
+    let home = world.shard(ada) as u16;
+    let busy = vec![home, (home + 1) % 3];
+    let viewer = world.enter(
+        "lobby",
+        Guest {
+            busy: busy.clone(),
+            ..Guest::watching()
+        },
+    );
+    assert!(!busy.contains(&(world.shard(viewer) as u16)));
+    let speaker = Guest {
+        busy,
+        ..Guest::meeting()
+    };
+    let speaker = world.enter("lobby", speaker);
+    assert_eq!(world.shard(speaker), world.shard(ada), "only players move");
+    world.leave(speaker);
+    world.run_for(secs(3));
+    world.video(viewer, 0).assert_flawless();
+}
+
+#[test]
 fn a_late_viewer_on_another_shard_has_a_picture_within_a_second() {
     let (mut world, _, _, _) = outgrown(82, Device::camera());
     world.run_for(secs(5));

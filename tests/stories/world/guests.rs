@@ -88,6 +88,7 @@ impl World {
             resume: guest.resume,
             offer,
             home: None,
+            busy: guest.busy.clone(),
         };
         let (reply, shard) = match self.command(home, Command::Join(Box::new(join)))? {
             Reply::Elsewhere { shard, mut join } => {
