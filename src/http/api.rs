@@ -7,20 +7,24 @@ use std::time::Duration;
 
 use axum::Json as JsonBody;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
 use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::body::{json_text, json_text_within};
 use super::doors::name;
+use super::drain::DrainQuery;
 use super::problem::{Problem, unexpected_reply};
 use super::wish::parse;
 use super::{App, percent_encoded};
 use crate::engine::administration::{RoomCommand, RoomDetail, RoomSettings, RoomSummary};
 use crate::engine::command::{Command, Reply};
 use crate::engine::ids::{ParticipantId, RoomId, TrackId};
+use crate::engine::inspect::SessionReport;
 use crate::engine::message::Json;
 
 /// Largest body of `PUT /api/rooms/{room}`, in bytes: its metadata are in every snapshot.
@@ -158,6 +162,34 @@ pub(super) async fn remove(
         removed = app.command(shard, Command::Administer(command())).await;
     }
     done(&removed?)
+}
+
+/// `GET /api/rooms/{room}/participants/{participant}/stats`: why somebody's call is as it is.
+pub(super) async fn stats(
+    State(app): State<Arc<App>>,
+    Path((room, participant)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<JsonBody<Vec<SessionReport>>, Problem> {
+    let room = app.administered(&room, &headers)?;
+    let participant: ParticipantId = name("participant", &participant)?;
+    Ok(JsonBody(app.reports(&room, &participant).await?))
+}
+
+/// `POST /api/drain`: the server goes away, for whoever may administer all of it.
+pub(super) async fn drain(
+    State(app): State<Arc<App>>,
+    query: Result<Query<DrainQuery>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, Problem> {
+    let Some(pass) = app.pass(&headers)? else {
+        let detail = "Without keys anybody could ask this: POST /drain to the operator's listener.";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail));
+    };
+    pass.allows_all_administration()?;
+    let Ok(Query(query)) = query else {
+        return Err(Problem::bad_request("The deadline is a number of seconds."));
+    };
+    app.drain_as_asked(&query).await
 }
 
 /// The body of `PUT …/tracks/{track}`.

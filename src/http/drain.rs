@@ -4,8 +4,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::Json;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::problem::Problem;
+use super::settings::MAX_DRAIN_SECONDS;
 use super::{App, clock};
 use crate::engine::command::{Command, Reply};
 
@@ -28,6 +33,20 @@ pub struct Drained {
     pub sessions: u64,
 }
 
+/// The query of a request to drain.
+#[derive(Deserialize)]
+pub(super) struct DrainQuery {
+    /// How long sessions may go on, in seconds; as the settings say if it is not given.
+    deadline: Option<u32>,
+}
+
+/// What is drained.
+#[derive(Serialize)]
+pub(super) struct Draining {
+    deadline_seconds: u32,
+    sessions: u64,
+}
+
 impl Default for Drain {
     fn default() -> Self {
         Self {
@@ -48,6 +67,24 @@ impl Drain {
 }
 
 impl App {
+    /// Drains as whoever may do so asks. Asking again moves the deadline.
+    pub(super) async fn drain_as_asked(
+        self: &Arc<Self>,
+        query: &DrainQuery,
+    ) -> Result<(StatusCode, Json<Draining>), Problem> {
+        let deadline_seconds = query.deadline.unwrap_or(self.settings.drain_deadline);
+        if deadline_seconds > MAX_DRAIN_SECONDS {
+            let detail = format!("A deadline is at most {MAX_DRAIN_SECONDS} seconds away.");
+            return Err(Problem::bad_request(detail));
+        }
+        self.begin_drain(Duration::from_secs(deadline_seconds.into()));
+        let draining = Draining {
+            deadline_seconds,
+            sessions: self.open_sessions().await,
+        };
+        Ok((StatusCode::ACCEPTED, Json(draining)))
+    }
+
     /// Takes no more sessions from now on, and tells those that there are. A drain that has begun
     /// gets a new deadline. To be called within a tokio runtime.
     pub(super) fn begin_drain(self: &Arc<Self>, within: Duration) {

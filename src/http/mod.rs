@@ -17,6 +17,7 @@ mod drain;
 mod engines;
 mod events;
 mod hub;
+mod insight;
 mod limits;
 mod memory;
 mod messages;
@@ -168,13 +169,7 @@ impl App {
         let holds = |owner: &hub::Owner| self.auth.holds(owner.key, owner.expires_at, now);
         for (session, shard) in self.hub.forfeited(holds) {
             // Where the engine is too busy, the next round asks again.
-            if self
-                .command(shard, Command::Expel { session })
-                .await
-                .is_ok()
-            {
-                tracing::info!(?session, "session ended with its token");
-            }
+            let _ = self.command(shard, Command::Expel { session }).await;
         }
     }
 

@@ -110,6 +110,11 @@ fn administration() -> Router<Arc<App>> {
             delete(api::remove).options(preflight),
         )
         .route(
+            "/api/rooms/{room}/participants/{participant}/stats",
+            get(api::stats).options(preflight),
+        )
+        .route("/api/drain", post(api::drain).options(preflight))
+        .route(
             "/api/rooms/{room}/participants/{participant}/tracks/{track}",
             put(api::mute).options(preflight),
         )

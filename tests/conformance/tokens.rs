@@ -572,11 +572,13 @@ async fn only_hosts_administer_and_only_their_room() {
         format!("/api/rooms/demo/participants/{id}/move"),
     );
     let track = format!("{ada}/tracks/k3jq5xw2m4za");
+    let stats = format!("{ada}/stats");
     for (method, path, body) in [
         ("GET", "/api/rooms", ""),
         ("GET", "/api/rooms/demo", ""),
         ("PUT", "/api/rooms/demo", "{}"),
         ("DELETE", "/api/rooms/demo", ""),
+        ("GET", &stats, ""),
         ("PUT", &track, r#"{"muted":true}"#),
         ("POST", &move_away, r#"{"room":"demo2"}"#),
         ("DELETE", &ada, ""),
@@ -602,7 +604,54 @@ async fn only_hosts_administer_and_only_their_room() {
     };
     assert_eq!((names(&own).await, names(&admin("*")).await), (1, 1));
     assert_eq!(names(&admin("other")).await, 0);
+    let seen = send(&world, "GET", &stats, JSON, &own, "").await;
+    let reports: Value = serde_json::from_str(&seen.body).expect("JSON");
+    assert_eq!((seen.status, &reports[0]["participant"]), (200, &json!(id)));
+    assert_eq!(reports[0]["connected"], false, "it only posted its offer");
+    let nobody = "/api/rooms/demo/participants/nobody/stats";
+    let answer = send(&world, "GET", nobody, JSON, &own, "").await;
+    answer.is(404, "not-found");
     let removed = send(&world, "DELETE", &ada, JSON, &own, "").await;
     assert_eq!(removed.status, 204, "{removed:?}");
     assert_eq!(world.sessions().await, 0);
+}
+
+#[tokio::test]
+async fn only_who_administers_every_room_sends_the_server_away() {
+    let world = world().await;
+    let admin = |room: &str| {
+        let grants = json!({"subscribe": true, "admin": true});
+        token_with(json!({"room": room, "identity": "host", "grants": grants}))
+    };
+    let ask = async |query: &str, token: &str| {
+        send(
+            &world,
+            "POST",
+            &format!("/api/drain{query}"),
+            JSON,
+            token,
+            "",
+        )
+        .await
+    };
+    is_unauthorized(&world.send("POST", "/api/drain", &[JSON], "").await);
+    let guest = token_with(json!({"room": "*"}));
+    ask("", &guest).await.is(403, "forbidden");
+    ask("", &admin("demo")).await.is(403, "forbidden");
+    for query in ["?deadline=86401", "?deadline=soon"] {
+        ask(query, &admin("*")).await.is(400, "malformed");
+    }
+    let taken = post(&world, "/whip/demo", &token_with(json!({})), CHROMIUM).await;
+    assert_eq!(taken.status, 201, "none of these counts: {taken:?}");
+
+    let drained = ask("?deadline=600", &admin("*")).await;
+    assert_eq!(drained.status, 202, "{drained:?}");
+    let said: Value = serde_json::from_str(&drained.body).expect("JSON");
+    assert_eq!(said, json!({"deadline_seconds": 600, "sessions": 1}));
+    let refused = post(&world, "/whip/demo2", &admin("*"), CHROMIUM).await;
+    refused.is(503, "going-away");
+
+    let open = World::start().await;
+    let answer = open.send("POST", "/api/drain", &[JSON], "").await;
+    answer.is(403, "forbidden");
 }

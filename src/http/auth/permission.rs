@@ -96,6 +96,14 @@ impl Pass {
         }
     }
 
+    /// Whether its bearer may administer every room, and so the server.
+    pub(in crate::http) fn allows_all_administration(&self) -> Result<(), Problem> {
+        if self.room.is_some() {
+            return Err(forbidden("The token is for one room, not for the server."));
+        }
+        self.allows_some_administration()
+    }
+
     /// Whether its bearer may administer rooms.
     pub(in crate::http) fn is_admin(&self) -> bool {
         self.grants.admin

@@ -1,0 +1,72 @@
+//! What is going on in calls, asked of all engines at once.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::App;
+use super::problem::Problem;
+use crate::engine::command::{Command, Reply};
+use crate::engine::ids::{ParticipantId, RoomId};
+use crate::engine::inspect::{RoomOverview, SessionReport};
+
+/// Longest wait for one engine: Prometheus itself gives up after ten seconds, and a person who
+/// looks for what is wrong is better told of the other engines than kept waiting.
+const SHARD_TIMEOUT: Duration = Duration::from_secs(1);
+
+impl App {
+    /// Every room, with who is in it. One that has several shards is there as often.
+    pub(super) async fn overview(&self) -> Vec<RoomOverview> {
+        let mut rooms: Vec<RoomOverview> = self
+            .ask_each(|| Command::Overview)
+            .await
+            .into_iter()
+            .flatten()
+            .filter_map(|reply| match reply {
+                Reply::Overview(here) => Some(here),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        rooms.sort_by(|a, b| a.room.cmp(&b.room).then(a.shard.cmp(&b.shard)));
+        rooms
+    }
+
+    /// Why a participant's call is as it is: each of their sessions, in full.
+    pub(super) async fn reports(
+        &self,
+        room: &RoomId,
+        participant: &ParticipantId,
+    ) -> Result<Vec<SessionReport>, Problem> {
+        let inspect = || Command::Inspect {
+            room: room.clone(),
+            participant: participant.clone(),
+        };
+        let replies = self.ask_each(inspect).await.into_iter().flatten();
+        let reports: Vec<SessionReport> = replies
+            .filter_map(|reply| match reply {
+                Reply::Inspected(here) => Some(here),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        if reports.is_empty() {
+            return Err(nobody());
+        }
+        Ok(reports)
+    }
+
+    /// What each engine answers, if it does in time; all are asked at once.
+    pub(super) async fn ask_each(&self, command: impl Fn() -> Command) -> Vec<Option<Reply>> {
+        let asked = (0..self.engines.count()).map(|shard| {
+            let answer = self.engines.command(shard, command());
+            async { tokio::time::timeout(SHARD_TIMEOUT, answer).await.ok()?.ok() }
+        });
+        join_all(asked).await
+    }
+}
+
+/// There is nobody of this name.
+pub(super) fn nobody() -> Problem {
+    Problem::not_found("There is nobody of this name in this room.")
+}
