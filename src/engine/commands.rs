@@ -10,6 +10,17 @@ use super::ids::SessionId;
 use super::sdp::{self, Fragment, IceCredentials, OfferSummary, RestartAnswer};
 
 impl Engine {
+    /// Panics in the work for one session, as a mistake of ours would. Nothing that clients or
+    /// operators say leads here: it is for tests of what the others notice.
+    ///
+    /// # Panics
+    /// It does, and catches it as it would any other.
+    pub fn panic_in(&mut self, session: SessionId, now: Instant) {
+        if let Some(place) = self.session_ids.get(&session).copied() {
+            self.guarded(place, now, |_| panic!("on purpose"));
+        }
+    }
+
     pub(super) fn command(
         &mut self,
         command: Command,

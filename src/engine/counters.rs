@@ -124,6 +124,9 @@ pub enum DropReason {
     RtcpAuthentication,
     /// RTCP that could not be parsed.
     RtcpMalformed,
+    /// RTP that did not authenticate, came twice, or was of no stream; also what browsers send
+    /// only to probe their path, or to repair what was not lost.
+    RtpRefused,
     /// RTP larger than can be forwarded within the MTU.
     Oversized,
     /// RTP of a session that sends faster than it may.
@@ -165,6 +168,7 @@ impl DropReason {
             DropReason::Dtls => "dtls",
             DropReason::RtcpAuthentication => "rtcp_authentication",
             DropReason::RtcpMalformed => "rtcp_malformed",
+            DropReason::RtpRefused => "rtp_refused",
             DropReason::Oversized => "oversized",
             DropReason::IngressLimit => "ingress_limit",
             DropReason::AwaitingKeyframe => "awaiting_keyframe",
@@ -183,7 +187,7 @@ impl DropReason {
     }
 
     /// Every reason there is, so that each is exported from the start.
-    pub const ALL: [DropReason; 21] = [
+    pub const ALL: [DropReason; 22] = [
         DropReason::UnknownSession,
         DropReason::UnvalidatedSource,
         DropReason::StunIntegrity,
@@ -191,6 +195,7 @@ impl DropReason {
         DropReason::Dtls,
         DropReason::RtcpAuthentication,
         DropReason::RtcpMalformed,
+        DropReason::RtpRefused,
         DropReason::Oversized,
         DropReason::IngressLimit,
         DropReason::AwaitingKeyframe,

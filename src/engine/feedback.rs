@@ -93,3 +93,21 @@ fn reported(report: &ReportBlock, egress: &mut Egress, wall_clock: Duration) {
     }
     egress.reported(report, wall_clock);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::tests::some_moment;
+
+    #[test]
+    fn a_receiver_that_talks_nonsense_is_counted_and_wants_nothing() {
+        let (mut wanted, mut counters) = (Vec::new(), Counters::default());
+        // A NACK that says it is longer than what comes.
+        let garbled = [0x81, 205, 0, 9, 0, 0, 0, 1, 0, 0, 0, 2];
+        let at = (some_moment(), Duration::ZERO);
+        let mut egress = Egress::default();
+        let concerns_publishing = read(&garbled, &mut egress, at, &mut wanted, &mut counters);
+        assert!(!concerns_publishing && wanted.is_empty());
+        assert_eq!(counters.drops[&DropReason::RtcpMalformed], 1);
+    }
+}

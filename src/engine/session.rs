@@ -107,6 +107,8 @@ pub(crate) struct Session {
     timeout: Option<Instant>,
     ingress_second: Option<Instant>,
     ingress_packets: u32,
+    /// str0m was given RTP, and has not said yet what it is.
+    is_opening_rtp: bool,
     closing: Option<CloseReason>,
 }
 
@@ -212,6 +214,7 @@ impl Session {
             timeout: Some(now),
             ingress_second: None,
             ingress_packets: 0,
+            is_opening_rtp: false,
             closing: None,
         }
     }
@@ -290,6 +293,9 @@ impl Session {
             match self.rtc.poll_output() {
                 Ok(Output::Timeout(at)) => {
                     self.timeout = Some(at);
+                    if std::mem::take(&mut self.is_opening_rtp) {
+                        counters.drop(DropReason::RtpRefused);
+                    }
                     if !self.rtc.is_alive() {
                         let reason = self.closing.take().unwrap_or(CloseReason::ClosedByPeer);
                         return Some(SessionOutput::Closed(reason));
@@ -342,7 +348,10 @@ impl Session {
             Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
                 Some(SessionOutput::Closed(CloseReason::Vanished))
             }
-            Event::RtpPacket(packet) => Some(SessionOutput::Media(Box::new(packet))),
+            Event::RtpPacket(packet) => {
+                self.is_opening_rtp = false;
+                Some(SessionOutput::Media(Box::new(packet)))
+            }
             Event::ChannelOpen(id, label) if self.door == Door::Meet => {
                 if !self.channels.opened(&mut self.rtc, id, label) {
                     counters.drop(DropReason::DataLimit);
@@ -460,6 +469,7 @@ impl Session {
             counters.drop(DropReason::IngressLimit);
             return;
         }
+        self.is_opening_rtp = true;
         self.receive(datagram, now, counters);
     }
 

@@ -159,6 +159,18 @@ fn the_documentation_lists_what_is_exported_and_nothing_else() {
 }
 
 #[test]
+fn every_reason_of_a_drop_is_explained() {
+    let page = include_str!("../../docs/operations.md");
+    let (_, table) = page.split_once("### Reasons of drops").expect("a table");
+    let (table, _) = table.split_once("\n## ").expect("it ends");
+    let engines = DropReason::ALL.map(DropReason::label);
+    let sockets = crate::net::DropReason::ALL.map(crate::net::DropReason::label);
+    for reason in engines.into_iter().chain(sockets) {
+        assert!(table.contains(&format!("`{reason}`")), "{reason}");
+    }
+}
+
+#[test]
 fn names_follow_the_conventions() {
     for (name, kind) in exported() {
         assert!(

@@ -45,6 +45,8 @@ pub(crate) struct Guest {
     pub(crate) one_way_delay: Duration,
     /// Shards that take nobody now.
     pub(crate) busy: Vec<u16>,
+    /// A codec that it does not know, as SDP has it.
+    pub(crate) lacks: Option<&'static str>,
 }
 
 impl Guest {
@@ -61,6 +63,7 @@ impl Guest {
             audio_slots: 2,
             one_way_delay: Duration::from_millis(20),
             busy: Vec::new(),
+            lacks: None,
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use plenum::engine::command::CommandError;
 use plenum::engine::counters::DropReason;
-use plenum::engine::event::Kind;
+use plenum::engine::event::{CloseReason, Kind};
 
 use crate::client::Client;
 use crate::guest::Guest;
@@ -209,4 +209,33 @@ fn a_guest_who_hangs_up_is_gone_at_once() {
     let slot = world.video(ada, 0);
     assert_eq!(slot.kind, Kind::Video);
     slot.assert_flawless();
+}
+
+#[test]
+fn a_mistake_of_ours_ends_one_session_and_the_others_lose_nothing() {
+    let mut world = World::new(88);
+    let ada = world.enter("lobby", Guest::meeting());
+    let ben = world.enter("lobby", Guest::meeting());
+    let eve = world.enter("lobby", Guest::meeting());
+    world.run_for(secs(3));
+    world.panic_in(eve);
+    world.run_for(secs(3));
+    assert_eq!(
+        world.client(eve).closed_because,
+        Some(CloseReason::Failed),
+        "she is told"
+    );
+    for (one, other) in [(ada, ben), (ben, ada)] {
+        for kind in [Kind::Video, Kind::Audio] {
+            let slots = world.client(one).slots(kind);
+            let source = Some(world.source_of(other, kind));
+            let theirs: Vec<_> = slots.filter(|slot| slot.source() == source).collect();
+            assert_eq!(theirs.len(), 1);
+            theirs[0].assert_flawless();
+        }
+    }
+    let counters = world.counters();
+    assert_eq!((counters.panics, counters.sessions), (1, 2));
+    world.enter("lobby", Guest::meeting());
+    world.run_for(secs(1));
 }

@@ -25,6 +25,8 @@ pub(crate) struct Link {
     config: NetemConfig,
     /// Carries nothing at all for now.
     pub(crate) is_cut: bool,
+    /// Carries, but nothing of it is read for now; then all at once.
+    pub(crate) is_held: bool,
 }
 
 impl Link {
@@ -33,6 +35,7 @@ impl Link {
             netem: Netem::new(config),
             config,
             is_cut: false,
+            is_held: false,
         }
     }
 
@@ -50,11 +53,14 @@ impl Link {
 
     /// When the next datagram arrives.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        (!self.netem.is_empty()).then(|| self.netem.poll_timeout())
+        (!self.netem.is_empty() && !self.is_held).then(|| self.netem.poll_timeout())
     }
 
     /// The next datagram that has arrived.
     pub(crate) fn receive(&mut self, now: Instant) -> Option<Parcel> {
+        if self.is_held {
+            return None;
+        }
         self.netem.handle_input(Input::Timeout(now));
         match self.netem.poll_output()? {
             Output::Packet(parcel) => Some(parcel),

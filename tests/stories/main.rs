@@ -15,6 +15,7 @@ mod roster;
 mod wire;
 mod world;
 
+mod counting;
 mod crowd;
 mod data;
 mod hostile;

@@ -38,7 +38,12 @@ impl World {
         client.wants(&guest.topics);
         let offered = client.offer(&guest.devices, guest.video_slots, guest.audio_slots);
 
-        let (joined, shard) = self.post(home, room, guest, offered.sdp.clone())?;
+        // A codec of a name that the server does not know is none that it could use.
+        let offer = match guest.lacks {
+            Some(codec) => offered.sdp.replace(codec, "unheard-of"),
+            None => offered.sdp.clone(),
+        };
+        let (joined, shard) = self.post(home, room, guest, offer)?;
         client.seat = Some(Seat {
             session: joined.session,
             participant: joined.participant.clone(),
@@ -311,6 +316,14 @@ impl World {
     pub(crate) fn cut(&mut self, person: Person, is_cut: bool) {
         let house = &mut self.guests[person.0];
         (house.up.is_cut, house.down.is_cut) = (is_cut, is_cut);
+    }
+
+    /// The server has a mistake that shows in somebody's session alone.
+    pub(crate) fn panic_in(&mut self, person: Person) {
+        let (session, now) = (self.session(person), self.now);
+        let shard = self.shard(person);
+        self.engines[shard].panic_in(session, now);
+        self.settle();
     }
 
     /// A guest's machine stops dead: nothing comes from it any more.
