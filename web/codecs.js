@@ -49,3 +49,42 @@ export function offerCommonCodecs(transceiver, kind, isSealed = false) {
   const codecs = RTCRtpReceiver.getCapabilities(kind)?.codecs.filter(wanted) ?? [];
   if (codecs.length > 0) transceiver.setCodecPreferences?.(codecs);
 }
+
+/** Video codecs that one can choose to send, as they are called. */
+const CHOICES = ['VP8', 'VP9', 'H264', 'AV1'];
+
+/** @param {string} name @returns {(codec: {mimeType: string}) => boolean} */
+const isCalled =
+  name =>
+  ({ mimeType }) =>
+    mimeType.toLowerCase() === `video/${name.toLowerCase()}`;
+
+/** Those of them that this browser can send. */
+export function sendableCodecs() {
+  const codecs = globalThis.RTCRtpSender?.getCapabilities('video')?.codecs.filter(isOffered) ?? [];
+  return CHOICES.filter(name => codecs.some(isCalled(name)));
+}
+
+/**
+ * Sends a codec from the next frame on, without an offer: what was answered may be sent. Browsers
+ * that cannot (Firefox) go on with the one that they agreed on.
+ *
+ * @param {RTCRtpSender} sender
+ * @param {string} name as `VP9`; empty for the browser's choice
+ */
+export async function sendCodec(sender, name) {
+  const parameters = sender.getParameters();
+  const codec = parameters.codecs?.find(isCalled(name));
+  if (!parameters.encodings?.length || (name && !codec)) return;
+  for (const encoding of /** @type {CodecEncoding[]} */ (parameters.encodings)) {
+    if (codec) encoding.codec = codec;
+    else delete encoding.codec;
+    // Without a mode, Chromium makes one stream with spatial layers of VP9's and AV1's encodings,
+    // and the smaller ones never come by themselves.
+    if (name === 'VP9' || name === 'AV1') encoding.scalabilityMode = 'L1T1';
+    else delete encoding.scalabilityMode;
+  }
+  await sender.setParameters(parameters);
+}
+
+/** @typedef {RTCRtpEncodingParameters & {codec?: object, scalabilityMode?: string}} CodecEncoding */

@@ -2,7 +2,7 @@
 // the moment it is lost. It is never revived; `Room` makes a new one.
 
 import { Backoff } from './backoff.js';
-import { offerCommonCodecs } from './codecs.js';
+import { offerCommonCodecs, sendCodec } from './codecs.js';
 import { PathWatch } from './path.js';
 import { markSlides, slimSlots } from './sdp.js';
 import { HttpError, Session } from './session.js';
@@ -29,6 +29,7 @@ const EVENT_NAMES = [
   'track-ended',
   'binding',
   'layers-wanted',
+  'quality',
   'speaker',
   'room',
   'message',
@@ -171,9 +172,16 @@ export class RoomConnection extends EventTarget {
   }
 
   #chooseEncodings() {
-    this.#encoding = this.#encoding
-      .then(() => this.#setEncodings())
-      .catch(error => console.warn('plenum:', error.message));
+    return this.#tune(() => this.#setEncodings());
+  }
+
+  /**
+   * Changes how something is encoded, after whatever is being changed already.
+   *
+   * @param {() => Promise<void>} change
+   */
+  #tune(change) {
+    this.#encoding = this.#encoding.then(change).catch(error => console.warn('plenum:', error.message));
     return this.#encoding;
   }
 
@@ -188,6 +196,16 @@ export class RoomConnection extends EventTarget {
       for (const [index, encoding] of parameters.encodings.entries()) encoding.active = active[index];
       await sender.setParameters(parameters);
     }
+  }
+
+  /**
+   * Sends the camera in this codec.
+   *
+   * @param {string} name as `VP9`; empty for the browser's choice
+   */
+  async sendCodec(name) {
+    const sender = this.#senders.get('camera')?.sender;
+    if (sender && this.#encryption === null) await this.#tune(() => sendCodec(sender, name));
   }
 
   /**

@@ -44,7 +44,7 @@ const FINAL_REASONS = new Set(['left', 'resumed', 'expired', 'removed', 'room-en
  * `silenced` (detail: Source; a moderator muted it), `encryption` (what somebody sends has become
  * readable, or has stopped being so; see `cannotRead`), and the server's own, after they took effect
  * in `roster`: `snapshot`, `participant`, `participant-left`, `track`, `track-ended`, `binding`,
- * `speaker`, `room`, `message` (detail: Message), `moved`.
+ * `quality`, `speaker`, `room`, `message` (detail: Message), `moved`.
  */
 export class Room extends EventTarget {
   roster = new Roster();
@@ -75,6 +75,7 @@ export class Room extends EventTarget {
   #isGrowing = false;
   #mostSlots = MOST_VIDEO_SLOTS;
   #layers = Number.POSITIVE_INFINITY;
+  #codec = '';
   #onNetwork = () => this.#networkChanged();
 
   /** @param {RoomOptions} options */
@@ -241,6 +242,17 @@ export class Room extends EventTarget {
   }
 
   /**
+   * Sends the camera in this codec, if browser and server have it; not in encrypted rooms, which
+   * have one codec.
+   *
+   * @param {string} name as `VP9` (see `sendableCodecs`); empty for the browser's choice
+   */
+  async sendCodec(name) {
+    this.#codec = name;
+    await this.#connection?.sendCodec(name);
+  }
+
+  /**
    * Says what is on screen, the most wanted first; from then on all else is not sent to us.
    * Without this, the server chooses.
    *
@@ -297,8 +309,18 @@ export class Room extends EventTarget {
     this.#backoff.reset();
     this.#setState('joined');
     connection.tellMuted(this.local.values());
-    connection.sendLayers(this.#layers);
+    this.#tuneCamera(connection);
     if (Object.keys(this.#ownAttributes).length > 0) connection.describe(this.#ownAttributes);
+  }
+
+  /**
+   * What was chosen for our camera holds for each connection; one change of a sender at a time.
+   *
+   * @param {RoomConnection} connection
+   */
+  async #tuneCamera(connection) {
+    await connection.sendLayers(this.#layers);
+    if (this.#codec) await connection.sendCodec(this.#codec);
   }
 
   /** @param {{name: string, data: any}} message */

@@ -43,6 +43,8 @@ export class Roster {
   tracks = new Map();
   /** @type {Map<string, Binding>} by MID */
   bindings = new Map();
+  /** @type {Set<string>} MIDs of slots that our path has no room for */
+  halted = new Set();
   /** @type {Message[]} what the room remembers of its conversation, as of the last snapshot */
   messages = [];
   /** @type {Grants} what this session may do */
@@ -77,6 +79,10 @@ export class Roster {
         break;
       case 'binding':
         this.bindings.set(data.mid, data);
+        break;
+      case 'quality':
+        if (data.paused) this.halted.add(data.mid);
+        else this.halted.delete(data.mid);
         break;
       case 'speaker':
         this.speaker = data.participant;
@@ -132,6 +138,7 @@ export class Roster {
     this.isLocked = snapshot.locked ?? false;
     this.participants = byId(snapshot.participants);
     this.tracks = byId(snapshot.tracks);
+    this.halted = new Set();
     this.bindings = new Map(snapshot.bindings.map((/** @type {Binding} */ b) => [b.mid, b]));
   }
 }

@@ -32,6 +32,8 @@
  * @property {Outbound[]} outbound
  */
 
+/** @typedef {'good' | 'fair' | 'poor'} Grade */
+
 /** Turns the counters of a peer connection into rates, from one sample to the next. */
 export class StatsReader {
   /** @type {Map<string, any>} */
@@ -146,7 +148,7 @@ function readOutbound(change) {
 }
 
 /** From here on, pictures visibly suffer in spite of retransmission. */
-export const FAIR_LOSS = 0.03;
+const FAIR_LOSS = 0.03;
 const POOR_LOSS = 0.1;
 /** A second of standing picture in a sample of two is noticed by anybody. */
 const POOR_FROZEN_SECONDS = 1;
@@ -155,12 +157,31 @@ const POOR_FROZEN_SECONDS = 1;
  * How well a slot is received.
  *
  * @param {Inbound} inbound
- * @returns {'good' | 'fair' | 'poor'}
+ * @returns {Grade}
  */
 export function gradeInbound({ lost, frozenSeconds }) {
   if (lost > POOR_LOSS || frozenSeconds > POOR_FROZEN_SECONDS) return 'poor';
   if (lost > FAIR_LOSS || frozenSeconds > 0) return 'fair';
   return 'good';
+}
+
+/**
+ * Whether it is our own connection that spoils a picture, or all of them. What gets lost between
+ * the server and us is ours. So it is if most pictures halt at the same time: they come from
+ * different people and have nothing in common but the way to us. One that halts by itself and
+ * loses nothing was late before it came to the server.
+ *
+ * @param {Sample} sample
+ * @param {Inbound} [inbound] one picture; all of them without
+ */
+export function isOwnFault(sample, inbound) {
+  if (inbound) return inbound.lost > FAIR_LOSS;
+  if (sample.lost > FAIR_LOSS || (sample.roundTripMs ?? 0) > FAIR_ROUND_TRIP_MS) return true;
+  const pictures = [...sample.inbound.values()].filter(
+    ({ kind, bitrate }) => kind === 'video' && bitrate > 0,
+  );
+  const halting = pictures.filter(({ frozenSeconds }) => frozenSeconds > 0);
+  return pictures.length > 1 && halting.length > pictures.length / 2;
 }
 
 /** A conversation becomes halting at round trips above these. */
@@ -171,7 +192,7 @@ const POOR_ROUND_TRIP_MS = 700;
  * How well we are heard and seen.
  *
  * @param {Sample} sample
- * @returns {'good' | 'fair' | 'poor'}
+ * @returns {Grade}
  */
 export function gradeOutbound({ roundTripMs, lostUpstream, outbound }) {
   const roundTrip = roundTripMs ?? 0;

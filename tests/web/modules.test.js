@@ -11,7 +11,7 @@ import { Roster } from '../../web/roster.js';
 import { iceFragment, markSlides, slimSlots, withIce } from '../../web/sdp.js';
 import { parseIceServers, parseLinks } from '../../web/session.js';
 import { activeEncodings } from '../../web/simulcast.js';
-import { gradeInbound } from '../../web/stats.js';
+import { gradeInbound, isOwnFault } from '../../web/stats.js';
 import { strings as german } from '../../web/strings/de.js';
 import { strings as english } from '../../web/strings/en.js';
 import { assignSlots, wishDocument } from '../../web/wishes.js';
@@ -233,6 +233,28 @@ test('a standing picture is a bad connection, whatever the packets say', () => {
   assert.equal(gradeInbound(inbound), 'good');
   assert.equal(gradeInbound({ ...inbound, lost: 0.05 }), 'fair');
   assert.equal(gradeInbound({ ...inbound, frozenSeconds: 1.5 }), 'poor');
+});
+
+test('one picture that halts is its sender’s trouble, all of them at once are our own', () => {
+  const picture = frozenSeconds => ({ kind: 'video', bitrate: 1e5, lost: 0, frozenSeconds });
+  const sample = (frozen, more = {}) => {
+    const inbound = new Map(frozen.map((seconds, slot) => [String(slot), picture(seconds)]));
+    return { inbound, lost: 0, roundTripMs: 20, ...more };
+  };
+  assert.equal(isOwnFault(sample([1, 0, 0])), false);
+  assert.equal(isOwnFault(sample([1, 1, 0])), true);
+  assert.equal(isOwnFault(sample([1])), false);
+  assert.equal(isOwnFault(sample([1, 0, 0], { lost: 0.08 })), true);
+  assert.equal(isOwnFault(sample([1, 0, 0], { roundTripMs: 900 })), true);
+  assert.equal(isOwnFault(sample([0]), { ...picture(0), lost: 0.08 }), true);
+});
+
+test('a slot that our path has no room for is known until it has', () => {
+  const roster = new Roster();
+  roster.apply('quality', { mid: '2', paused: true });
+  assert.deepEqual([...roster.halted], ['2']);
+  roster.apply('quality', { mid: '2', paused: false });
+  assert.deepEqual([...roster.halted], []);
 });
 
 test('of each codec the profiles in use are offered, and nothing that is not forwarded', () => {

@@ -1,5 +1,6 @@
 // The call: brings the room and the parts of its page together.
 
+import { sendableCodecs } from '../codecs.js';
 import { canShareScreen } from '../media.js';
 import { strings } from '../strings.js';
 import { inviteLink } from './address.js';
@@ -145,6 +146,7 @@ export class Call {
     );
     this.#stage.setLayout(prefs.layout);
     room.sendLayers(LAYERS[prefs.send]);
+    if (prefs.codec) room.sendCodec(prefs.codec);
     this.#listen();
     this.#voices.play(room.voices);
     this.#draw();
@@ -226,6 +228,7 @@ export class Call {
           this.#room.sendLayers(LAYERS[send]);
         },
       }),
+      this.#codecChoice(),
       toggle(strings.device.mirror, prefs.mirror, mirror => {
         remember({ mirror });
         this.#changed();
@@ -261,6 +264,25 @@ export class Call {
       menuItem({ icon: 'hand', label: text.hand, key: 'H', class: 'menu-hand', onclick: actions.hand }),
     );
     return { audio, camera, react, more };
+  }
+
+  /** In encrypted rooms there is one codec, and nothing to choose. */
+  #codecChoice() {
+    const names = this.#room.encryption ? [] : sendableCodecs();
+    if (names.length < 2) return false;
+    /** @type {Record<string, string>} */
+    const options = { '': strings.bar.codecAuto };
+    for (const name of names) options[name] = strings.bar.codecs[name] ?? name;
+    return choice({
+      label: strings.bar.codec,
+      icon: 'camera',
+      options,
+      value: prefs.codec in options ? prefs.codec : '',
+      choose: codec => {
+        remember({ codec });
+        this.#room.sendCodec(codec);
+      },
+    });
   }
 
   /** @param {'quiet' | 'plain'} style */

@@ -18,6 +18,7 @@ const RECENT_ROOMS = 4;
  * @property {'full' | 'audio' | 'watch'} mode
  * @property {'all' | 'low' | 'none'} receive pictures of others
  * @property {'high' | 'medium' | 'low'} send our picture
+ * @property {string} codec of our picture, as `VP9`; empty for the browser's choice
  * @property {string[]} recent
  */
 
@@ -35,6 +36,7 @@ const DEFAULTS = {
   mode: 'full',
   receive: 'all',
   send: 'high',
+  codec: '',
   recent: [],
 };
 

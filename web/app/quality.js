@@ -1,12 +1,12 @@
 // How the connection does, on the tiles and in a panel.
 
-import { FAIR_LOSS, gradeInbound, gradeOutbound, StatsReader } from '../stats.js';
+import { gradeInbound, gradeOutbound, isOwnFault, StatsReader } from '../stats.js';
 import { strings } from '../strings.js';
 import { h } from './dom.js';
 
 /**
  * @import { Room } from '../room.js'
- * @import { Sample } from '../stats.js'
+ * @import { Grade, Sample } from '../stats.js'
  * @import { Stage } from './stage.js'
  */
 
@@ -22,6 +22,8 @@ export class Quality {
   #reader = new StatsReader();
   #list = h('dl', {});
   #timer;
+  /** @type {Map<string, Grade>} what the last sample said of each seat */
+  #before = new Map();
   element = h('section', { class: 'stats', 'aria-label': text.label, hidden: true }, this.#list);
 
   /**
@@ -53,18 +55,27 @@ export class Quality {
 
   /** @param {Sample} sample */
   #drawTiles(sample) {
+    const { roster } = this.#room;
+    const isOwnPath = isOwnFault(sample);
+    /** @type {Map<string, Grade>} */
+    const grades = new Map();
     for (const seat of this.#stage.visible) {
       const tile = this.#stage.tile(seat.key);
-      const mid = seat.track ? this.#room.roster.slotOf(seat.track) : null;
+      const mid = seat.track ? roster.slotOf(seat.track) : null;
       const inbound = mid === null ? undefined : sample.inbound.get(mid);
+      const numbers = inbound && !this.element.hidden ? numbersOf(inbound) : null;
+      if (mid !== null && roster.halted.has(mid)) {
+        tile?.showQuality('halted', 'own', numbers);
+        continue;
+      }
       const grade = seat.isSelf ? gradeOutbound(sample) : inbound ? gradeInbound(inbound) : 'good';
-      const numbers = inbound
-        ? `${text.layer(inbound.width, inbound.height, inbound.fps)} · ${text.bitrate(inbound.bitrate)} · ${text.ratio(inbound.lost)} · ${inbound.codec}`
-        : null;
-      // What gets lost between the server and us is ours; what halts without, was late before it.
-      const isOwn = seat.isSelf || (inbound && inbound.lost > FAIR_LOSS);
-      tile?.showQuality(grade, isOwn ? 'own' : 'theirs', this.element.hidden ? null : numbers);
+      grades.set(seat.key, grade);
+      // One bad sample is a hiccup of somebody's machine: what is said of a connection holds for two.
+      const shown = this.#before.has(seat.key) ? better(grade, this.#before.get(seat.key)) : 'good';
+      const isOwn = seat.isSelf || isOwnPath || (inbound && isOwnFault(sample, inbound));
+      tile?.showQuality(shown, isOwn ? 'own' : 'theirs', numbers);
     }
+    this.#before = grades;
   }
 
   /** @param {Sample} sample */
@@ -90,4 +101,19 @@ export class Quality {
       ),
     );
   }
+}
+
+/** @param {import('../stats.js').Inbound} inbound */
+function numbersOf({ width, height, fps, bitrate, lost, codec }) {
+  return `${text.layer(width, height, fps)} · ${text.bitrate(bitrate)} · ${text.ratio(lost)} · ${codec}`;
+}
+
+/**
+ * @param {Grade} a
+ * @param {Grade | undefined} b
+ * @returns {Grade}
+ */
+function better(a, b) {
+  if (a === 'good' || b === 'good') return 'good';
+  return a === 'poor' && b === 'poor' ? 'poor' : 'fair';
 }

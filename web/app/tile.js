@@ -99,15 +99,16 @@ export class Tile {
   }
 
   /**
-   * @param {'good' | 'fair' | 'poor'} grade
+   * @param {'good' | 'fair' | 'poor' | 'halted'} grade `halted`: the path has no room for it, so nothing is sent
    * @param {'own' | 'theirs'} whose connection it is about
    * @param {string | null} numbers
    */
   showQuality(grade, whose, numbers) {
     const words = text.quality[whose];
-    const sentence = grade === 'good' ? '' : words[grade];
+    const sentence = grade === 'good' ? '' : grade === 'halted' ? text.quality.halted : words[grade];
+    this.element.classList.toggle('is-halted', grade === 'halted');
     this.#badge.hidden = grade === 'good';
-    this.#badge.dataset.grade = grade;
+    this.#badge.dataset.grade = grade === 'halted' ? 'poor' : grade;
     this.#badge.setAttribute('aria-label', sentence);
     this.#badge.title = sentence;
     this.#whose.textContent = grade === 'good' ? '' : words.short;

@@ -129,6 +129,15 @@ export const strings = {
     receiveOptions: { all: 'Alles', low: 'Kleine Bilder', none: 'Nur Ton' },
     send: 'Senden',
     sendOptions: { high: 'Hohe Qualität', medium: 'Mittlere Qualität', low: 'Niedrige Qualität' },
+    codec: 'Codec',
+    codecAuto: 'Automatisch',
+    /** @type {Record<string, string>} */
+    codecs: {
+      VP8: 'VP8, überall',
+      VP9: 'VP9, schärfer bei gleicher Rate',
+      H264: 'H.264, oft in Hardware',
+      AV1: 'AV1, am schärfsten, am meisten Arbeit',
+    },
     chat: 'Chat',
     chatUnread: n => `Chat, ${count(n, 'neue Nachricht', 'neue Nachrichten')}`,
     raiseHand: 'Hand heben',
@@ -220,6 +229,7 @@ export const strings = {
     next: 'Nächste Seite',
     page: (page, pages) => `Seite ${page} von ${pages}`,
     quality: {
+      halted: 'Angehalten: Ihre Verbindung hat keinen Platz für dieses Bild',
       own: {
         short: 'Ihre Verbindung',
         fair: 'Ihre Verbindung ist schwach',

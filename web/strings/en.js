@@ -128,6 +128,15 @@ export const strings = {
     receiveOptions: { all: 'Everything', low: 'Small pictures', none: 'Sound only' },
     send: 'Send',
     sendOptions: { high: 'High quality', medium: 'Medium quality', low: 'Low quality' },
+    codec: 'Codec',
+    codecAuto: 'Automatic',
+    /** @type {Record<string, string>} */
+    codecs: {
+      VP8: 'VP8, everywhere',
+      VP9: 'VP9, sharper at the same rate',
+      H264: 'H.264, often in hardware',
+      AV1: 'AV1, sharpest, most work',
+    },
     chat: 'Chat',
     chatUnread: (/** @type {number} */ n) => `Chat, ${count(n, 'new message', 'new messages')}`,
     raiseHand: 'Raise hand',
@@ -219,6 +228,7 @@ export const strings = {
     next: 'Next page',
     page: (/** @type {number} */ page, /** @type {number} */ pages) => `Page ${page} of ${pages}`,
     quality: {
+      halted: 'Paused: your connection has no room for this picture',
       own: { short: 'Your connection', fair: 'Your connection is weak', poor: 'Your connection is bad' },
       theirs: {
         short: 'Their connection',
