@@ -74,11 +74,11 @@ export function sendableCodecs() {
  */
 export async function sendCodec(sender, name) {
   const parameters = sender.getParameters();
-  const codec = parameters.codecs?.find(isCalled(name));
-  if (!parameters.encodings?.length || (name && !codec)) return;
+  // VP8 is what browsers choose. Told of none, Chromium stays with the codec that it sends.
+  const codec = parameters.codecs?.find(isCalled(name || 'VP8'));
+  if (!parameters.encodings?.length || !codec) return;
   for (const encoding of /** @type {CodecEncoding[]} */ (parameters.encodings)) {
-    if (codec) encoding.codec = codec;
-    else delete encoding.codec;
+    encoding.codec = codec;
     // Without a mode, Chromium makes one stream with spatial layers of VP9's and AV1's encodings,
     // and the smaller ones never come by themselves.
     if (name === 'VP9' || name === 'AV1') encoding.scalabilityMode = 'L1T1';

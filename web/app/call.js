@@ -354,7 +354,9 @@ export class Call {
 
   /** Takes away what the banner said of the connection; what stays true comes back. */
   #calm() {
-    showBanner(this.#lacksPassphrase ? { text: strings.encryption.missing } : null);
+    if (this.#lacksPassphrase) showBanner({ text: strings.encryption.missing });
+    else if (this.#voices.isBlocked) this.#askForSound();
+    else showBanner(null);
   }
 
   /** @param {Seat} seat */

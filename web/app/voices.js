@@ -7,6 +7,8 @@ export class Voices extends EventTarget {
   /** @type {HTMLAudioElement[]} */
   #players = [];
   #isSilent = false;
+  /** Whether the browser plays nothing before a click. */
+  isBlocked = false;
 
   /**
    * Plays these tracks and no others.
@@ -28,11 +30,11 @@ export class Voices extends EventTarget {
   /** To be called from a click if playing was blocked. */
   async resume() {
     const results = await Promise.allSettled(this.#players.map(player => player.play()));
-    const isBlocked = results.some(
+    this.isBlocked = results.some(
       result => result.status === 'rejected' && result.reason?.name === 'NotAllowedError',
     );
-    if (isBlocked) this.dispatchEvent(new Event('blocked'));
-    return !isBlocked;
+    if (this.isBlocked) this.dispatchEvent(new Event('blocked'));
+    return !this.isBlocked;
   }
 
   /**

@@ -37,6 +37,19 @@
       }
       return [...found];
     },
+    /** The codecs of streams of which frames were decoded since `before` (what `received` gave). */
+    decoding: async before => {
+      const found = new Set();
+      for (const [index, pc] of [...connections].entries()) {
+        const stats = await pc.getStats();
+        for (const stat of stats.values()) {
+          if (stat.type !== 'inbound-rtp' || stat.kind !== 'video') continue;
+          const earlier = before.find(({ id }) => id === `${index}/${stat.id}`)?.framesDecoded ?? 0;
+          if (stat.framesDecoded > earlier) found.add(stats.get(stat.codecId)?.mimeType);
+        }
+      }
+      return [...found];
+    },
     connections: () => connections.size,
   };
 })();
