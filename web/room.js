@@ -309,18 +309,9 @@ export class Room extends EventTarget {
     this.#backoff.reset();
     this.#setState('joined');
     connection.tellMuted(this.local.values());
-    this.#tuneCamera(connection);
+    connection.sendLayers(this.#layers);
+    if (this.#codec) connection.sendCodec(this.#codec);
     if (Object.keys(this.#ownAttributes).length > 0) connection.describe(this.#ownAttributes);
-  }
-
-  /**
-   * What was chosen for our camera holds for each connection; one change of a sender at a time.
-   *
-   * @param {RoomConnection} connection
-   */
-  async #tuneCamera(connection) {
-    await connection.sendLayers(this.#layers);
-    if (this.#codec) await connection.sendCodec(this.#codec);
   }
 
   /** @param {{name: string, data: any}} message */

@@ -63,13 +63,6 @@ describe('choices and refusals', { timeout: 180_000 }, () => {
   const refuse = (person, what) =>
     person.page.evaluate(refused => localStorage.setItem('refuse', refused), what);
 
-  /** Chooses in a drop-down of a menu. */
-  async function choose({ page }, menu, label, option) {
-    await page.getByRole('button', { name: menu, exact: true }).click();
-    await page.getByRole('combobox', { name: label, exact: true }).selectOption({ label: option });
-    await page.keyboard.press('Escape');
-  }
-
   /** The codecs in which frames are decoded at this moment. */
   async function codecsSeen(person) {
     const frames = await person.received('video');
@@ -101,15 +94,15 @@ describe('choices and refusals', { timeout: 180_000 }, () => {
     ['Automatic', 'video/VP8'],
   ]) {
     test(`who chooses “${option}” is seen in ${mime}`, async () => {
-      await choose(ada, 'Choose camera', 'Codec', option);
+      await ui.pick(ada, 'Choose camera', 'Codec', option);
       await until(`Ben decodes ${mime}`, async () => (await codecsSeen(ben)).join() === mime, 20_000);
       await until('Ben sees Ada', () => ui.isMoving(ui.tile(ben, 'Ada')));
     });
   }
 
   test('what was chosen once is chosen the next time', async () => {
-    await choose(ada, 'Choose camera', 'Codec', 'VP9, sharper at the same rate');
-    await choose(ada, 'Choose camera', 'Send', 'Low quality');
+    await ui.pick(ada, 'Choose camera', 'Codec', 'VP9, sharper at the same rate');
+    await ui.pick(ada, 'Choose camera', 'Send', 'Low quality');
     await ui.leave(ada);
     await ada.open(`${server.url}/r/choices`);
     assert.equal(await ada.page.getByLabel('Your name').inputValue(), 'Ada');
@@ -117,8 +110,8 @@ describe('choices and refusals', { timeout: 180_000 }, () => {
     await ui.press(ada, 'Join');
     await ada.page.getByRole('button', { name: 'Leave', exact: true }).waitFor();
     await until('Ben decodes VP9 again', async () => (await codecsSeen(ben)).join() === 'video/VP9');
-    await choose(ada, 'Choose camera', 'Codec', 'Automatic');
-    await choose(ada, 'Choose camera', 'Send', 'High quality');
+    await ui.pick(ada, 'Choose camera', 'Codec', 'Automatic');
+    await ui.pick(ada, 'Choose camera', 'Send', 'High quality');
   });
 
   test('sound comes out of the loudspeaker that is chosen', async () => {

@@ -44,13 +44,6 @@ describe('a call that suits whoever is in it', { timeout: 180_000 }, () => {
     return person.growing('video', 'framesDecoded', before, 3);
   }
 
-  /** Chooses in a drop-down of a menu. */
-  async function choose({ page }, menu, label, option) {
-    await page.getByRole('button', { name: menu, exact: true }).click();
-    await page.getByRole('combobox', { name: label, exact: true }).selectOption({ label: option });
-    await page.keyboard.press('Escape');
-  }
-
   test('the lobby tells how media will travel', async () => {
     await ada.open(`${server.url}/r/ease`);
     await ui.press(ada, 'Check the connection');
@@ -92,11 +85,11 @@ describe('a call that suits whoever is in it', { timeout: 180_000 }, () => {
     const width = async () =>
       Math.max(...(await ben.received('video')).map(stream => stream.frameWidth ?? 0));
     await until('Ben gets a large picture', async () => (await width()) > 320);
-    await choose(ben, 'More', 'Receive', 'Small pictures');
+    await ui.pick(ben, 'More', 'Receive', 'Small pictures');
     await until('it is small', async () => (await width()) <= 320);
-    await choose(ben, 'More', 'Receive', 'Sound only');
+    await ui.pick(ben, 'More', 'Receive', 'Sound only');
     await until('pictures stand still', async () => (await moving(ben)) === 0);
-    await choose(ben, 'More', 'Receive', 'Everything');
+    await ui.pick(ben, 'More', 'Receive', 'Everything');
     await until('they move again', async () => (await moving(ben)) === 1);
   });
 
@@ -107,13 +100,13 @@ describe('a call that suits whoever is in it', { timeout: 180_000 }, () => {
       const now = await ada.sent('video');
       return now.filter(({ id, framesSent }) => framesSent > before.find(old => old.id === id)?.framesSent);
     };
-    await choose(ada, 'Choose camera', 'Send', 'Low quality');
+    await ui.pick(ada, 'Choose camera', 'Send', 'Low quality');
     await until('one layer is left', async () => {
       const sent = await layers();
       return sent.length === 1 && sent[0].frameWidth <= 320;
     });
     await until('Ben still sees Ada', () => ui.isMoving(ui.tile(ben, 'Ada')));
-    await choose(ada, 'Choose camera', 'Send', 'High quality');
+    await ui.pick(ada, 'Choose camera', 'Send', 'High quality');
     await until('more are sent', async () => (await layers()).length > 1);
   });
 

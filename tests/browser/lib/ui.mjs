@@ -78,3 +78,10 @@ export async function choose(who, name, item) {
   await who.page.getByRole('button', { name: `More about ${name}` }).click();
   await press(who, item);
 }
+
+/** Chooses in a drop-down of one of the toolbar's menus. */
+export async function pick({ page }, menu, label, option) {
+  await page.getByRole('button', { name: menu, exact: true }).click();
+  await page.getByRole('combobox', { name: label, exact: true }).selectOption({ label: option });
+  await page.keyboard.press('Escape');
+}
