@@ -5,6 +5,9 @@ import { PathWatch } from './path.js';
 import { iceFragment, withIce } from './sdp.js';
 import { HttpError, Session } from './session.js';
 
+/** Until a request that got lost is made again: browsers break off all of them when the network changes. */
+const RETRY_MS = 300;
+
 /**
  * A connection in one direction. Fires `state` (detail: `'connecting'`, `'connected'`,
  * `'reconnecting'`, `'closed'`) and `error` (detail: the error, when it gave up).
@@ -19,6 +22,8 @@ export class OneWay extends EventTarget {
   #backoff = new Backoff();
   /** @type {PathWatch | null} */
   #path = null;
+  /** @type {RTCPeerConnection | null} the one whose restart is under way */
+  #restarting = null;
 
   /**
    * @param {string} url the door, absolute or relative to the page
@@ -70,7 +75,7 @@ export class OneWay extends EventTarget {
     await pc.setLocalDescription();
     this.#session = await Session.open(this.url, pc.localDescription?.sdp ?? '', this.options);
     path.offer(this.#session.iceServers);
-    await pc.setRemoteDescription({ type: 'answer', sdp: this.#session.answer });
+    await pc.setRemoteDescription({ type: 'answer', sdp: path.answer(this.#session.answer) });
   }
 
   /** @param {RTCPeerConnection} pc */
@@ -87,15 +92,26 @@ export class OneWay extends EventTarget {
   /** @param {RTCPeerConnection} pc */
   async #restartIce(pc) {
     const session = this.#session;
-    if (!session || pc !== this.pc) return;
-    try {
-      const remote = pc.remoteDescription?.sdp ?? '';
-      await pc.setLocalDescription(await pc.createOffer({ iceRestart: true }));
-      const fragment = await session.restart(iceFragment(pc.localDescription?.sdp ?? ''));
-      await pc.setRemoteDescription({ type: 'answer', sdp: withIce(remote, fragment) });
-    } catch {
-      this.#reconnect();
+    if (!session || pc !== this.pc || pc === this.#restarting) return;
+    this.#restarting = pc;
+    const remote = pc.remoteDescription?.sdp ?? '';
+    // What is open may go on: as long as it has not failed, a request that got lost is made again.
+    while (pc === this.pc && pc.connectionState !== 'failed') {
+      try {
+        await pc.setLocalDescription(await pc.createOffer({ iceRestart: true }));
+        const fragment = await session.restart(iceFragment(pc.localDescription?.sdp ?? ''));
+        const answer = withIce(remote, fragment);
+        await pc.setRemoteDescription({ type: 'answer', sdp: this.#path?.answer(answer) ?? answer });
+        break;
+      } catch (error) {
+        if (error instanceof HttpError && !error.isTemporary) {
+          this.#reconnect();
+          break;
+        }
+        await new Promise(resolve => setTimeout(resolve, RETRY_MS));
+      }
     }
+    if (pc === this.#restarting) this.#restarting = null;
   }
 
   async #reconnect() {

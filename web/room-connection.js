@@ -81,6 +81,8 @@ export class RoomConnection extends EventTarget {
   #sentMuted = '{}';
   #backoff = new Backoff();
   #isProbing = false;
+  /** A restart of ICE was begun and did not get through. */
+  #mustRestart = false;
   #path = new PathWatch(this.pc, () => this.#pathLost());
   #encryption;
 
@@ -112,7 +114,7 @@ export class RoomConnection extends EventTarget {
     }
     this.session = session;
     this.#path.offer(session.iceServers);
-    await this.pc.setRemoteDescription({ type: 'answer', sdp: session.answer });
+    await this.pc.setRemoteDescription({ type: 'answer', sdp: this.#path.answer(session.answer) });
     this.#listen(session);
   }
 
@@ -265,7 +267,13 @@ export class RoomConnection extends EventTarget {
 
   /** Finds a new path: the network changed. */
   async restartIce() {
-    await this.#negotiate(() => this.pc.restartIce()).catch(() => this.#probe());
+    this.#mustRestart = true;
+    try {
+      await this.#negotiate(() => this.pc.restartIce());
+      this.#mustRestart = false;
+    } catch {
+      this.#probe();
+    }
   }
 
   /** The network came back: whatever waits tries now. */
@@ -355,7 +363,7 @@ export class RoomConnection extends EventTarget {
     await this.pc.setLocalDescription();
     try {
       const sdp = await this.session.reoffer(this.#offer());
-      await this.pc.setRemoteDescription({ type: 'answer', sdp });
+      await this.pc.setRemoteDescription({ type: 'answer', sdp: this.#path.answer(sdp) });
     } catch (error) {
       // What was refused stays in all later offers (nothing takes a transceiver back reliably), so a
       // connection that was refused something is at its end.
@@ -409,7 +417,8 @@ export class RoomConnection extends EventTarget {
         await this.session.mute({});
         if (this.#events?.readyState === EventSource.CLOSED) this.#listen(this.session);
         if (this.pc.connectionState === 'connected') this.#health(true);
-        else if (this.pc.iceConnectionState === 'disconnected') this.restartIce();
+        const isLost = this.pc.iceConnectionState === 'disconnected';
+        if (isLost || this.#mustRestart) this.restartIce();
         break;
       } catch (error) {
         this.#health(false);

@@ -7,6 +7,7 @@
 
 import { Backoff } from './backoff.js';
 import { Moderation } from './moderation.js';
+import { networkInformation } from './path.js';
 import { isRefusal, RoomConnection } from './room-connection.js';
 import { Roster } from './roster.js';
 import { HttpError } from './session.js';
@@ -387,7 +388,6 @@ export class Room extends EventTarget {
   #networkChanged() {
     this.#backoff.hurry();
     this.#connection?.hurry();
-    if (this.state === 'joined') this.#connection?.restartIce();
   }
 
   async #sendWishes() {
@@ -459,9 +459,4 @@ export class Room extends EventTarget {
   #emit(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
-}
-
-/** Tells of a change from Wi-Fi to mobile, where the browser has it (not in Firefox and Safari). */
-function networkInformation() {
-  return /** @type {{connection?: EventTarget}} */ (/** @type {unknown} */ (navigator)).connection;
 }

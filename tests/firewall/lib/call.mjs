@@ -47,6 +47,7 @@ export async function path(name) {
     kind: local?.candidateType,
     relay: local?.relayProtocol,
     port: remote?.port,
+    family: remote?.address?.includes(':') ? 6 : 4,
     frames: video?.framesDecoded ?? 0,
     frozenS: video?.totalFreezesDuration ?? 0,
   };

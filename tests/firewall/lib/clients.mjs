@@ -13,7 +13,8 @@ export async function oneWay(room) {
   element.autoplay = true;
   element.srcObject = player.stream;
   globalThis.pcs = { publisher: publisher.pc, player: player.pc };
-  const [{ username, credential }] = player.pc.getConfiguration().iceServers;
+  globalThis.clients = { publisher, player };
+  const [{ username, credential } = {}] = player.pc.getConfiguration().iceServers ?? [];
   return { username, credential };
 }
 
@@ -35,4 +36,39 @@ export async function meet(room) {
   });
   await bob.join([]);
   globalThis.pcs = { ada: ada.pc, bob: bob.pc };
+  globalThis.clients = { ada, bob };
+}
+
+/** Notes from now on how long a picture stands still. */
+export function watchGaps(name) {
+  const pc = globalThis.pcs[name];
+  const gaps = { frames: 0, at: performance.now(), longestMs: 0 };
+  globalThis.gaps = gaps;
+  setInterval(async () => {
+    const stats = await pc.getStats();
+    let frames = 0;
+    for (const { type, kind, framesDecoded } of stats.values()) {
+      if (type === 'inbound-rtp' && kind === 'video') frames += framesDecoded;
+    }
+    if (frames === gaps.frames) return;
+    const now = performance.now();
+    gaps.longestMs = Math.max(gaps.longestMs, now - gaps.at);
+    gaps.frames = frames;
+    gaps.at = now;
+  }, 50);
+}
+
+/** The longest of them so far, and how long it stands still now; begins anew. */
+export function longestGap(name) {
+  const { gaps, clients, pcs } = globalThis;
+  const { longestMs } = gaps;
+  gaps.longestMs = 0;
+  return { longestMs, currentMs: performance.now() - gaps.at, isSame: clients[name].pc === pcs[name] };
+}
+
+/** Which ways to the server work. */
+export async function tryWays() {
+  const { testConnection } = await import('/connection-test.js');
+  const trials = await testConnection('tried');
+  return trials.filter(({ roundTripMs }) => roundTripMs !== null).map(({ way }) => way);
 }

@@ -13,7 +13,8 @@ import { SERVER } from './network.mjs';
 const { chromium } = createRequire(new URL('../../browser/package.json', import.meta.url))('playwright-core');
 const exec = promisify(execFile);
 
-const BINARY = process.env.PLENUM_SERVER ?? new URL('../../../target/debug/plenum', import.meta.url).pathname;
+export const BINARY =
+  process.env.PLENUM_SERVER ?? new URL('../../../target/debug/plenum', import.meta.url).pathname;
 
 /** How long the server may take to begin, and to end. */
 const PATIENCE_MS = 10_000;
@@ -27,7 +28,18 @@ export class Server {
     const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];
     await exec('openssl', [
       ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '1'],
-      ...['-subj', `/CN=${SERVER}`, '-addext', `subjectAltName=IP:${SERVER}`, '-keyout', key, '-out', cert],
+      ...[
+        '-subj',
+        `/CN=${SERVER}`,
+        '-addext',
+        `subjectAltName=IP:${SERVER}`,
+        '-addext',
+        'basicConstraints=critical,CA:FALSE',
+        '-keyout',
+        key,
+        '-out',
+        cert,
+      ],
     ]);
     const server = new Server();
     server.folder = folder;

@@ -68,6 +68,43 @@ export class Network {
     await child;
   }
 
+  /** Drops all that leaves the client or comes to it and is so, as nft says it. */
+  async drop(rule) {
+    const chain = hook => `chain ${hook} {\ntype filter hook ${hook} priority 0;\n${rule} drop\n}\n`;
+    const table = `table inet firewall {\n${chain('output')}${chain('input')}}`;
+    const child = exec('ip', ['netns', 'exec', this.client, 'nft', '-f', '-']);
+    child.child.stdin.end(`${table}\n`);
+    await child;
+  }
+
+  /** Gives both machines an IPv6 address, too. */
+  async addIpv6() {
+    for (const [name, link, host] of [
+      [this.server, `ps${process.pid}`, 1],
+      [this.client, `pc${process.pid}`, 2],
+    ]) {
+      await exec('ip', ['-n', name, 'address', 'add', `2a00:9::${host}/64`, 'dev', link, 'nodad']);
+    }
+  }
+
+  /** The client leaves its network for another one, as from Wi-Fi to mobile. */
+  async move() {
+    const { server, client } = this;
+    const [here, there] = [`qs${process.pid}`, `qc${process.pid}`];
+    await exec('ip', ['-n', server, 'link', 'add', here, 'type', 'veth', 'peer', there, 'netns', client]);
+    for (const [name, link, address] of [
+      [server, here, '198.51.101.1'],
+      [client, there, '198.51.101.2'],
+    ]) {
+      await exec('ip', ['-n', name, 'address', 'add', `${address}/24`, 'dev', link]);
+      await exec('ip', ['-n', name, 'link', 'set', link, 'addrgenmode', 'none']);
+    }
+    await exec('ip', ['-n', server, 'link', 'set', here, 'up']);
+    await exec('ip', ['-n', client, 'link', 'set', `pc${process.pid}`, 'down']);
+    await exec('ip', ['-n', client, 'link', 'set', there, 'up']);
+    await exec('ip', ['-n', client, 'route', 'add', 'default', 'via', '198.51.101.1', 'dev', there]);
+  }
+
   /** A command as it is on one of the machines. */
   on(machine, command) {
     return ['ip', 'netns', 'exec', this[machine], ...command];
