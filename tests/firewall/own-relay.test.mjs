@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 
 import { until } from '../browser/lib/until.mjs';
 import { path } from './lib/call.mjs';
-import { meet, oneWay } from './lib/clients.mjs';
+import { meet, oneWay, tryWays } from './lib/clients.mjs';
 import { Browser, Server } from './lib/machines.mjs';
 import { Network, SERVER } from './lib/network.mjs';
 import { startPeer, uclient } from './lib/turnutils.mjs';
@@ -98,6 +98,13 @@ describe('a browser that reaches media through the relay of the server', { timeo
     await page.evaluate(oneWay, 'direct');
     assert.equal(await watch('player', performance.now()), 'host - 3478');
     assert.equal(await counted(network, udp), before);
+  });
+
+  test('the page tells which ways work from here', async () => {
+    page = await browser.page(`https://${SERVER}/`);
+    assert.deepEqual(await page.evaluate(tryWays), ['udp', 'turn-udp', 'turn-tcp', 'turn-tls']);
+    await network.block('meta l4proto udp');
+    assert.deepEqual(await page.evaluate(tryWays), ['turn-tcp', 'turn-tls']);
   });
 
   test('credentials lead to media alone, and nowhere once the session has ended', async () => {

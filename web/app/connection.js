@@ -23,9 +23,9 @@ export function connectionCheck(room) {
         button.disabled = true;
         result.dataset.grade = '';
         result.textContent = text.checking;
-        const [grade, sentence] = await check(room);
+        const { grade, sentence, ways } = await check(room);
         result.dataset.grade = grade;
-        result.textContent = sentence;
+        result.replaceChildren(sentence, ...(ways ? [h('br'), h('small', {}, ways)] : []));
         button.disabled = false;
       },
     },
@@ -37,18 +37,29 @@ export function connectionCheck(room) {
 
 /**
  * @param {string} room
- * @returns {Promise<[string, string]>} a grade and a sentence
+ * @returns {Promise<{grade: string, sentence: string, ways?: string}>} the ways one by one, where there are several
  */
 async function check(room) {
   try {
-    const path = await testConnection(room, { token: tokenOfPage() });
-    if (!path) return ['poor', text.blocked];
-    const place = `${path.address.includes(':') ? `[${path.address}]` : path.address}:${path.port}`;
-    if (path.protocol !== 'udp') return ['fair', text.tcp(place, path.roundTripMs)];
-    const isSlow = path.roundTripMs > SLOW_MS;
-    return [isSlow ? 'fair' : 'good', (isSlow ? text.slow : text.udp)(place, path.roundTripMs)];
+    const trials = await testConnection(room, { token: tokenOfPage() });
+    const best = trials.find(({ roundTripMs }) => roundTripMs !== null);
+    const ways = trials.length > 1 ? trials.map(describe).join(' · ') : undefined;
+    if (!best) return { grade: 'poor', sentence: text.blocked, ways };
+    const { place, roundTripMs } = best;
+    const isSlow = (roundTripMs ?? 0) > SLOW_MS;
+    const sayings = { udp: isSlow ? text.slow : text.udp, tcp: text.tcp };
+    const say = sayings[/** @type {'udp'} */ (best.way)] ?? text.relay;
+    const grade = best.way === 'udp' && !isSlow ? 'good' : 'fair';
+    return { grade, sentence: say(place, roundTripMs ?? 0), ways };
   } catch (error) {
     const isRefused = error instanceof HttpError;
-    return ['poor', isRefused ? strings.failed.refused(error.message) : strings.failed.unreachable];
+    const sentence = isRefused ? strings.failed.refused(error.message) : strings.failed.unreachable;
+    return { grade: 'poor', sentence };
   }
+}
+
+/** @param {import('../connection-test.js').Trial} trial */
+function describe({ way, roundTripMs }) {
+  const name = way.toUpperCase().replace('-', '/');
+  return `${name} ${roundTripMs === null ? '✗' : `${Math.round(roundTripMs)} ms`}`;
 }

@@ -49,6 +49,8 @@ export const strings = {
     slow: (place, ms) => `Funktioniert, mit Verzögerung: UDP zu ${place}, Umlaufzeit ${Math.round(ms)} ms.`,
     tcp: (place, ms) =>
       `Funktioniert, über TCP zu ${place}, Umlaufzeit ${Math.round(ms)} ms. Ihr Netz lässt kein UDP hinaus, darum können Bilder stocken.`,
+    relay: (place, ms) =>
+      `Funktioniert, über ein Relais zu ${place}, Umlaufzeit ${Math.round(ms)} ms. Ihr Netz lässt weder UDP noch TCP zum Server selbst.`,
     blocked:
       'Der Server antwortet, aber Bild und Ton kommen nicht durch. Vielleicht ist eine Firewall im Weg.',
   },

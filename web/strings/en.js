@@ -50,6 +50,8 @@ export const strings = {
       `Works, with delay: UDP to ${place}, round trip ${Math.round(ms)} ms.`,
     tcp: (/** @type {string} */ place, /** @type {number} */ ms) =>
       `Works, over TCP to ${place}, round trip ${Math.round(ms)} ms. Your network lets no UDP out, so pictures may halt.`,
+    relay: (/** @type {string} */ place, /** @type {number} */ ms) =>
+      `Works, by a relay to ${place}, round trip ${Math.round(ms)} ms. Your network lets neither UDP nor TCP reach the server itself.`,
     blocked: 'The server answers, but sound and pictures do not get through. A firewall may be in the way.',
   },
 
