@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use thiserror::Error;
 
 pub use file::FileError;
@@ -75,9 +75,31 @@ pub enum Action {
     /// Print the settings in force as a file of settings, with where each comes from.
     Config,
     /// Look for what commonly goes wrong on this machine, and say what to do about it.
-    Doctor,
+    Doctor(Box<DoctorRequest>),
     /// Make a token and print it.
     Token(Box<TokenRequest>),
+}
+
+/// What the doctor is to look at.
+#[derive(Args, Clone, Debug)]
+pub struct DoctorRequest {
+    /// Not this machine, but which ways lead from here to the media of the server whose page is at
+    /// this URL: UDP, TCP, and each of its relays.
+    #[arg(long, value_name = "URL")]
+    pub reach: Option<String>,
+
+    /// The room to ask for; nobody in it is told.
+    #[arg(
+        long,
+        value_name = "ROOM",
+        default_value = "doctor",
+        requires = "reach"
+    )]
+    pub room: String,
+
+    /// A token that lets us watch it, where that server requires one.
+    #[arg(long, value_name = "TOKEN", requires = "reach")]
+    pub token: Option<String>,
 }
 
 /// Settings that do not go together.

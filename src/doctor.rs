@@ -8,6 +8,7 @@ mod addresses;
 mod certificate;
 mod clock;
 mod descriptors;
+pub mod reach;
 mod sockets;
 
 use std::fmt;
@@ -97,12 +98,22 @@ pub fn examine(config: &Config, now: SystemTime) -> Vec<Finding> {
 }
 
 fn reachability(config: &Config, machine: &[InterfaceAddress]) -> Vec<Finding> {
+    let public = match config.net.public(config.udp_address()) {
+        Ok(public) => public,
+        Err(error) => {
+            return vec![Finding::fault(
+                format!("--discover finds no public address: {error}"),
+                "see that UDP is let out to that server, or name the address with --public-ip",
+            )];
+        }
+    };
     let place = addresses::Place {
         http: config.http.http_listen,
         udp: config.udp_address(),
-        public: &config.net.public_ips,
+        public: &public,
+        private: config.net.private_ips,
         machine,
-        in_container: addresses::is_in_container(),
+        in_container: interfaces::is_in_container(),
     };
     place.examine()
 }

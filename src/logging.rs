@@ -75,7 +75,8 @@ pub struct Logging {
 /// Libraries that say as a warning what a peer did, as often as the peer does it: that is no
 /// matter for who runs the server. Whoever wants it names them: `--log info,str0m=warn`.
 const QUIET: &str = "str0m=error,dimpl=error,is=error,sctp_proto=error,\
-    stun_types=off,stun_proto=off,turn_types=off,turn_server_proto=off";
+    stun_types=off,stun_proto=off,turn_types=off,turn_server_proto=off,turn_client_proto=off,\
+    rustls_platform_verifier=off";
 
 /// What is logged with a filter of the operator's, who has the last word.
 fn filter(operators: &str) -> EnvFilter {

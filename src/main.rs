@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use plenum::config::{Action, Config, ConfigError, LoadError};
+use plenum::config::{Action, Config, ConfigError, DoctorRequest, LoadError};
+use plenum::doctor::reach::Reach;
 use plenum::doctor::{self, Finding, Verdict};
 use plenum::engine::{Certificate, Limits};
 use plenum::http::{Drained, Hub, MintError, OwnRelay, Server, StartError, TokenRequest};
@@ -42,6 +43,8 @@ enum Failure {
     Token(#[from] MintError),
     #[error("{faults} fault(s) found: this server would not serve everybody")]
     Unwell { faults: usize },
+    #[error("no call would work from here")]
+    Unreached,
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
 }
@@ -63,7 +66,10 @@ fn main() -> ExitCode {
         None => run(config),
         Some(Action::Check) => check(config),
         Some(Action::Config) => print(&loaded.show()),
-        Some(Action::Doctor) => examine(config),
+        Some(Action::Doctor(request)) => match &request.reach {
+            Some(url) => reach(url, request),
+            None => examine(config),
+        },
         Some(Action::Token(request)) => print_token(request),
     };
     match done {
@@ -82,6 +88,28 @@ fn check(config: &Config) -> Result<(), Failure> {
     print("The settings are in order.\n")
 }
 
+/// Prints which ways lead to a server from here; none is a failure.
+fn reach(url: &str, request: &DoctorRequest) -> Result<(), Failure> {
+    let DoctorRequest { room, token, .. } = request;
+    let token = token.as_deref();
+    let findings = Runtime::new()?.block_on(doctor::reach::examine(&Reach { url, room, token }));
+    match report_findings(&findings)? {
+        0 => Ok(()),
+        _ => Err(Failure::Unreached),
+    }
+}
+
+/// Prints findings, and says how many are faults.
+fn report_findings(findings: &[Finding]) -> Result<usize, Failure> {
+    let text: String = findings
+        .iter()
+        .map(|finding| format!("{finding}\n"))
+        .collect();
+    print(&text)?;
+    let is_fault = |finding: &&Finding| finding.verdict == Verdict::Fault;
+    Ok(findings.iter().filter(is_fault).count())
+}
+
 /// Prints what was found on this machine; a fault is a failure.
 fn examine(config: &Config) -> Result<(), Failure> {
     #[expect(
@@ -89,13 +117,7 @@ fn examine(config: &Config) -> Result<(), Failure> {
         reason = "certificates end by the wall clock"
     )]
     let findings = doctor::examine(config, SystemTime::now());
-    let text: String = findings
-        .iter()
-        .map(|finding| format!("{finding}\n"))
-        .collect();
-    print(&text)?;
-    let is_fault = |finding: &&Finding| finding.verdict == Verdict::Fault;
-    match findings.iter().filter(is_fault).count() {
+    match report_findings(&findings)? {
         0 => Ok(check(config)?),
         faults => Err(Failure::Unwell { faults }),
     }

@@ -32,6 +32,9 @@ pub enum SocketError {
         "no network interface is up that clients could send to; name an address with --public-ip"
     )]
     NoAddress,
+    /// Nobody outside says what this machine is called there.
+    #[error("cannot learn this machine's public address by --discover: {0}")]
+    Discover(#[source] io::Error),
     /// The interfaces cannot be read.
     #[error("cannot read this machine's network interfaces: {0}")]
     Interfaces(#[from] io::Error),
@@ -66,11 +69,13 @@ pub fn open(config: &Config) -> Result<Opened, SocketError> {
     let streams = streams(config, media.local_addr())?;
     let interfaces = interfaces::addresses()?;
     let bound = media.local_addr();
-    let advertised = interfaces::advertised(bound, &config.net.public_ips, &interfaces);
+    let public = config.net.public(bound).map_err(SocketError::Discover)?;
+    let private = config.net.private_ips;
+    let advertised = interfaces::advertised(bound, &public, private, &interfaces);
     if advertised.is_empty() {
         return Err(SocketError::NoAddress);
     }
-    let advertised_tcp = advertised_tcp(config, bound, streams.as_ref(), &interfaces);
+    let advertised_tcp = advertised_tcp(config, bound, &public, streams.as_ref(), &interfaces);
     let relay = relay(config, bound, &advertised, &interfaces)?;
     let granted = media.buffers();
     tracing::info!(udp = %bound, ?advertised, ?advertised_tcp, gso = media.gso(), "media");
@@ -78,6 +83,13 @@ pub fn open(config: &Config) -> Result<Opened, SocketError> {
         tracing::warn!(
             ?granted,
             "UDP buffers are small: bursts will be lost; raise net.core.rmem_max and wmem_max"
+        );
+    }
+    if interfaces::lead_nowhere(&advertised, interfaces::is_in_container()) {
+        tracing::warn!(
+            ?advertised,
+            "these are addresses of a container's own network, which others do not reach: publish the \
+             port and name the host's address with --public-ip, or run with --network host"
         );
     }
     let sockets = Sockets {
@@ -214,6 +226,7 @@ fn streams<K>(config: &Config, udp: SocketAddr) -> Result<Option<Streams<K>>, So
 fn advertised_tcp<K>(
     config: &Config,
     udp: SocketAddr,
+    public: &[SocketAddr],
     streams: Option<&Streams<K>>,
     interfaces: &[InterfaceAddress],
 ) -> Vec<SocketAddr> {
@@ -227,8 +240,8 @@ fn advertised_tcp<K>(
     });
     let mut told = Vec::new();
     for bound in streams.local_addr().into_iter().chain(shared) {
-        let public = config.net.public_for_tcp(udp, bound);
-        let reached = interfaces::advertised(bound, &public, interfaces);
+        let public = net::public_for_tcp(public, udp, bound);
+        let reached = interfaces::advertised(bound, &public, config.net.private_ips, interfaces);
         told.extend(
             reached
                 .into_iter()

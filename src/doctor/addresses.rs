@@ -1,7 +1,6 @@
 //! Whether clients can reach the addresses that they are told.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 
 use super::Finding;
 use crate::net::interfaces::{self, InterfaceAddress};
@@ -11,20 +10,14 @@ pub(super) struct Place<'a> {
     pub(super) http: SocketAddr,
     pub(super) udp: SocketAddr,
     pub(super) public: &'a [SocketAddr],
+    pub(super) private: bool,
     pub(super) machine: &'a [InterfaceAddress],
     pub(super) in_container: bool,
 }
 
-/// Files that container engines leave in every container.
-const CONTAINER_MARKS: [&str; 2] = ["/.dockerenv", "/run/.containerenv"];
-
-pub(super) fn is_in_container() -> bool {
-    CONTAINER_MARKS.iter().any(|mark| Path::new(mark).exists())
-}
-
 impl Place<'_> {
     pub(super) fn examine(&self) -> Vec<Finding> {
-        let told = interfaces::advertised(self.udp, self.public, self.machine);
+        let told = interfaces::advertised(self.udp, self.public, self.private, self.machine);
         let Some(first) = told.first() else {
             return vec![Finding::fault(
                 "no network interface is up that clients could send media to",
@@ -64,7 +57,7 @@ impl Place<'_> {
                 "an unspecified address leads nowhere; use --public-ip",
             );
         }
-        if self.in_container && self.public.is_empty() && all(is_container_network) {
+        if self.public.is_empty() && interfaces::lead_nowhere(told, self.in_container) {
             return Finding::fault(
                 format!("{seen}, which is an address of the container network"),
                 format!(
@@ -111,17 +104,6 @@ impl Place<'_> {
 
 fn canonical(address: SocketAddr) -> IpAddr {
     address.ip().to_canonical()
-}
-
-/// Where Docker's and Podman's own networks begin: 172.16.0.0/12 and 10.88.0.0/16.
-fn is_container_network(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => {
-            let [a, b, ..] = ip.octets();
-            (a == 172 && (16..32).contains(&b)) || (a == 10 && b == 88)
-        }
-        IpAddr::V6(ip) => ip.is_unique_local(),
-    }
 }
 
 /// Not routed in the internet: RFC 1918, RFC 6598 (carriers' NAT) and RFC 4193.
@@ -171,6 +153,7 @@ mod tests {
             http: parse(&setup.http),
             udp: parse(&setup.udp),
             public: &public,
+            private: false,
             machine: &machine,
             in_container: setup.in_container,
         };

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 
 /// Most addresses that are told. Each becomes a candidate in every answer, and every client
 /// checks each of them.
@@ -31,8 +32,8 @@ pub fn addresses() -> io::Result<Vec<InterfaceAddress>> {
 
 /// The addresses to tell, for a socket that is bound to `bound`.
 ///
-/// * `public` addresses replace all others: behind NAT nobody else knows them. A port of zero
-///   stands for the socket's own.
+/// * `public` addresses come first, and replace all others unless `private` ones are wanted, too: behind
+///   NAT nobody else knows them. A port of zero stands for the socket's own.
 /// * A socket bound to one address is told as that.
 /// * A socket bound to all addresses is told as those of the interfaces that are up, except
 ///   link-local ones, which mean nothing without an interface name, and those of bridges to
@@ -41,15 +42,22 @@ pub fn addresses() -> io::Result<Vec<InterfaceAddress>> {
 pub fn advertised(
     bound: SocketAddr,
     public: &[SocketAddr],
+    private: bool,
     addresses: &[InterfaceAddress],
 ) -> Vec<SocketAddr> {
-    if !public.is_empty() {
-        let own_port = |address: &SocketAddr| match address.port() {
-            0 => SocketAddr::new(address.ip(), bound.port()),
-            _ => *address,
-        };
-        return limited(public.iter().map(own_port));
+    let own_port = |address: &SocketAddr| match address.port() {
+        0 => SocketAddr::new(address.ip(), bound.port()),
+        _ => *address,
+    };
+    let public = public.iter().map(own_port);
+    if public.len() > 0 && !private {
+        return limited(public);
     }
+    limited(public.chain(own(bound, addresses)))
+}
+
+/// The addresses of this machine by which others reach a socket.
+fn own(bound: SocketAddr, addresses: &[InterfaceAddress]) -> Vec<SocketAddr> {
     if !bound.ip().is_unspecified() {
         return vec![bound];
     }
@@ -68,6 +76,32 @@ pub fn advertised(
     } else {
         of_network
     }
+}
+
+/// Where Docker's and Podman's own networks begin: 172.16.0.0/12 and 10.88.0.0/16.
+pub fn is_container_network(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            (a == 172 && (16..32).contains(&b)) || (a == 10 && b == 88)
+        }
+        IpAddr::V6(ip) => ip.is_unique_local(),
+    }
+}
+
+/// Files that container engines leave in every container.
+const CONTAINER_MARKS: [&str; 2] = ["/.dockerenv", "/run/.containerenv"];
+
+/// Whether this process runs in a container.
+pub fn is_in_container() -> bool {
+    CONTAINER_MARKS.iter().any(|mark| Path::new(mark).exists())
+}
+
+/// Whether everything that clients are told is an address of a container's own network, which
+/// leads nowhere from other machines.
+pub fn lead_nowhere(told: &[SocketAddr], in_container: bool) -> bool {
+    let is_inner = |address: &SocketAddr| is_container_network(address.ip().to_canonical());
+    in_container && !told.is_empty() && told.iter().all(is_inner)
 }
 
 fn limited(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
@@ -141,7 +175,7 @@ mod tests {
             .iter()
             .map(|address| address.parse().unwrap())
             .collect();
-        let told = advertised(bound.parse().unwrap(), &public, addresses);
+        let told = advertised(bound.parse().unwrap(), &public, false, addresses);
         told.iter().map(ToString::to_string).collect()
     }
 
@@ -172,6 +206,27 @@ mod tests {
             told("127.0.0.1:3478", &public[..1], &machine()),
             ["203.0.113.5:3478"]
         );
+    }
+
+    #[test]
+    fn clients_on_this_side_of_a_nat_are_told_the_inner_addresses_where_that_is_wanted() {
+        let public = ["203.0.113.5:0".parse().unwrap()];
+        let bound = "0.0.0.0:3478".parse().unwrap();
+        let told = advertised(bound, &public, true, &machine());
+        let expected = ["203.0.113.5:3478", "192.0.2.2:3478", "10.0.0.1:3478"];
+        assert_eq!(told, expected.map(|address| address.parse().unwrap()));
+    }
+
+    #[test]
+    fn a_containers_own_network_leads_nowhere() {
+        let told = ["172.17.0.2:3478".parse().unwrap()];
+        assert!(lead_nowhere(&told, true));
+        assert!(
+            !lead_nowhere(&told, false),
+            "the same address elsewhere does"
+        );
+        assert!(!lead_nowhere(&["203.0.113.5:3478".parse().unwrap()], true));
+        assert!(!lead_nowhere(&[], true));
     }
 
     #[test]

@@ -15,6 +15,7 @@
 pub mod addresses;
 pub mod counters;
 pub mod demux;
+mod discover;
 pub mod interfaces;
 #[cfg(test)]
 mod loopback_tests;
@@ -31,11 +32,12 @@ pub mod tcp;
 pub use addresses::{AddressTable, Learned};
 pub use counters::{DropReason, NetCounters, SendError};
 pub use demux::{Demux, Recipient, Route, recipient};
+pub use discover::{StunUrl, discover};
 pub use public::is_public;
 pub use rate::SourceRate;
 pub use receive::{Received, Receiver, Stop, Stopper};
 pub use send::{Outgoing, Sender};
-pub use settings::{DEFAULT_PORT, Settings, TcpListen};
+pub use settings::{DEFAULT_PORT, Settings, TcpListen, public_for_tcp};
 pub use socket::{BufferSizes, MediaSocket, listen};
 pub use stun::{BindingRequest, StunResponder, StunServer};
 pub use tcp::{ConnectionId, Connections, Streams};

@@ -1,9 +1,13 @@
 //! What an operator can set about media traffic.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
+
+use super::{StunUrl, discover};
 
 /// The port for media unless set: the one of STUN (RFC 8489 §3), which is what the first packet
 /// of every client is.
@@ -36,6 +40,16 @@ pub struct Settings {
     /// where both have the same. Can be given more than once.
     #[arg(long = "public-ip", env = "PLENUM_PUBLIC_IP", value_name = "ADDRESS[:PORT]", value_delimiter = ',', value_parser = parse_public)]
     pub public_ips: Vec<SocketAddr>,
+
+    /// A STUN server outside that is asked once, at start, for the address that this machine has there,
+    /// which then is one of --public-ip: stun:host:port.
+    #[arg(long, env = "PLENUM_DISCOVER", value_name = "URL")]
+    pub discover: Option<StunUrl>,
+
+    /// Tell clients this machine's own addresses, too, besides those of --public-ip or --discover: for
+    /// clients on this side of a NAT.
+    #[arg(long, env = "PLENUM_PRIVATE_IPS", value_parser = BoolishValueParser::new())]
+    pub private_ips: bool,
 }
 
 impl Settings {
@@ -54,15 +68,28 @@ impl Settings {
         }
     }
 
-    /// [`Self::public_ips`] for TCP: a port of UDP's means nothing where TCP has another.
-    pub fn public_for_tcp(&self, udp: SocketAddr, tcp: SocketAddr) -> Vec<SocketAddr> {
-        let same = udp.port() == tcp.port();
-        let port_of = |public: &SocketAddr| if same { public.port() } else { 0 };
-        self.public_ips
-            .iter()
-            .map(|public| SocketAddr::new(public.ip(), port_of(public)))
-            .collect()
+    /// [`Self::public_ips`], and what a server outside says of this machine, for a media socket bound
+    /// to `udp`. Blocks.
+    pub fn public(&self, udp: SocketAddr) -> io::Result<Vec<SocketAddr>> {
+        let mut public = self.public_ips.clone();
+        if let Some(server) = &self.discover {
+            for ip in discover(server, udp)? {
+                if !public.iter().any(|known| known.ip() == ip) {
+                    public.push(SocketAddr::new(ip, 0));
+                }
+            }
+        }
+        Ok(public)
     }
+}
+
+/// Public addresses for TCP: a port of UDP's means nothing where TCP has another.
+pub fn public_for_tcp(public: &[SocketAddr], udp: SocketAddr, tcp: SocketAddr) -> Vec<SocketAddr> {
+    let same = udp.port() == tcp.port();
+    let port_of = |public: &SocketAddr| if same { public.port() } else { 0 };
+    let told = public.iter();
+    told.map(|public| SocketAddr::new(public.ip(), port_of(public)))
+        .collect()
 }
 
 /// Whether and where clients connect with TCP.
@@ -126,9 +153,9 @@ mod tests {
         assert_eq!(tcp.to_string(), "[::]:443");
         assert!("on".parse::<TcpListen>().is_err());
 
-        settings.public_ips = vec!["203.0.113.5:9000".parse().unwrap()];
-        assert_eq!(settings.public_for_tcp(udp, udp), settings.public_ips);
-        assert_eq!(settings.public_for_tcp(udp, tcp)[0].port(), 0);
+        let public = ["203.0.113.5:9000".parse().unwrap()];
+        assert_eq!(public_for_tcp(&public, udp, udp), public);
+        assert_eq!(public_for_tcp(&public, udp, tcp)[0].port(), 0);
     }
 
     #[test]
