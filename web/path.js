@@ -67,6 +67,7 @@ export function preferLatest(sdp, restarts, tcpFirst) {
  * @typedef {object} Sight
  * @property {number} received bytes, over all pairs of candidates
  * @property {boolean} isDirect by UDP, without a relay
+ * @property {boolean} [isRelayed] by a relay
  */
 
 /** Judges a path by what arrives on it. No browser in here. */
@@ -134,6 +135,8 @@ export class PathWatch {
   #hasUnaskedRelays = false;
   #restarts = 0;
   #search = DIRECT;
+  /** The path in use is that of a relay. */
+  #isRelayed = false;
   #timer = 0;
   #lookTimer = 0;
   #onNetwork = () => this.#networkChanged();
@@ -192,10 +195,11 @@ export class PathWatch {
 
   /** @param {Search} search */
   #begin(search) {
-    const hasRelays = this.#relays.length > 0;
-    const iceServers = search.byRelays ? this.#relays : [];
+    // The server forgets the credentials of before: a relayed path has to be found anew, too.
+    const byRelays = search.byRelays || this.#isRelayed;
+    const iceServers = byRelays ? this.#relays : [];
     this.#pc.setConfiguration({ ...this.#pc.getConfiguration(), iceServers });
-    this.#hasUnaskedRelays = hasRelays && !search.byRelays;
+    this.#hasUnaskedRelays = this.#relays.length > 0 && !byRelays;
     this.#restarts += 1;
     this.#search = search;
     this.#restart();
@@ -211,6 +215,7 @@ export class PathWatch {
     this.#lookTimer = setTimeout(async () => {
       if (this.#pc.connectionState === 'closed') return;
       const sight = this.#pc.connectionState === 'connected' ? await seen(this.#pc) : null;
+      this.#isRelayed = sight?.isRelayed ?? this.#isRelayed;
       const verdict = sight && this.#judge.look(sight, performance.now());
       if (verdict) this.#begin(verdict === 'silent' ? BY_ANY_WAY : DIRECT);
       this.#lookAgain();
@@ -237,6 +242,7 @@ async function seen(pc) {
   return {
     received: pairs.reduce((sum, { bytesReceived = 0 }) => sum + bytesReceived, 0),
     isDirect: local.protocol === 'udp' && local.candidateType !== 'relay',
+    isRelayed: local.candidateType === 'relay',
   };
 }
 
