@@ -13,6 +13,9 @@ NODE_PACKAGE=node-linux-$(uname -m | sed 's/x86_64/x64/; s/aarch64/arm64/')@22
 CARGO_DENY_VERSION=0.20.2
 # The wheel that has a static FFmpeg 9 with the `whip` muxer.
 IMAGEIO_FFMPEG_VERSION=0.8.1
+AIORTC_VERSION=1.16.0
+# aiortc has pictures as its arrays.
+NUMPY_VERSION=2.3.5
 
 say() { printf '\n==> %s\n' "$*"; }
 
@@ -129,6 +132,13 @@ need_ffmpeg() {
         FFMPEG=$("$TOOLS/python/bin/python" -c 'import imageio_ffmpeg as f; print(f.get_ffmpeg_exe())')
     fi
     export FFMPEG
+}
+
+# Sets PLENUM_PYTHON, which has aiortc, for the interoperability tests.
+need_aiortc() {
+    need_python_tool aiortc "$AIORTC_VERSION" || return
+    need_python_tool numpy "$NUMPY_VERSION" || return
+    export PLENUM_PYTHON=$TOOLS/python/bin/python
 }
 
 # GStreamer's webrtcbin with its Python bindings, for the interoperability tests.

@@ -1,48 +1,40 @@
 // Other people's publishers by WHIP, untouched: GStreamer's webrtcbin (libnice, OpenSSL, an RSA
-// certificate) and FFmpeg (its own ICE and DTLS, `setup:passive`). Chromium watches by WHEP.
+// certificate), FFmpeg (its own ICE and DTLS, `setup:passive`), libdatachannel (the stack of OBS),
+// aiortc, and, in the long run, werift and libwebrtc's package for Node. Chromium watches by WHEP.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import { Chromium } from '../browser/lib/chromium.mjs';
 import { Pages } from '../browser/lib/pages.mjs';
 import { Server } from '../browser/lib/server.mjs';
 import { until } from '../browser/lib/until.mjs';
-
-const WEBRTCBIN = fileURLToPath(new URL('./webrtcbin.py', import.meta.url));
-// Debian's own Python has Debian's GStreamer bindings.
-const PYTHON = '/usr/bin/python3';
-const FFMPEG = process.env.FFMPEG ?? 'ffmpeg';
-
-const gstreamer = codec => url => [PYTHON, WEBRTCBIN, url, codec];
-
-/** A keyframe every two seconds: FFmpeg offers no feedback by which one could be asked for. */
-const ffmpeg = (more = '') => {
-  const inputs =
-    '-re -f lavfi -i testsrc2=size=640x360:rate=30 -f lavfi -i sine=frequency=440:sample_rate=48000';
-  const video =
-    '-c:v libx264 -profile:v baseline -preset ultrafast -tune zerolatency -pix_fmt yuv420p -g 60 -bf 0';
-  const audio = '-c:a libopus -ac 2 -b:a 64k';
-  return url =>
-    `${FFMPEG} -hide_banner -loglevel warning ${inputs} ${video} ${audio} ${more} -f whip ${url}`.split(/ +/);
-};
+import {
+  aiortc,
+  Client,
+  FFMPEG_KEYFRAMES_MS,
+  ffmpeg,
+  gstreamer,
+  libdatachannel,
+  libwebrtc,
+  werift,
+} from './lib/clients.mjs';
 
 const PUBLISHERS = [
-  { name: 'GStreamer with VP8', command: gstreamer('VP8'), codec: 'VP8', signal: 'SIGTERM' },
-  { name: 'GStreamer with H264', command: gstreamer('H264'), codec: 'H264', signal: 'SIGTERM' },
+  { name: 'GStreamer', command: gstreamer, codec: 'VP8' },
+  { name: 'GStreamer', command: gstreamer, codec: 'H264' },
   { name: 'FFmpeg', command: ffmpeg(), codec: 'H264', signal: 'SIGINT' },
-  {
-    name: 'FFmpeg as DTLS client',
-    command: ffmpeg('-whip_flags dtls_active'),
-    codec: 'H264',
-    signal: 'SIGINT',
-  },
-];
+  { name: 'FFmpeg as DTLS client', command: ffmpeg('-whip_flags dtls_active'), codec: 'H264', signal: 'SIGINT' },
+  { name: 'libdatachannel', command: libdatachannel, codec: 'H264' },
+  { name: 'libdatachannel', command: libdatachannel, codec: 'VP8', long: true },
+  { name: 'aiortc', command: aiortc, codec: 'VP8' },
+  { name: 'aiortc', command: aiortc, codec: 'H264', long: true },
+  { name: 'werift', command: werift, codec: 'VP8', long: true },
+  { name: 'libwebrtc for Node', command: libwebrtc, codec: 'VP8', long: true },
+].filter(({ long }) => !long || process.env.PLENUM_LONG);
 
-describe('publishers of other makes', { timeout: 180_000 }, () => {
+describe('publishers of other makes', { timeout: 300_000 }, () => {
   let chromium, pages, server;
 
   before(async () => {
@@ -57,47 +49,58 @@ describe('publishers of other makes', { timeout: 180_000 }, () => {
   });
 
   const gauge = async name => (await server.metrics()).sum(name);
+  const publish = async (context, command, room, codec) => {
+    const publisher = new Client(command('publish', `${server.url}/whip/${room}/camera`, codec));
+    context.after(() => publisher.kill());
+    await until('the publisher is connected', async () => {
+      publisher.assertRunning();
+      return (await gauge(/^plenum_sessions_connected$/)) === 1;
+    });
+    return publisher;
+  };
+  const watch = async (context, room, publisher) => {
+    const viewer = await (await chromium.person()).open(`${pages.url}/lab.html`);
+    context.after(() => viewer.close());
+    await viewer.page.waitForFunction(() => globalThis.lab);
+    const watched = await viewer.page.evaluate(url => lab.watch(url), `${server.url}/whep/${room}/camera`);
+    assert.notEqual(watched.firstFrameMs, null, `no frame was decoded; ${publisher.lastWords}`);
+    context.diagnostic(`first frame after ${Math.round(watched.firstFrameMs)} ms`);
+    return { ...watched, page: viewer.page };
+  };
+  const leave = async (publisher, signal) => {
+    await publisher.end(signal);
+    await until('everybody has left', async () => (await gauge(/^plenum_sessions$/)) === 0);
+  };
 
-  for (const { name, command, codec, signal } of PUBLISHERS) {
-    test(`${name} is seen and heard`, async context => {
-      const room = name.toLowerCase().replaceAll(' ', '-');
-      const publisher = start(command(`${server.url}/whip/${room}/camera`));
-      context.after(() => publisher.kill('SIGKILL'));
-      await until(`${name} is connected`, async () => {
-        if (publisher.exitCode !== null) throw new Error(publisher.log.join(''));
-        return (await gauge(/^plenum_sessions_connected$/)) === 1;
-      });
+  for (const { name, command, codec, signal = 'SIGTERM' } of PUBLISHERS) {
+    test(`${name} with ${codec} is seen and heard`, async context => {
+      const room = `${name}-${codec}`.toLowerCase().replaceAll(' ', '-');
+      const publisher = await publish(context, command, room, codec);
+      const { page, session } = await watch(context, room, publisher);
 
-      const viewer = await (await chromium.person()).open(`${pages.url}/lab.html`);
-      context.after(() => viewer.close());
-      await viewer.page.waitForFunction(() => globalThis.lab);
-      const watched = await viewer.page.evaluate(url => lab.watch(url), `${server.url}/whep/${room}/camera`);
-      assert.notEqual(watched.firstFrameMs, null, `no frame was decoded; ${publisher.log.join('')}`);
-      context.diagnostic(`first frame after ${Math.round(watched.firstFrameMs)} ms`);
-
-      const received = () => viewer.page.evaluate(id => lab.received(id), watched.session);
+      const received = () => page.evaluate(id => lab.received(id), session);
       await until('a hundred frames are decoded', async () => (await received()).video.framesDecoded > 100);
       await until('sound is heard', async () => (await received()).audio?.totalAudioEnergy > 1e-6);
       const { video, audio } = await received();
       assert.equal(video.packetsLost + audio.packetsLost, 0, 'packets were lost');
-      assert.deepEqual(await viewer.page.evaluate(() => media.codecs('video')), [`video/${codec}`]);
+      assert.deepEqual(await page.evaluate(() => media.codecs('video')), [`video/${codec}`]);
 
-      await viewer.page.evaluate(id => lab.stop(id), watched.session);
-      const exited = once(publisher, 'exit');
-      publisher.kill(signal);
-      await exited;
-      await until('the publisher has left', async () => (await gauge(/^plenum_sessions$/)) === 0);
+      await page.evaluate(id => lab.stop(id), session);
+      await leave(publisher, signal);
     });
   }
-});
 
-/** Starts a publisher and keeps what it says, for when it fails. */
-function start([program, ...args]) {
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-  child.log = [];
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', text => child.log.push(String(text)));
-  const kill = () => child.kill('SIGKILL');
-  process.once('exit', kill);
-  child.once('exit', () => process.off('exit', kill));
-  return child;
-}
+  test('who comes late to FFmpeg sees a picture at its next keyframe, which nobody can ask for', async context => {
+    const publisher = await publish(context, ffmpeg(), 'late', 'H264');
+    // Between two keyframes, far from either.
+    await sleep(1.5 * FFMPEG_KEYFRAMES_MS);
+    const viewers = [];
+    for (let n = 0; n < 3; n += 1) viewers.push(await watch(context, 'late', publisher));
+    for (const { firstFrameMs } of viewers) {
+      // And a second to connect.
+      assert.ok(firstFrameMs < FFMPEG_KEYFRAMES_MS + 1000, `waited ${firstFrameMs} ms`);
+    }
+    for (const { page, session } of viewers) await page.evaluate(id => lab.stop(id), session);
+    await leave(publisher, 'SIGINT');
+  });
+});

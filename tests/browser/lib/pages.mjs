@@ -15,8 +15,9 @@ const ROOTS = {
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.mjs': 'text/javascript' };
 
 export class Pages {
-  static async start() {
-    const server = createServer(answer).listen(0, '127.0.0.1');
+  /** `made` are further pages, by their path. */
+  static async start(made = {}) {
+    const server = createServer((request, response) => answer(made, request, response)).listen(0, '127.0.0.1');
     await once(server, 'listening');
     return new Pages(server);
   }
@@ -33,8 +34,12 @@ export class Pages {
   }
 }
 
-async function answer(request, response) {
+async function answer(made, request, response) {
   const path = normalize(new URL(request.url, 'http://pages').pathname);
+  if (Object.hasOwn(made, path)) {
+    response.writeHead(200, { 'Content-Type': 'text/html' }).end(made[path]);
+    return;
+  }
   const prefix = Object.keys(ROOTS).find(prefix => path.startsWith(prefix));
   try {
     const body = await readFile(new URL(path.slice(prefix.length), ROOTS[prefix]));
