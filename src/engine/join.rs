@@ -390,7 +390,7 @@ fn new_ssrc(session: &Session, rng: &mut StdRng) -> u32 {
 
 /// What every connection has in common.
 fn transport_config() -> RtcConfig {
-    RtcConfig::new()
+    let mut config = RtcConfig::new()
         .set_rtp_mode(true)
         .set_ice_lite(true)
         .set_sctp_max_message_size(MAX_MESSAGE_BYTES)
@@ -400,8 +400,22 @@ fn transport_config() -> RtcConfig {
         .enable_vp8(true)
         .enable_h264(true)
         .enable_vp9(true)
-        .enable_av1(true)
+        .enable_av1(true);
+    // What hardware encoders offer and browsers decode, although they do not list it.
+    for (payload_type, rtx, mode, profile) in MORE_H264 {
+        let codecs = config.codec_config();
+        codecs.add_h264(payload_type.into(), Some(rtx.into()), mode, profile);
+    }
+    config
 }
+
+/// H.264 beside str0m's own list: payload type, that of RTX, whether packetization mode 1, and the
+/// profile (Constrained High and High, RFC 6184 §8.1). Levels need not match.
+const MORE_H264: [(u8, u8, bool, u32); 3] = [
+    (37, 38, true, 0x64_0c_1f),
+    (39, 40, false, 0x64_0c_1f),
+    (41, 42, false, 0x64_00_1f),
+];
 
 /// Feeds an offer to str0m. What it cannot read must not end more than this request, so a panic
 /// in it counts as unreadable, too.

@@ -16,7 +16,12 @@ import { until } from '../browser/lib/until.mjs';
 const LIBRARIES = fileURLToPath(new URL('./pages/libraries.js', import.meta.url));
 
 async function bundle() {
-  const { outputFiles } = await build({ entryPoints: [LIBRARIES], bundle: true, format: 'iife', write: false });
+  const { outputFiles } = await build({
+    entryPoints: [LIBRARIES],
+    bundle: true,
+    format: 'iife',
+    write: false,
+  });
   return `<!doctype html><title>libraries</title><body><script>${outputFiles[0].text.replaceAll('</script', '<\\/script')}</script>`;
 }
 

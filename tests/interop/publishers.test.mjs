@@ -17,6 +17,7 @@ import {
   ffmpeg,
   gstreamer,
   libdatachannel,
+  libdatachannelHigh,
   libwebrtc,
   werift,
 } from './lib/clients.mjs';
@@ -25,8 +26,14 @@ const PUBLISHERS = [
   { name: 'GStreamer', command: gstreamer, codec: 'VP8' },
   { name: 'GStreamer', command: gstreamer, codec: 'H264' },
   { name: 'FFmpeg', command: ffmpeg(), codec: 'H264', signal: 'SIGINT' },
-  { name: 'FFmpeg as DTLS client', command: ffmpeg('-whip_flags dtls_active'), codec: 'H264', signal: 'SIGINT' },
+  {
+    name: 'FFmpeg as DTLS client',
+    command: ffmpeg('-whip_flags dtls_active'),
+    codec: 'H264',
+    signal: 'SIGINT',
+  },
   { name: 'libdatachannel', command: libdatachannel, codec: 'H264' },
+  { name: 'libdatachannel of an unlisted profile', command: libdatachannelHigh, codec: 'H264' },
   { name: 'libdatachannel', command: libdatachannel, codec: 'VP8', long: true },
   { name: 'aiortc', command: aiortc, codec: 'VP8' },
   { name: 'aiortc', command: aiortc, codec: 'H264', long: true },

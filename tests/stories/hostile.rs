@@ -194,6 +194,27 @@ fn offers_that_cannot_be_answered_leave_nothing_behind() {
 }
 
 #[test]
+fn an_encoder_that_names_a_profile_which_browsers_do_not_list_is_taken_in() {
+    let mut world = World::new(88);
+    let now = world.now();
+    let guest = Guest::publishing("ada");
+    let server = SocketAddr::from(([203, 0, 113, 1], 3478));
+    let mut client = Client::new(ATTACKER, server, (now, now), 0, 1);
+    let offer = client.offer(&guest.devices, 0, 0).sdp;
+    // Constrained High, level 5.1, of all the encoder's profiles; and no other codec.
+    let mut high = offer;
+    for profile in ["42001f", "42e01f", "4d001f", "64001f"] {
+        high = high.replace(profile, "640c33");
+    }
+    for codec in ["VP8", "VP9", "AV1"] {
+        high = high.replace(&format!(" {codec}/90000"), " none/90000");
+    }
+    assert!(high.contains("640c33"), "{high}");
+    let answer = world.post_offer("lobby", &guest, &high).expect("taken in").answer;
+    assert!(answer.contains("H264/90000"), "{answer}");
+}
+
+#[test]
 fn a_guest_who_hangs_up_is_gone_at_once() {
     let mut world = World::new(87);
     let ada = world.enter("lobby", Guest::meeting());

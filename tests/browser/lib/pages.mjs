@@ -17,7 +17,10 @@ const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.mjs': 'text/ja
 export class Pages {
   /** `made` are further pages, by their path. */
   static async start(made = {}) {
-    const server = createServer((request, response) => answer(made, request, response)).listen(0, '127.0.0.1');
+    const server = createServer((request, response) => answer(made, request, response)).listen(
+      0,
+      '127.0.0.1',
+    );
     await once(server, 'listening');
     return new Pages(server);
   }

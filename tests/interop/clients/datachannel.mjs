@@ -18,14 +18,15 @@ import {
   words,
 } from './driver.mjs';
 
-const { role, url, codec } = words();
+const { role, url, codec, profile } = words();
 const direction = role === 'publish' ? 'SendOnly' : 'RecvOnly';
 const peer = new stack.PeerConnection('peer', { iceServers: [], disableAutoNegotiation: true });
 
 const audio = new stack.Audio('audio', direction);
 audio.addOpusCodec(AUDIO_PAYLOAD_TYPE);
 const video = new stack.Video('video', direction);
-if (codec === 'H264') video.addH264Codec(VIDEO_PAYLOAD_TYPE);
+const format = profile ? [`profile-level-id=${profile};packetization-mode=1`] : [];
+if (codec === 'H264') video.addH264Codec(VIDEO_PAYLOAD_TYPE, ...format);
 else video.addVP8Codec(VIDEO_PAYLOAD_TYPE);
 if (role === 'publish') {
   audio.addSSRC(AUDIO_SSRC, 'cname', 'stream', 'audio');

@@ -1,6 +1,6 @@
 // What the drivers of clients without a browser have in common. Each is a process of its own,
 //
-//     node datachannel.mjs publish|play URL VP8|H264
+//     node datachannel.mjs publish|play URL VP8|H264 [profile-level-id]
 //
 // that tells what it sees as lines of JSON, and leaves as the standards ask when it gets SIGTERM.
 
@@ -18,15 +18,14 @@ const TELL_EVERY_MS = 200;
 
 const ENCODERS = {
   VP8: '-c:v libvpx -deadline realtime -cpu-used 8 -b:v 800k',
-  H264:
-    '-c:v libx264 -profile:v baseline -preset ultrafast -tune zerolatency -b:v 800k -bsf:v dump_extra=freq=keyframe',
+  H264: '-c:v libx264 -profile:v baseline -preset ultrafast -tune zerolatency -b:v 800k -bsf:v dump_extra=freq=keyframe',
 };
 
-/** The three words of the command line. */
+/** The words of the command line. */
 export function words() {
-  const [role, url, codec] = process.argv.slice(2);
+  const [role, url, codec, profile] = process.argv.slice(2);
   if (!['publish', 'play'].includes(role) || !ENCODERS[codec]) throw new Error('publish|play URL VP8|H264');
-  return { role, url, codec };
+  return { role, url, codec, profile };
 }
 
 export const tell = what => process.stdout.write(`${JSON.stringify(what)}\n`);

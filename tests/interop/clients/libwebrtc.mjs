@@ -37,7 +37,13 @@ function publish() {
       at += 1;
       return 8000 * Math.sin((2 * Math.PI * 440 * at) / SAMPLE_RATE_HZ);
     });
-    sound.onData({ samples, sampleRate: SAMPLE_RATE_HZ, bitsPerSample: 16, channelCount: 1, numberOfFrames: SAMPLES });
+    sound.onData({
+      samples,
+      sampleRate: SAMPLE_RATE_HZ,
+      bitsPerSample: 16,
+      channelCount: 1,
+      numberOfFrames: SAMPLES,
+    });
   }, 10);
 }
 

@@ -35,7 +35,10 @@ const peer = new RTCPeerConnection({
 });
 
 const direction = role === 'publish' ? 'sendonly' : 'recvonly';
-const sent = { video: new MediaStreamTrack({ kind: 'video' }), audio: new MediaStreamTrack({ kind: 'audio' }) };
+const sent = {
+  video: new MediaStreamTrack({ kind: 'video' }),
+  audio: new MediaStreamTrack({ kind: 'audio' }),
+};
 const arrivals = new Arrivals(codec);
 for (const kind of ['video', 'audio']) {
   const transceiver = peer.addTransceiver(role === 'publish' ? sent[kind] : kind, { direction });

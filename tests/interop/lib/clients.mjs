@@ -16,6 +16,8 @@ export const gstreamer = (role, url, codec) => [DEBIAN_PYTHON, driver('webrtcbin
 export const aiortc = (role, url, codec) => [PYTHON, driver('aiortc_client.py'), role, url, codec];
 const node = name => (role, url, codec) => [process.execPath, driver(name), role, url, codec];
 export const libdatachannel = node('datachannel.mjs');
+/** It offers H264 as Constrained High, level 5.1: a profile that no browser lists, and all decode. */
+export const libdatachannelHigh = (...words) => [...libdatachannel(...words), '640c33'];
 export const werift = node('werift.mjs');
 export const libwebrtc = node('libwebrtc.mjs');
 
