@@ -47,6 +47,7 @@ mod header;
 mod join;
 mod keyframes;
 mod layers;
+mod life;
 mod messages;
 mod moderation;
 mod outbox;

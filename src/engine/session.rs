@@ -4,6 +4,7 @@
 //! A session carries and has never heard of rooms. It is handed datagrams, and gives out what
 //! they meant as [`SessionOutput`]s.
 
+use std::mem;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
@@ -24,6 +25,7 @@ use super::egress::Egress;
 use super::event::{CloseReason, Kind};
 use super::feedback::{self, Wanted};
 use super::ids::SessionId;
+use super::life::Life;
 use super::outbox::Outbox;
 use super::path::{Path, Paths};
 use super::srtp::RtcpOpener;
@@ -103,6 +105,9 @@ pub(crate) struct Session {
     keys: KeyTap,
     opener: Option<RtcpOpener>,
     paths: Paths,
+    life: Life,
+    /// Its client is gone, which is still to be given out.
+    is_over: bool,
     advertised: Advertised,
     timeout: Option<Instant>,
     ingress_second: Option<Instant>,
@@ -210,6 +215,8 @@ impl Session {
             keys,
             opener: None,
             paths: Paths::default(),
+            life: Life::default(),
+            is_over: false,
             advertised,
             timeout: Some(now),
             ingress_second: None,
@@ -233,7 +240,8 @@ impl Session {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         // Reports leave beside media, if there is any; without, they wait a little in vain.
         let report_at = self.egress.report_at().map(|at| at + REPORT_PATIENCE);
-        [self.timeout, report_at, self.egress.downlink.deadline()]
+        let downlink_at = self.egress.downlink.deadline();
+        [self.timeout, report_at, downlink_at, self.life.deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -277,6 +285,7 @@ impl Session {
 
     /// Time has passed.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.is_over |= self.life.is_over(now);
         if let Err(error) = self.rtc.handle_input(Input::Timeout(now)) {
             debug!(session = ?self.id, %error, "timeout");
         }
@@ -288,6 +297,9 @@ impl Session {
         out: &mut Outbox,
         counters: &mut Counters,
     ) -> Option<SessionOutput> {
+        if mem::take(&mut self.is_over) {
+            return Some(SessionOutput::Closed(CloseReason::Vanished));
+        }
         let mut errors = 0;
         loop {
             match self.rtc.poll_output() {
@@ -342,14 +354,10 @@ impl Session {
                 self.connected = true;
                 Some(SessionOutput::Connected)
             }
-            Event::IceConnectionStateChange(IceConnectionState::Connected) => {
-                Some(SessionOutput::IceConnected)
-            }
-            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
-                Some(SessionOutput::Closed(CloseReason::Vanished))
-            }
+            Event::IceConnectionStateChange(state) => self.ice_changed(state),
             Event::RtpPacket(packet) => {
                 self.is_opening_rtp = false;
+                self.life.proven(packet.timestamp);
                 Some(SessionOutput::Media(Box::new(packet)))
             }
             Event::ChannelOpen(id, label) if self.door == Door::Meet => {
@@ -374,7 +382,10 @@ impl Session {
                 }
                 Some(SessionOutput::Data(Box::new(message?)))
             }
-            Event::SenderFeedback(report) => Some(SessionOutput::SenderReport(report)),
+            Event::SenderFeedback(report) => {
+                self.life.proven(report.received_at);
+                Some(SessionOutput::SenderReport(report))
+            }
             // The rest of the goodbye still has to be polled out.
             Event::Closed => {
                 self.closing.get_or_insert(CloseReason::ClosedByPeer);
@@ -384,6 +395,21 @@ impl Session {
                 trace!(session = ?self.id, ?other, "event");
                 None
             }
+        }
+    }
+
+    fn ice_changed(&mut self, state: IceConnectionState) -> Option<SessionOutput> {
+        match state {
+            IceConnectionState::Disconnected if self.life.has_proof() => {
+                self.life.checks_ran_out();
+                None
+            }
+            IceConnectionState::Disconnected => Some(SessionOutput::Closed(CloseReason::Vanished)),
+            IceConnectionState::Connected | IceConnectionState::Completed => {
+                self.life.checks_are_back();
+                Some(SessionOutput::IceConnected)
+            }
+            IceConnectionState::New | IceConnectionState::Checking => None,
         }
     }
 
@@ -494,6 +520,7 @@ impl Session {
             return;
         };
         self.paths.heard(&Path::of(datagram), now);
+        self.life.proven(now);
         if feedback::read(
             compound,
             &mut self.egress,

@@ -22,6 +22,9 @@ import {
   werift,
 } from './lib/clients.mjs';
 
+/** The long run has all. */
+const LONG = Boolean(process.env.PLENUM_LONG);
+
 const PUBLISHERS = [
   { name: 'GStreamer', command: gstreamer, codec: 'VP8' },
   { name: 'GStreamer', command: gstreamer, codec: 'H264' },
@@ -39,7 +42,7 @@ const PUBLISHERS = [
   { name: 'aiortc', command: aiortc, codec: 'H264', long: true },
   { name: 'werift', command: werift, codec: 'VP8', long: true },
   { name: 'libwebrtc for Node', command: libwebrtc, codec: 'VP8', long: true },
-].filter(({ long }) => !long || process.env.PLENUM_LONG);
+].filter(({ long }) => LONG || !long);
 
 describe('publishers of other makes', { timeout: 300_000 }, () => {
   let chromium, pages, server;
@@ -96,6 +99,19 @@ describe('publishers of other makes', { timeout: 300_000 }, () => {
       await leave(publisher, signal);
     });
   }
+
+  test('GStreamer, which sends no checks once it is connected, stays', { skip: !LONG }, async context => {
+    const publisher = await publish(context, gstreamer, 'long', 'VP8');
+    const player = new Client(gstreamer('play', `${server.url}/whep/long/camera`, 'VP8'));
+    context.after(() => player.kill());
+    // Much longer than the checks of ICE alone would keep anybody.
+    await sleep(45_000);
+    const { frames } = player.told;
+    await until('the picture goes on', () => player.told.frames > frames + 30);
+    assert.equal(await gauge(/^plenum_sessions_connected$/), 2, publisher.lastWords);
+    await player.end('SIGTERM');
+    await leave(publisher, 'SIGTERM');
+  });
 
   test('who comes late to FFmpeg sees a picture at its next keyframe, which nobody can ask for', async context => {
     const publisher = await publish(context, ffmpeg(), 'late', 'H264');

@@ -210,7 +210,10 @@ fn an_encoder_that_names_a_profile_which_browsers_do_not_list_is_taken_in() {
         high = high.replace(&format!(" {codec}/90000"), " none/90000");
     }
     assert!(high.contains("640c33"), "{high}");
-    let answer = world.post_offer("lobby", &guest, &high).expect("taken in").answer;
+    let answer = world
+        .post_offer("lobby", &guest, &high)
+        .expect("taken in")
+        .answer;
     assert!(answer.contains("H264/90000"), "{answer}");
 }
 

@@ -118,6 +118,32 @@ fn who_vanishes_is_gone_when_consent_has_run_out() {
 }
 
 #[test]
+fn an_encoder_that_sends_media_and_no_checks_stays_and_so_do_its_viewers() {
+    let mut world = World::new(71);
+    let camera = world.enter("lobby", Guest::publishing("camera"));
+    let viewer = world.enter("lobby", Guest::watching());
+    world.run_for(secs(3));
+    // As GStreamer 1.22 behaves: libnice checks until it is connected, and then no more.
+    for person in [camera, viewer] {
+        world.client_mut(person).is_without_checks = true;
+    }
+    world.run_for(secs(120));
+    for person in [camera, viewer] {
+        assert_eq!(world.client(person).closed_because, None);
+    }
+    world.video(viewer, 0).assert_flawless();
+
+    world.vanish(camera);
+    world.vanish(viewer);
+    world.run_for(secs(13));
+    for person in [camera, viewer] {
+        let because = world.client(person).closed_because;
+        assert_eq!(because, Some(CloseReason::Vanished));
+    }
+    world.assert_empty();
+}
+
+#[test]
 fn an_outage_of_ten_seconds_is_survived() {
     let mut world = World::new(66);
     let ada = world.enter("lobby", Guest::publishing("ada"));

@@ -261,8 +261,9 @@ impl World {
             local_ip: Some(self.server.ip()),
             contents: &parcel.contents,
         };
-        let is_check = parcel.contents.first().is_some_and(|first| *first < 4);
-        if is_check && self.by_address.contains_key(&parcel.from) {
+        // A check, or media under keys that nobody else has.
+        let proves = !matches!(Class::of(&parcel.contents), Class::Dtls);
+        if proves && self.by_address.contains_key(&parcel.from) {
             self.wire.consented(parcel.from, self.now);
         }
         engine.handle_datagram(datagram, self.now);
