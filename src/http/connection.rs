@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use super::engines::TakeStream;
-use super::tls::H2;
+use super::tls::{ACME_TLS_1, H2};
 use crate::turn::{Relay, Transport};
 
 /// Largest request head, in bytes: 431 beyond it. A token of 4 KiB fits well.
@@ -99,7 +99,12 @@ impl Connection {
         };
         let local = stream.local_addr()?;
         let mut stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await??;
-        let is_h2 = stream.get_ref().1.alpn_protocol() == Some(H2);
+        let protocol = stream.get_ref().1.alpn_protocol();
+        if protocol == Some(ACME_TLS_1) {
+            // Who asks has seen what was to be seen (RFC 8737 §3).
+            return Ok(());
+        }
+        let is_h2 = protocol == Some(H2);
         if let Some(relay) = relay.filter(|_| !is_h2)
             && is_turn(&mut stream, stopped.clone()).await?
         {

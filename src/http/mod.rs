@@ -25,6 +25,7 @@ mod observe;
 mod operator;
 mod precondition;
 mod problem;
+pub mod readers;
 mod relays;
 mod router;
 mod server;
@@ -52,7 +53,7 @@ pub use hub::Hub;
 pub use relays::{TurnSettings, TurnUrl, TurnUrlError};
 pub use server::{OwnRelay, Server, StartError, check};
 pub use settings::{PublicUrl, Ratio, Settings};
-pub use tls::{TlsError, TlsSettings, certificate_end};
+pub use tls::{AcmeSettings, TlsError, TlsSettings, certificate_end};
 
 use crate::engine::command::{Command, Reply};
 use crate::engine::ids::{RoomId, SessionId};

@@ -133,13 +133,15 @@ impl Server {
             Some(listener) => Some((public.for_relay(), from_std(listener)?)),
             None => None,
         };
+        let acme = tls.as_ref().and_then(Tls::acme);
         let mut tasks = vec![
             tokio::spawn(public.run(listener)),
             tokio::spawn(operator.run(operator_listener)),
             tokio::spawn(reap(Arc::clone(&app), stopped.clone())),
             tokio::spawn(measure(Arc::clone(&app), stopped.clone())),
-            tokio::spawn(watch_files(Arc::clone(&app), tls, stopped)),
+            tokio::spawn(watch_files(Arc::clone(&app), tls, stopped.clone())),
         ];
+        tasks.extend(acme.map(|acme| tokio::spawn(acme.run(stopped))));
         tasks.extend(relayed.map(|(service, listener)| tokio::spawn(service.run(listener))));
         tracing::info!(%local_addr, %operator_addr, https = app.settings.tls.is_used(), "HTTP is up");
         if app.settings.auth.is_required()

@@ -20,8 +20,7 @@ pub struct Settings {
         long,
         env = "PLENUM_TURN_TLS_LISTEN",
         value_name = "ADDRESS:PORT",
-        requires = "turn_listen",
-        requires = "tls_cert"
+        requires = "turn_listen"
     )]
     pub turn_tls_listen: Option<SocketAddr>,
 

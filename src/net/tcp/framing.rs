@@ -9,18 +9,21 @@ pub(super) const MAX_FRAME_BYTES: usize = 4096;
 /// A frame longer than [`MAX_FRAME_BYTES`], or more likely no frame at all: whatever follows
 /// cannot be found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Unframed;
+pub struct Unframed;
 
 /// Puts together what arrives in pieces.
 #[derive(Debug, Default)]
-pub(super) struct Reassembler {
+pub struct Reassembler {
     /// The beginning of a frame, its length included.
     begun: Vec<u8>,
 }
 
 impl Reassembler {
     /// Takes in what was read, and hands on each datagram that is complete with it.
-    pub(super) fn feed(
+    ///
+    /// # Errors
+    /// What comes next cannot be found any more.
+    pub fn feed(
         &mut self,
         mut bytes: &[u8],
         mut handle: impl FnMut(&[u8]),
