@@ -61,7 +61,7 @@ mod tests {
         std::fs::write(&path, "nothing").unwrap();
         let settings = TlsSettings {
             tls_cert: Some(path),
-            tls_key: None,
+            ..TlsSettings::default()
         };
         let finding = examine(&settings, SystemTime::UNIX_EPOCH).unwrap();
         assert_eq!(finding.verdict, Verdict::Fault);

@@ -124,6 +124,98 @@ fn random_bytes_from_the_right_address_end_nothing() {
 }
 
 #[test]
+fn alerts_in_the_clear_during_the_handshake_end_nothing() {
+    // A fatal one (RFC 5246 §7.2), as anybody on the path can make it before there are keys.
+    let alert = [21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 40];
+    let mut world = World::new(89);
+    let ada = world.enter("lobby", Guest::publishing("ada"));
+    let viewer = world.enter("lobby", Guest::watching());
+    let from = world.client(ada).public;
+    for _ in 0..200 {
+        world.inject(ada, from, &alert);
+        world.run_for(millis(2));
+    }
+    world.run_for(secs(3));
+    assert!(world.client(ada).connected_at.is_some(), "ada connects");
+    let pictures = world.video(viewer, 0).since(world.now() - secs(1)).len();
+    assert!(pictures >= 24, "{pictures} in the last second");
+}
+
+#[test]
+fn handshakes_in_pieces_without_end_cost_a_little_and_only_whom_they_are_sent_as() {
+    // A piece of a ClientHello that claims to be as long as one can be (RFC 6347 §4.2.2).
+    let piece = |at: u32, record: u8| {
+        let mut bytes = vec![22, 254, 253, 0, 0, 0, 0, 0, 0, 0, record, 4, 12];
+        bytes.extend([1, 255, 255, 255, 0, 0]);
+        bytes.extend(&at.to_be_bytes()[1..]);
+        bytes.extend([0, 4, 0]);
+        bytes.extend([7; 1_024]);
+        bytes
+    };
+    let mut world = World::new(92);
+    let ben = world.enter("lobby", Guest::publishing("ben"));
+    let viewer = world.enter("lobby", Guest::watching());
+    world.run_for(secs(2));
+    let ada = world.enter("lobby", Guest::publishing("ada"));
+    let from = world.client(ada).public;
+    for round in 0..2_000_u32 {
+        world.inject(ada, from, &piece(1_024 * (round % 16_000), round as u8));
+        world.run_for(millis(2));
+    }
+    assert_eq!(world.counters().panics, 0);
+    // Who was pretended to be ada may have spoilt her handshake; then she is let go.
+    world.run_for(secs(16));
+    let came = world.client(ada).connected_at.is_some();
+    assert!(came != world.client(ada).closed_because.is_some());
+    assert_eq!(world.client(ben).closed_because, None);
+    world.video(viewer, 0).assert_flawless();
+}
+
+#[test]
+fn what_one_session_sends_under_its_own_keys_is_nothing_in_another() {
+    let mut world = World::new(90);
+    let ada = world.enter("lobby", Guest::publishing("ada"));
+    let viewer = world.enter("lobby", Guest::watching());
+    let mallory = world.enter("attic", Guest::publishing("mallory"));
+    world.run_for(secs(8));
+    let from = world.client(ada).public;
+    for _ in 0..50 {
+        let report = world.last_sent(mallory, |class| class == Class::Rtcp);
+        world.inject(ada, from, &report);
+        let mut media = world.last_sent(mallory, |class| matches!(class, Class::Rtp { .. }));
+        world.inject(ada, from, &media);
+        // Under the name of ada's own stream, too.
+        let own = world.last_sent(ada, |class| matches!(class, Class::Rtp { .. }));
+        media[8..12].copy_from_slice(&own[8..12]);
+        world.inject(ada, from, &media);
+        world.run_for(millis(20));
+    }
+    world.run_for(secs(2));
+    world.video(viewer, 0).assert_flawless();
+    world.audio(viewer, 0).assert_flawless();
+    assert_eq!(world.client(ada).closed_because, None);
+}
+
+#[test]
+fn who_sends_more_than_any_camera_is_capped_and_the_others_go_on() {
+    let mut world = World::new(91);
+    let ada = world.enter("lobby", Guest::publishing("ada"));
+    let viewer = world.enter("lobby", Guest::watching());
+    let mallory = world.enter("attic", Guest::publishing("mallory"));
+    world.run_for(secs(3));
+    let from = world.client(mallory).public;
+    let media = world.last_sent(mallory, |class| matches!(class, Class::Rtp { .. }));
+    for _ in 0..20_000 {
+        world.inject(mallory, from, &media);
+    }
+    world.run_for(secs(3));
+    let capped = world.counters().drops[&DropReason::IngressLimit];
+    assert!(capped >= 5_000, "{capped} packets were too many");
+    assert_eq!(world.client(ada).closed_because, None);
+    world.video(viewer, 0).assert_flawless();
+}
+
+#[test]
 fn one_name_publishes_once() {
     let mut world = World::new(85);
     world.enter("lobby", Guest::publishing("ada"));
