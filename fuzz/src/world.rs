@@ -90,6 +90,7 @@ impl World {
             resume: None,
             offer: offer.to_owned(),
             home: None,
+            busy: Vec::new(),
         };
         match self.command(Command::Join(Box::new(join)))? {
             Reply::Joined(joined) => Some(joined),

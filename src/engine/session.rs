@@ -305,7 +305,7 @@ impl Session {
             match self.rtc.poll_output() {
                 Ok(Output::Timeout(at)) => {
                     self.timeout = Some(at);
-                    if std::mem::take(&mut self.is_opening_rtp) {
+                    if mem::take(&mut self.is_opening_rtp) {
                         counters.drop(DropReason::RtpRefused);
                     }
                     if !self.rtc.is_alive() {
