@@ -6,7 +6,6 @@ import { Room } from '../room.js';
 import { HttpError } from '../session.js';
 import { strings } from '../strings.js';
 import { tokenOfPage } from './address.js';
-import { Call } from './call.js';
 import { h } from './dom.js';
 import { homeView, wordmark } from './home.js';
 import { Lobby } from './lobby.js';
@@ -15,6 +14,9 @@ import { mountNotices } from './notices.js';
 import { firstTracks } from './own.js';
 import { prefs, rememberRoom } from './prefs.js';
 import { Tabs } from './tabs.js';
+
+/** What a call consists of is half of the page: it comes while one is in the lobby. */
+const loadCall = () => import('./call.js');
 
 const app = /** @type {HTMLElement} */ (document.getElementById('app'));
 
@@ -47,7 +49,10 @@ function showLobby(roomName) {
     media,
     name,
     join: async () => {
+      /** @type {typeof import('./call.js').Call} */
+      let Call;
       try {
+        ({ Call } = await loadCall());
         const encryption = await lobby.encryption(roomName);
         room = new Room({ room: roomName, name: prefs.name, token: tokenOfPage(), encryption });
         await room.join(firstTracks(media));
@@ -59,18 +64,21 @@ function showLobby(roomName) {
       lobby.close();
       tabs.joined();
       room.addEventListener('over', () => tabs.close());
-      showCall(roomName, room, media);
+      showCall(Call, roomName, room, media);
     },
   });
   show(lobby.element);
+  // Whoever joins asks again, and is told if it fails.
+  loadCall().catch(() => {});
 }
 
 /**
+ * @param {typeof import('./call.js').Call} Call
  * @param {string} roomName
  * @param {Room} room
  * @param {LocalMedia} media
  */
-function showCall(roomName, room, media) {
+function showCall(Call, roomName, room, media) {
   const call = new Call({ room, roomName, name: prefs.name, media, leave: () => room.leave() });
   const leaveNow = () => room.leave();
   addEventListener('pagehide', leaveNow);

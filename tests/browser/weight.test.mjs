@@ -1,0 +1,50 @@
+// How much comes over the network before one can do something, counted in bytes: what a test of time
+// would say depends on what else the machine does.
+
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+
+import { Gathering } from './lib/gathering.mjs';
+import { until } from './lib/until.mjs';
+
+/** With headers; 150 KiB are a second on a link of 1.2 Mbit/s. */
+const MOST_BYTES = 150 * 1024;
+
+describe('the weight of the page', { timeout: 120_000 }, () => {
+  let gathering, server, ada;
+
+  before(async () => {
+    gathering = await Gathering.of(['Ada']);
+    server = gathering.server;
+    ada = gathering.people.Ada;
+  });
+  after(() => gathering?.end());
+
+  /** Counts what a page transfers from now on, answers with headers included. */
+  async function scales({ context, page }) {
+    const transferred = { bytes: 0, paths: new Set() };
+    const paths = new Map();
+    const devtools = await context.newCDPSession(page);
+    await devtools.send('Network.enable');
+    devtools.on('Network.requestWillBeSent', ({ requestId, request }) =>
+      paths.set(requestId, new URL(request.url).pathname),
+    );
+    devtools.on('Network.loadingFinished', ({ requestId, encodedDataLength }) => {
+      transferred.bytes += encodedDataLength;
+      transferred.paths.add(paths.get(requestId));
+    });
+    return transferred;
+  }
+
+  test('the front page comes without what only a call needs', async () => {
+    const transferred = await scales(ada);
+    await ada.open(`${server.url}/`);
+    await ada.page.getByRole('button').first().waitFor();
+    await until(
+      'all has come',
+      () => transferred.paths.has('/app/main.js') && transferred.paths.has('/icons.svg'),
+    );
+    assert.ok(!transferred.paths.has('/app/call.js'), 'the call was loaded');
+    assert.ok(transferred.bytes < MOST_BYTES, `${transferred.bytes} bytes`);
+  });
+});
