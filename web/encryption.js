@@ -18,13 +18,9 @@ export class Encryption extends EventTarget {
   /** @type {Set<string>} received tracks whose frames cannot be opened */
   #unreadable = new Set();
 
-  /**
-   * Whether this browser can do it, on this page. Firefox has the interface, but what it seals
-   * is not shown by Chromium: who would be encrypted and not seen is better told so at once.
-   */
+  /** Whether this browser can do it, on this page. */
   static get isSupported() {
-    const isGecko = 'mozInnerScreenX' in globalThis;
-    return !isGecko && 'RTCRtpScriptTransform' in globalThis && Boolean(globalThis.crypto?.subtle);
+    return 'RTCRtpScriptTransform' in globalThis && Boolean(globalThis.crypto?.subtle);
   }
 
   /**

@@ -56,6 +56,23 @@ describe('Firefox', { timeout: 120_000 }, () => {
     await ui.leave(ada);
   });
 
+  test('with a passphrase it and Chromium see and hear each other', async () => {
+    const link = 'burrow#passphrase=bergamot';
+    await ui.join(ada, server, link, 'Ada');
+    await joinWithFirefox(link);
+    await until('it says that the call is encrypted', () => firefox.has('End-to-end encrypted'));
+    await until('Ada sees Fox', () => ui.isMoving(ui.tile(ada, 'Fox')));
+    await until('Ada hears Fox', async () =>
+      (await ada.received('audio')).some(({ totalAudioEnergy }) => totalAudioEnergy > 1e-6),
+    );
+    await seesMore();
+    await firefox.press('Turn camera off');
+    await firefox.press('Turn camera on');
+    await until('Ada sees Fox again', () => ui.isMoving(ui.tile(ada, 'Fox')));
+    await firefox.press('Leave');
+    await ui.leave(ada);
+  });
+
   test('it publishes what Chromium watches', async () => {
     await firefox.open(`${server.url}/publish/hill`);
     await firefox.press('Go live');

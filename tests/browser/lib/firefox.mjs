@@ -60,7 +60,10 @@ export class Firefox {
 
   async fill(name, text) {
     await until(`Firefox has “${name}”`, () => this.has(name));
-    await this.page.type(`::-p-aria([name="${name}"][role="textbox"])`, text);
+    const field = `::-p-aria([name="${name}"][role="textbox"])`;
+    // What is remembered from before stands in it.
+    await this.page.$eval(field, input => input.select());
+    await this.page.type(field, text);
   }
 
   /** How many frames were decoded in all. */
