@@ -3,6 +3,7 @@
 //! It speaks HTTP and UDP only: clients connect as browsers do (ICE, DTLS, SRTP), publishers send media whose
 //! packets carry the time they left, and receivers count what arrived, when, and what a player would have shown.
 
+mod bridge;
 mod clock;
 mod compare;
 mod delay;

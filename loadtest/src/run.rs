@@ -42,6 +42,8 @@ pub(crate) struct Options {
     pub(crate) behaviour: Behaviour,
     pub(crate) token: Option<Arc<str>>,
     pub(crate) shared_sockets: bool,
+    /// All media goes by TCP.
+    pub(crate) tcp: bool,
     pub(crate) progress: bool,
     pub(crate) meter: Meter,
     /// Measures the floor before and after.
@@ -92,6 +94,7 @@ pub(crate) fn run(
         token: options.token.clone(),
         local,
         shared_sockets: options.shared_sockets,
+        tcp: options.tcp,
         ssrc_base: rand::random(),
         start,
         measure_from,

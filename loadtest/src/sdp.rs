@@ -174,6 +174,8 @@ pub(crate) struct Answer {
     /// SHA-256 of the server's certificate, as bytes.
     pub(crate) fingerprint: Vec<u8>,
     pub(crate) candidates: Vec<SocketAddr>,
+    /// Those of TCP (RFC 6544).
+    pub(crate) tcp_candidates: Vec<SocketAddr>,
     /// The server wants to begin DTLS itself.
     pub(crate) server_is_active: bool,
     pub(crate) media: Vec<AnswerMedia>,
@@ -264,12 +266,16 @@ fn read_transport(answer: &mut Answer, name: &str, value: &str) {
         "candidate" => {
             let fields: Vec<&str> = value.split_ascii_whitespace().collect();
             if let [_, "1", protocol, _, ip, port, ..] = fields[..]
-                && protocol.eq_ignore_ascii_case("udp")
                 && let (Ok(ip), Ok(port)) = (ip.parse(), port.parse())
             {
                 let address = SocketAddr::new(ip, port);
-                if !answer.candidates.contains(&address) {
-                    answer.candidates.push(address);
+                let candidates = match protocol.to_ascii_lowercase().as_str() {
+                    "udp" => &mut answer.candidates,
+                    "tcp" => &mut answer.tcp_candidates,
+                    _ => return,
+                };
+                if !candidates.contains(&address) {
+                    candidates.push(address);
                 }
             }
         }

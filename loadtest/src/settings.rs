@@ -404,6 +404,9 @@ pub(crate) struct CommonSettings {
     /// One socket per thread, on which each client is an address of 127.0.0.0/8: less load, loopback only
     #[arg(long)]
     shared_sockets: bool,
+    /// All media goes by ICE over TCP; the work of that is this program's
+    #[arg(long, conflicts_with = "shared_sockets")]
+    tcp: bool,
     /// Opens one packet in 32 only, which is cheaper: streams are then followed by their headers
     #[arg(long)]
     no_decrypt: bool,
@@ -479,6 +482,7 @@ impl CommonSettings {
             },
             token: self.token.as_deref().map(Arc::from),
             shared_sockets: self.shared_sockets,
+            tcp: self.tcp,
             progress: std::io::stderr().is_terminal(),
             meter: Meter {
                 pid: self.pid,

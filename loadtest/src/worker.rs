@@ -25,12 +25,12 @@ use self::{
     sockets::{OWN_BUFFER, SHARED_BUFFER, index_of_shared_address, open_socket, shared_address},
 };
 use crate::{
-    clock,
+    bridge, clock,
     delay::Delays,
     peer::{Arrival, Behaviour, Peer},
     report::PeerReport,
     scenario::Visit,
-    sdp::{self, OfferSpec},
+    sdp::{self, Answer, OfferSpec},
     signal::{Job, Joined},
     sys::{Poller, ReceiveBatch, SendBatch},
     transport::Identity,
@@ -54,6 +54,8 @@ pub(crate) struct Run {
     pub(crate) local: IpAddr,
     /// One socket per worker, on which each client is an address of 127.0.0.0/8.
     pub(crate) shared_sockets: bool,
+    /// All media goes by TCP.
+    pub(crate) tcp: bool,
     pub(crate) ssrc_base: u32,
     pub(crate) start: Instant,
     /// From here on it counts for the delays and the own load.
@@ -63,6 +65,19 @@ pub(crate) struct Run {
     pub(crate) stop_at: Instant,
     pub(crate) stop: AtomicBool,
     pub(crate) live: Live,
+}
+
+impl Run {
+    /// An answer with the addresses that clients send to.
+    fn reached(&self, mut answer: Answer) -> Result<Answer, String> {
+        if self.tcp {
+            let server = answer.tcp_candidates.first();
+            let server = *server.ok_or("the server has no candidate of TCP")?;
+            let bridge = bridge::open(server, self.local).map_err(|error| error.to_string())?;
+            answer.candidates = vec![bridge];
+        }
+        Ok(answer)
+    }
 }
 
 /// Counts that the progress line and the server's price per packet need while the run goes on.
@@ -304,8 +319,9 @@ impl Worker {
             };
             let answer = joined.result.and_then(|(text, url)| {
                 sdp::parse_answer(&text, client.peer.media())
-                    .map(|answer| (answer, url))
                     .map_err(|error| error.to_string())
+                    .and_then(|answer| self.run.reached(answer))
+                    .map(|answer| (answer, url))
             });
             match answer {
                 Ok((answer, url)) => {
