@@ -15,7 +15,7 @@ const FIRST_PICTURE_MS = 10_000;
 const WATCHED_MS = process.env.PLENUM_LONG ? 300_000 : 5_000;
 const LONGEST_FREEZE_S = 0.5;
 
-describe('a browser behind a firewall', { timeout: 900_000 }, () => {
+describe('a browser behind a firewall', { timeout: 1_800_000 }, () => {
   let network, server, browser, page;
 
   before(async () => {

@@ -32,7 +32,7 @@ async function counted(network, name) {
   return Number(line.split(' ')[1]);
 }
 
-describe('a browser that reaches media through the relay of the server', { timeout: 900_000 }, () => {
+describe('a browser that reaches media through the relay of the server', { timeout: 1_800_000 }, () => {
   let network, server, browser, page;
 
   before(async () => {
