@@ -31,16 +31,21 @@ const LOOK_MS = 100;
 export async function testConnection(room, { server = location.origin, token } = {}) {
   const door = new URL(`/whep/${encodeURIComponent(room)}`, server).href;
   const first = new Attempt({ door, token });
+  const attempts = [first];
   try {
-    // Its answer says which ways there are; its session lends its credentials to the others.
+    // Its answer says which ways there are; its session lends its credentials to the others, and has to
+    // last as long as they do.
     const answer = await first.open();
     const ways = waysOf(answer, first.relays);
     const trials = [...ways].map(([way, relays]) => {
-      return way === 'udp' ? first.run('udp') : new Attempt({ door, token, relays }).run(way);
+      if (way === 'udp') return first.run(way);
+      const attempt = new Attempt({ door, token, relays });
+      attempts.push(attempt);
+      return attempt.run(way);
     });
     return await Promise.all(trials);
   } finally {
-    first.end();
+    for (const attempt of attempts) attempt.end();
   }
 }
 
@@ -123,8 +128,6 @@ class Attempt {
       }
     } catch {
       // Whatever it was, this way is none.
-    } finally {
-      this.end();
     }
     return { way, roundTripMs: null, tookMs: performance.now() - begun, place: '' };
   }
