@@ -76,6 +76,11 @@ pub enum Action {
     Config,
     /// Look for what commonly goes wrong on this machine, and say what to do about it.
     Doctor(Box<DoctorRequest>),
+    /// Replay what an operator had recorded: are layers chosen as they were?
+    Replay {
+        /// The recording, as the operator's listener gave it out.
+        file: PathBuf,
+    },
     /// Make a token and print it.
     Token(Box<TokenRequest>),
 }

@@ -1,14 +1,17 @@
 //! Starts and stops the server.
 
+use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use plenum::config::{Action, Config, ConfigError, DoctorRequest, LoadError};
 use plenum::doctor::reach::Reach;
 use plenum::doctor::{self, Finding, Verdict};
-use plenum::engine::{Certificate, Limits};
+use plenum::engine::tape::Recording;
+use plenum::engine::{Certificate, Limits, replay};
 use plenum::http::{Drained, Hub, MintError, OwnRelay, Server, StartError, TokenRequest};
 use plenum::logging;
 use plenum::metrics::{LostLines, Metrics, Reading};
@@ -41,6 +44,10 @@ enum Failure {
     Webhooks(#[from] webhooks::StartError),
     #[error(transparent)]
     Token(#[from] MintError),
+    #[error("cannot read {path}: {reason}")]
+    Recording { path: String, reason: String },
+    #[error("layers are chosen differently now, {times} time(s)")]
+    Differs { times: usize },
     #[error("{faults} fault(s) found: this server would not serve everybody")]
     Unwell { faults: usize },
     #[error("no call would work from here")]
@@ -70,6 +77,7 @@ fn main() -> ExitCode {
             Some(url) => reach(url, request),
             None => examine(config),
         },
+        Some(Action::Replay { file }) => replay(file),
         Some(Action::Token(request)) => print_token(request),
     };
     match done {
@@ -120,6 +128,35 @@ fn examine(config: &Config) -> Result<(), Failure> {
     match report_findings(&findings)? {
         0 => Ok(check(config)?),
         faults => Err(Failure::Unwell { faults }),
+    }
+}
+
+/// Prints how layers were chosen in a recording, and how they are chosen now.
+fn replay(file: &Path) -> Result<(), Failure> {
+    let unreadable = |reason: String| Failure::Recording {
+        path: file.display().to_string(),
+        reason,
+    };
+    let text = fs::read_to_string(file).map_err(|error| unreadable(error.to_string()))?;
+    let recordings: Vec<Recording> =
+        serde_json::from_str(&text).map_err(|error| unreadable(error.to_string()))?;
+    let mut times = 0;
+    for (number, recording) in recordings.iter().enumerate() {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a replay may begin at any moment"
+        )]
+        let replayed = replay::replay(recording, Instant::now());
+        times += replayed.iter().filter(|review| review.differs()).count();
+        print(&format!(
+            "recording {}\n{}",
+            number + 1,
+            replay::table(&replayed)
+        ))?;
+    }
+    match times {
+        0 => Ok(()),
+        times => Err(Failure::Differs { times }),
     }
 }
 

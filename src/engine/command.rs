@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::Serialize;
 use thiserror::Error;
@@ -12,6 +13,7 @@ use super::event::{SlotLayers, Snapshot};
 use super::ids::{ParticipantId, RoomId, SessionId, TrackId};
 use super::inspect::{RoomOverview, SessionReport};
 use super::message::{Json, Say};
+use super::tape::Recording;
 
 /// One request to the engine that owns the room or session in question.
 #[derive(Debug)]
@@ -82,6 +84,23 @@ pub enum Command {
     Say(Box<Say>),
     /// What hosts ask of rooms (`/api`).
     Administer(RoomCommand),
+    /// A participant's sessions are recorded; without a name, whoever comes to the room next.
+    /// Answered by [`Reply::Done`].
+    Record {
+        /// Where.
+        room: RoomId,
+        /// Who.
+        participant: Option<ParticipantId>,
+        /// For how long.
+        length: Duration,
+    },
+    /// The end of that. Answered by [`Reply::Recorded`].
+    Recorded {
+        /// Where.
+        room: RoomId,
+        /// Who.
+        participant: ParticipantId,
+    },
     /// `GET events` without a usable `Last-Event-ID`. Answered by [`Reply::Snapshot`].
     Snapshot {
         /// Whose.
@@ -279,6 +298,8 @@ pub enum Reply {
     Overview(Vec<RoomOverview>),
     /// The participant's sessions in this engine.
     Inspected(Vec<SessionReport>),
+    /// What was recorded of them.
+    Recorded(Vec<Recording>),
 }
 
 /// A new session and its answer.

@@ -75,6 +75,17 @@ impl Engine {
                 self.shut_down(now);
                 Ok(Reply::Done)
             }
+            Command::Record {
+                room,
+                participant,
+                length,
+            } => {
+                self.record(room, participant.as_ref(), length, now)?;
+                Ok(Reply::Done)
+            }
+            Command::Recorded { room, participant } => {
+                Ok(Reply::Recorded(self.recorded(&room, &participant)))
+            }
             Command::Overview => Ok(Reply::Overview(self.overview(now))),
             Command::Inspect { room, participant } => {
                 Ok(Reply::Inspected(self.inspect(&room, &participant, now)))

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::bitrate::Bitrate;
 use super::estimate::{Estimator, Moved, PathReport, PathState, ProbeCluster, Purpose};
 use super::rtcp::TransportFeedback;
+use super::tape::{Event, Tape};
 
 /// How often layers are chosen anew, where nothing urges.
 const REVIEW_INTERVAL: Duration = Duration::from_millis(500);
@@ -37,6 +38,8 @@ pub(crate) struct Downlink {
     sent_bytes: u64,
     /// What was last told of it.
     told: Told,
+    /// What happens on it, while an operator has it recorded.
+    pub(crate) tape: Option<Box<Tape>>,
 }
 
 /// What the engine has been told of a path already.
@@ -88,7 +91,10 @@ impl Downlink {
     }
 
     /// The receiver is reached another way.
-    pub(crate) fn path_changed(&mut self) {
+    pub(crate) fn path_changed(&mut self, now: Instant) {
+        if let Some(tape) = &mut self.tape {
+            tape.note(now, Event::PathChanged);
+        }
         self.probe = None;
         if let Some(estimator) = &mut self.estimator {
             estimator.path_changed();
@@ -163,6 +169,9 @@ impl Downlink {
         let Some(estimator) = &mut self.estimator else {
             return false;
         };
+        if let Some(tape) = &mut self.tape {
+            tape.note(now, Event::Timeout);
+        }
         estimator.handle_timeout(now);
         let is_due = self.review_at.is_some_and(|at| at <= now);
         if is_due {
@@ -199,6 +208,10 @@ impl Downlink {
         let Some(estimator) = self.estimator.as_mut().filter(|_| self.probe.is_none()) else {
             return;
         };
+        if let Some(tape) = &mut self.tape {
+            let demand_bps = self.demand.as_bps();
+            tape.note(now, Event::ProbeWanted { demand_bps });
+        }
         self.probe = estimator
             .probe_wanted(self.demand, now)
             .map(|cluster| Probe {

@@ -22,6 +22,7 @@ use super::path::Path;
 use super::rtcp::{self, ReportBlock, SenderInfo};
 use super::slot::{Queued, Slot};
 use super::srtp::{RtcpSealer, RtpSealer, SrtpKeys};
+use super::tape::{Event, Header};
 use super::track::{LayerRef, SenderClock};
 
 /// Most packets that wait for a session's flush.
@@ -132,14 +133,13 @@ impl Egress {
                 self.twcc_seq = self.twcc_seq.wrapping_add(1);
             }
             let bytes = write_packet(slot, &queued, twcc, &sealers.rtp, path, out);
-            if slot.header.has_twcc() {
-                let purpose = match (queued.rtx_seq, slot.kind) {
-                    _ if queued.is_probe => Purpose::Probe,
-                    (Some(_), _) => Purpose::Retransmission,
-                    (None, Kind::Audio) => Purpose::Audio,
-                    (None, Kind::Video) => Purpose::Video,
-                };
-                self.downlink.sent(twcc, bytes, purpose, now);
+            let has_twcc = slot.header.has_twcc();
+            if let Some(tape) = &mut self.downlink.tape {
+                let twcc = has_twcc.then_some(twcc);
+                tape.note(now, sent(slot, &queued, twcc, bytes));
+            }
+            if has_twcc {
+                self.downlink.sent(twcc, bytes, purpose(slot, &queued), now);
             }
             account(slot, &queued, now, counters);
         }
@@ -271,6 +271,36 @@ fn write_packet(
     let bytes = buffer.len() - start;
     out.end(path, start);
     bytes
+}
+
+/// What a packet is sent for.
+fn purpose(slot: &Slot, queued: &Queued) -> Purpose {
+    match (queued.rtx_seq, slot.kind) {
+        _ if queued.is_probe => Purpose::Probe,
+        (Some(_), _) => Purpose::Retransmission,
+        (None, Kind::Audio) => Purpose::Audio,
+        (None, Kind::Video) => Purpose::Video,
+    }
+}
+
+/// A packet that was sent, as a recording has it.
+fn sent(slot: &Slot, queued: &Queued, twcc: Option<u16>, bytes: usize) -> Event {
+    let (ssrc, index) = match queued.rtx_seq {
+        Some(rtx_seq) => (slot.rtx_ssrc, rtx_seq),
+        None => (slot.ssrc, queued.seq),
+    };
+    Event::Sent {
+        header: Header {
+            ssrc,
+            pt: queued.pt,
+            seq: index as u16,
+            timestamp: queued.timestamp,
+            marker: queued.packet.marker && queued.padding == 0,
+            bytes: bytes as u32,
+        },
+        twcc,
+        purpose: purpose(slot, queued),
+    }
 }
 
 fn account(slot: &mut Slot, queued: &Queued, now: Instant, counters: &mut Counters) {

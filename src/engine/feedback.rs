@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::counters::{Counters, DropReason};
 use super::egress::Egress;
 use super::rtcp::{self, Packet, ReportBlock};
+use super::tape;
 
 /// Most wishes that are taken from one compound packet.
 ///
@@ -35,6 +36,10 @@ pub(crate) fn read(
     wanted: &mut Vec<Wanted>,
     counters: &mut Counters,
 ) -> bool {
+    if let Some(tape) = &mut egress.downlink.tape {
+        let packet = compound.into();
+        tape.note(now, tape::Event::Rtcp { packet });
+    }
     let mut concerns_publishing = false;
     for packet in rtcp::packets(compound) {
         match packet {

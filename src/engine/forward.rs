@@ -21,6 +21,7 @@ use super::feedback::Wanted;
 use super::ids::TrackId;
 use super::session::ClockOffset;
 use super::slot::Forwarded;
+use super::tape;
 use super::timers::Timer;
 use super::track::{Layer, LayerRef, MAX_LAYERS, MediaPacket, Origin, SenderClock, Subscriber};
 
@@ -34,6 +35,9 @@ const CLOCK_DRIFT_US: i64 = 100;
 impl Engine {
     /// A publisher sent a packet.
     pub(super) fn media(&mut self, publisher: usize, packet: RtpPacket, now: Instant) {
+        if let Some(tape) = &mut self.sessions[publisher].egress.downlink.tape {
+            tape.note(now, tape::received(&packet));
+        }
         let Some(layer) = self.layer_of(publisher, &packet, now) else {
             return;
         };

@@ -202,14 +202,8 @@ impl Engine {
         participant: &ParticipantId,
         now: Instant,
     ) -> Vec<SessionReport> {
-        let Some(room) = self.room_ids.get(room).map(|place| &self.rooms[*place]) else {
-            return Vec::new();
-        };
-        let places = room.sessions().into_iter().filter(|place| {
-            let info = room.info_of(*place);
-            info.is_some_and(|info| info.id == *participant)
-        });
-        places
+        self.places_of(room, participant)
+            .into_iter()
             .filter_map(|place| self.session_report(place, now))
             .collect()
     }

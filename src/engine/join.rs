@@ -32,6 +32,15 @@ use super::{Engine, SessionKey, dtls};
 /// and for 128 bits in password and user fragment together, which has 20 more.
 const PASSWORD_CHARS: u32 = 24;
 
+/// A session that ended lately, for whoever continues it.
+#[derive(Debug)]
+pub(super) struct Resumable {
+    pub(super) session: SessionId,
+    pub(super) room: RoomId,
+    pub(super) participant: ParticipantInfo,
+    pub(super) until: Instant,
+}
+
 impl Engine {
     pub(super) fn join(&mut self, join: Join, now: Instant) -> Result<Reply, CommandError> {
         if self.is_draining || self.sessions.len() >= self.config.limits.sessions {
@@ -73,6 +82,7 @@ impl Engine {
             "session opened"
         );
 
+        self.record_newcomer(place, &join.room, now);
         if let Some(home) = join.home {
             self.rooms[room].set_home(home);
         }

@@ -53,13 +53,16 @@ mod moderation;
 mod outbox;
 mod path;
 mod quality;
+mod recording;
 mod relay;
 mod remb;
+pub mod replay;
 mod room;
 mod rtx;
 mod session;
 mod share;
 mod slot;
+pub mod tape;
 mod timers;
 mod track;
 
@@ -81,12 +84,14 @@ use command::{Command, CommandError, Reply};
 use counters::{Counters, DropReason};
 use diary::Note;
 pub use dtls::Certificate;
-use event::{Change, CloseReason, Kind, ParticipantInfo, SessionEvent};
+use event::{Change, CloseReason, Kind, SessionEvent};
 use feedback::Wanted;
 use ids::{RoomId, SessionId, TrackId};
+use join::Resumable;
 use notice::{News, Notice};
 pub use outbox::Batch;
 use outbox::Outbox;
+use recording::Expected;
 pub use relay::RelayMessage;
 use relay::Relays;
 use room::{Decision, Room};
@@ -245,14 +250,8 @@ pub struct Engine {
     next_serial: u32,
     is_draining: bool,
     is_shutting_down: bool,
-}
-
-#[derive(Debug)]
-struct Resumable {
-    session: SessionId,
-    room: RoomId,
-    participant: ParticipantInfo,
-    until: Instant,
+    /// Who is recorded when they come.
+    expected: Option<Expected>,
 }
 
 impl Engine {
@@ -288,6 +287,7 @@ impl Engine {
             next_serial: 0,
             is_draining: false,
             is_shutting_down: false,
+            expected: None,
         }
     }
 

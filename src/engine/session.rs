@@ -474,7 +474,7 @@ impl Session {
         let nominates = message.use_candidate();
         if self.paths.checked(Path::of(datagram), nominates, now) {
             debug!(session = ?self.id, "media path");
-            self.egress.downlink.path_changed();
+            self.egress.downlink.path_changed(now);
         }
         self.receive(datagram, now, counters);
         true

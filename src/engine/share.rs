@@ -13,7 +13,7 @@ use super::slot::{Queued, Slot};
 use super::track::Subscriber;
 
 /// What a path carries of which nothing is known yet.
-const UNLIMITED: Bitrate = Bitrate::kbps(1_000_000);
+pub(super) const UNLIMITED: Bitrate = Bitrate::kbps(1_000_000);
 
 /// What a layer is taken to cost before it was measured: a small picture, or a voice.
 const UNMEASURED_VIDEO: Bitrate = Bitrate::kbps(150);
@@ -83,10 +83,11 @@ impl Engine {
             .map(|offer| self.demand(place, offer, now))
             .collect();
         let allocation = allocate(estimate.unwrap_or(UNLIMITED), &demands);
-        self.sessions[place]
-            .egress
-            .downlink
-            .shared(allocation.total, allocation.next_step);
+        let downlink = &mut self.sessions[place].egress.downlink;
+        downlink.shared(allocation.total, allocation.next_step);
+        if let Some(tape) = &mut downlink.tape {
+            tape.shared(now, estimate, &demands, &allocation);
+        }
         if estimate.is_none() {
             return;
         }

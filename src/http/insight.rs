@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use futures_util::future::join_all;
 
 use super::App;
@@ -9,6 +10,7 @@ use super::problem::Problem;
 use crate::engine::command::{Command, Reply};
 use crate::engine::ids::{ParticipantId, RoomId};
 use crate::engine::inspect::{RoomOverview, SessionReport};
+use crate::engine::tape::Recording;
 
 /// Longest wait for one engine: Prometheus itself gives up after ten seconds, and a person who
 /// looks for what is wrong is better told of the other engines than kept waiting.
@@ -54,6 +56,51 @@ impl App {
             return Err(nobody());
         }
         Ok(reports)
+    }
+
+    /// Has every engine record what it is asked to; 404 where none has anybody to record.
+    pub(super) async fn record(
+        &self,
+        command: impl Fn() -> Command,
+    ) -> Result<StatusCode, Problem> {
+        let mut refused = nobody();
+        let mut is_recorded = false;
+        for shard in 0..self.engines.count() {
+            match self.command(shard, command()).await {
+                Ok(_) => is_recorded = true,
+                Err(problem) if problem.is_gone() => {}
+                Err(problem) => refused = problem,
+            }
+        }
+        if is_recorded {
+            Ok(StatusCode::ACCEPTED)
+        } else {
+            Err(refused)
+        }
+    }
+
+    /// Ends the recordings of a participant, and gives them out.
+    pub(super) async fn recorded(
+        &self,
+        room: &RoomId,
+        participant: &ParticipantId,
+    ) -> Result<Vec<Recording>, Problem> {
+        let recorded = || Command::Recorded {
+            room: room.clone(),
+            participant: participant.clone(),
+        };
+        let replies = self.ask_each(recorded).await.into_iter().flatten();
+        let recordings: Vec<Recording> = replies
+            .filter_map(|reply| match reply {
+                Reply::Recorded(here) => Some(here),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        if recordings.is_empty() {
+            return Err(Problem::not_found("Nobody of this name is recorded."));
+        }
+        Ok(recordings)
     }
 
     /// What each engine answers, if it does in time; all are asked at once.

@@ -1,6 +1,7 @@
 //! The operator's listener: metrics, probes, what is going on in calls, and the word to go.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
@@ -10,8 +11,10 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::from_fn;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
+use serde::Deserialize;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use super::doors::name;
 use super::drain::{DrainQuery, Draining};
 use super::insight::nobody;
 use super::problem::Problem;
@@ -20,6 +23,7 @@ use crate::engine::command::{Command, Reply};
 use crate::engine::counters::Counters;
 use crate::engine::ids::{ParticipantId, RoomId};
 use crate::engine::inspect::{RoomOverview, SessionReport};
+use crate::engine::tape::{MAX_SECONDS, Recording};
 use crate::metrics::Format;
 
 /// What the operator's handlers need.
@@ -44,6 +48,11 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/drain", post(drain))
         .route("/rooms", get(rooms))
         .route("/rooms/{room}/participants/{participant}/stats", get(stats))
+        .route("/rooms/{room}/record", post(record_next))
+        .route(
+            "/rooms/{room}/participants/{participant}/record",
+            post(record).delete(recorded),
+        )
         .merge(assets::admin())
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(from_fn(problem::document_errors))
@@ -82,12 +91,7 @@ async fn drain(
     Query(query): Query<DrainQuery>,
     headers: HeaderMap,
 ) -> Result<(StatusCode, Json<Draining>), Problem> {
-    // Pages send this with every POST. This listener has no tokens, and no page has any business
-    // here, but one that is open on the operator's machine could reach it.
-    if headers.contains_key(ORIGIN) {
-        let detail = "Pages may not end this server.";
-        return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail));
-    }
+    refuse_pages(&headers)?;
     operator.app.drain_as_asked(&query).await
 }
 
@@ -101,9 +105,94 @@ async fn stats(
     State(operator): State<Arc<Operator>>,
     Path((room, participant)): Path<(String, String)>,
 ) -> Result<Json<Vec<SessionReport>>, Problem> {
+    let (room, participant) = named(&room, &participant)?;
+    Ok(Json(operator.app.reports(&room, &participant).await?))
+}
+
+/// The query of a recording.
+#[derive(Deserialize)]
+struct RecordQuery {
+    /// How long it goes on, at the most.
+    #[serde(default = "half_a_minute")]
+    seconds: u64,
+}
+
+fn half_a_minute() -> u64 {
+    30
+}
+
+impl RecordQuery {
+    fn length(&self) -> Result<Duration, Problem> {
+        if (1..=MAX_SECONDS).contains(&self.seconds) {
+            return Ok(Duration::from_secs(self.seconds));
+        }
+        let detail = format!("A recording takes 1 to {MAX_SECONDS} seconds.");
+        Err(Problem::bad_request(detail))
+    }
+}
+
+/// From now on all that happens on the way to a participant is recorded.
+async fn record(
+    State(operator): State<Arc<Operator>>,
+    Path((room, participant)): Path<(String, String)>,
+    Query(query): Query<RecordQuery>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    refuse_pages(&headers)?;
+    let (room, participant) = named(&room, &participant)?;
+    let length = query.length()?;
+    let command = || Command::Record {
+        room: room.clone(),
+        participant: Some(participant.clone()),
+        length,
+    };
+    operator.app.record(command).await
+}
+
+/// Whoever comes to a room next is recorded from their first packet on.
+async fn record_next(
+    State(operator): State<Arc<Operator>>,
+    Path(room): Path<String>,
+    Query(query): Query<RecordQuery>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    refuse_pages(&headers)?;
+    let room: RoomId = name("room", &room)?;
+    let length = query.length()?;
+    let command = || Command::Record {
+        room: room.clone(),
+        participant: None,
+        length,
+    };
+    operator.app.record(command).await
+}
+
+/// The recordings of a participant's sessions, which end with that.
+async fn recorded(
+    State(operator): State<Arc<Operator>>,
+    Path((room, participant)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Json<Vec<Recording>>, Problem> {
+    refuse_pages(&headers)?;
+    let (room, participant) = named(&room, &participant)?;
+    Ok(Json(operator.app.recorded(&room, &participant).await?))
+}
+
+/// A room and a participant, by the names in a path.
+fn named(room: &str, participant: &str) -> Result<(RoomId, ParticipantId), Problem> {
     let room: RoomId = room.parse().map_err(|_| nobody())?;
     let participant: ParticipantId = participant.parse().map_err(|_| nobody())?;
-    Ok(Json(operator.app.reports(&room, &participant).await?))
+    Ok((room, participant))
+}
+
+/// This listener has no tokens, and no page has any business here, but one that is open on the
+/// operator's machine could reach it. Pages send `Origin` with all that is not a `GET`.
+fn refuse_pages(headers: &HeaderMap) -> Result<(), Problem> {
+    if !headers.contains_key(ORIGIN) {
+        return Ok(());
+    }
+    let detail = "Pages may not do this.";
+    Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail))
 }
 
 impl Operator {

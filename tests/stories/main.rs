@@ -26,6 +26,7 @@ mod loss;
 mod meeting;
 mod moving;
 mod narrow;
+mod recording;
 mod rooms;
 mod slots;
 mod speaking;

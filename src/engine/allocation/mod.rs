@@ -7,6 +7,8 @@
 
 use std::cmp::Reverse;
 
+use serde::{Deserialize, Serialize};
+
 use super::bitrate::Bitrate;
 use super::event::Kind;
 
@@ -38,7 +40,8 @@ pub struct SlotDemand<'a> {
 }
 
 /// What a slot is to show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Choice {
     /// This layer, as a place in its demand's list.
     Layer(usize),

@@ -1,7 +1,10 @@
 //! What was sent, until the receiver has spoken of it.
 
+use serde::{Deserialize, Serialize};
+
 /// What a packet was sent for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Purpose {
     /// Sound.
     Audio,

@@ -97,6 +97,7 @@ impl Scripted {
             Command::Counters => Reply::Counters(Box::default()),
             Command::Overview => Reply::Overview(Vec::new()),
             Command::Inspect { .. } => Reply::Inspected(Vec::new()),
+            Command::Recorded { .. } => Reply::Recorded(Vec::new()),
             Command::Say(_) => Reply::Said {
                 id: "m1".to_owned(),
             },
@@ -121,6 +122,7 @@ impl Scripted {
             | Command::Mute { .. }
             | Command::Leave { .. }
             | Command::Expel { .. }
+            | Command::Record { .. }
             | Command::Drain
             | Command::Shutdown => Reply::Done,
         }
