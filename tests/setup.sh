@@ -11,6 +11,8 @@ NODE_MINIMUM=20
 NODE_PACKAGE=node-linux-$(uname -m | sed 's/x86_64/x64/; s/aarch64/arm64/')@22
 
 CARGO_DENY_VERSION=0.20.2
+# It brings the schema of compose files along.
+CHECK_JSONSCHEMA_VERSION=0.39.0
 # The wheel that has a static FFmpeg 9 with the `whip` muxer.
 IMAGEIO_FFMPEG_VERSION=0.8.1
 GO_VERSION=1.26.6
@@ -176,5 +178,13 @@ need_pebble() {
 
 # Prometheus with promtool, and what makes certificates, for the tests of operation.
 need_prometheus() {
-    need_apt prometheus openssl
+    need_apt prometheus openssl python3
+}
+
+# The programs that what is shipped is made for, and what checks compose files. Without an init that
+# starts them, as in containers, Debian's packages of the proxies only put files there.
+need_packaging() {
+    need_apt nginx caddy systemd prometheus openssl
+    need_python_tool check-jsonschema "$CHECK_JSONSCHEMA_VERSION" || return
+    export PLENUM_PYTHON_TOOLS=$TOOLS/python/bin
 }

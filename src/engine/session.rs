@@ -112,6 +112,8 @@ pub(crate) struct Session {
     timeout: Option<Instant>,
     ingress_second: Option<Instant>,
     ingress_packets: u32,
+    /// ICE has found a way to it.
+    was_reached: bool,
     /// str0m was given RTP, and has not said yet what it is.
     is_opening_rtp: bool,
     closing: Option<CloseReason>,
@@ -221,6 +223,7 @@ impl Session {
             timeout: Some(now),
             ingress_second: None,
             ingress_packets: 0,
+            was_reached: false,
             is_opening_rtp: false,
             closing: None,
         }
@@ -407,7 +410,9 @@ impl Session {
             IceConnectionState::Disconnected => Some(SessionOutput::Closed(CloseReason::Vanished)),
             IceConnectionState::Connected | IceConnectionState::Completed => {
                 self.life.checks_are_back();
-                Some(SessionOutput::IceConnected)
+                // str0m goes from one to the other: it is told once.
+                let was_reached = std::mem::replace(&mut self.was_reached, true);
+                (!was_reached).then_some(SessionOutput::IceConnected)
             }
             IceConnectionState::New | IceConnectionState::Checking => None,
         }

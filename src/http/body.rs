@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::http::header::{ACCEPT, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::problem::Problem;
@@ -101,5 +101,8 @@ fn declared_bytes(headers: &HeaderMap) -> Option<u64> {
 
 fn too_large(max_bytes: usize) -> Problem {
     let detail = format!("A body has at most {max_bytes} bytes.");
+    // What is still to come of it is not read: a proxy must not take the connection for the next
+    // request.
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
+        .with_header(CONNECTION, HeaderValue::from_static("close"))
 }

@@ -40,6 +40,13 @@ const FAMILIES: &[&str] = &[
     "plenum_rtx_packets_total",
     "plenum_probe_packets_total",
     "plenum_starved_slots_total",
+    "plenum_paths",
+    "plenum_path_estimate_bytes_per_second",
+    "plenum_path_target_bytes_per_second",
+    "plenum_path_allocated_bytes_per_second",
+    "plenum_path_overloads_total",
+    "plenum_path_queue_seconds",
+    "plenum_join_seconds",
     "plenum_forward_delay_seconds",
     "plenum_keyframe_wait_seconds",
 ];
@@ -47,6 +54,10 @@ const FAMILIES: &[&str] = &[
 /// What no story can bring about, and the test that does.
 const ELSEWHERE: &[(&str, &str)] = &[
     // A whole second of a stage can be told by its engine alone; the answer by HTTP alone.
+    (
+        "plenum_join_seconds_count{stage=\"http\"}",
+        "tests/operation",
+    ),
     (
         "plenum_join_seconds_count{stage=\"http\"}",
         "tests/operation",
@@ -64,7 +75,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     // Needs a shard that stands still while another one goes on.
     (
         "plenum_drops_total{reason=\"relay_queue_full\"}",
-        "tests/operation",
+        "shard::relay::tests",
     ),
 ];
 
@@ -134,13 +145,32 @@ fn a_path_too_narrow_for_pictures() -> Vec<Counters> {
     world.enter("lobby", Guest::meeting().with(devices).slots(0, 0));
     let viewer = world.enter("lobby", Guest::meeting().with([]).slots(1, 1));
     world.run_for(secs(3));
+    let mut counted = Vec::new();
+    let mut watch = |world: &mut World| {
+        for _ in 0..120 {
+            world.run_for(millis(100));
+            counted.push(world.counters());
+        }
+    };
+    // One whose first reports take a while.
+    let far = Guest {
+        one_way_delay: millis(150),
+        ..Guest::watching()
+    };
+    world.enter("lobby", far);
+    watch(&mut world);
     for kbps in [80, 20_000] {
         let queue = DataSize::bytes(kbps * 300 / 8);
         let rate = Bitrate::kbps(kbps as u64);
         world.down(viewer).change(|link| link.link(rate, queue));
-        world.run_for(secs(12));
+        watch(&mut world);
     }
-    vec![world.counters()]
+    world.down(viewer).change(|link| link.loss(loss(0.3)));
+    watch(&mut world);
+    // It hears, and is not heard.
+    world.up(viewer).is_cut = true;
+    watch(&mut world);
+    counted
 }
 
 fn strangers_and_forgers() -> Vec<Counters> {
