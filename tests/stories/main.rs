@@ -26,7 +26,7 @@ mod loss;
 mod meeting;
 mod moving;
 mod narrow;
-mod recording;
+mod replaying;
 mod rooms;
 mod slots;
 mod speaking;
