@@ -30,6 +30,15 @@ pub(crate) struct Offered {
     slots: Vec<(Mid, Kind)>,
 }
 
+/// A packet that was kept for a decoder.
+#[derive(Debug)]
+pub(crate) struct Recorded {
+    pub(crate) seq: u64,
+    pub(crate) timestamp: u32,
+    pub(crate) marker: bool,
+    pub(crate) payload: Vec<u8>,
+}
+
 /// A browser, or what the server takes for one.
 pub(crate) struct Client {
     rtc: Rtc,
@@ -56,6 +65,8 @@ pub(crate) struct Client {
     pub(crate) events: Vec<(Instant, Change)>,
     pub(crate) roster: Roster,
     pub(crate) closed_because: Option<CloseReason>,
+    /// What it received, where that is to be decoded.
+    recorded: Option<Vec<Recorded>>,
     /// Stops sending what nobody wants.
     pub(crate) is_thrifty: bool,
     /// When str0m wants to be woken.
@@ -80,6 +91,8 @@ impl Client {
             .clear_codecs()
             .enable_opus(true, false)
             .enable_vp8(true)
+            .enable_vp9(true)
+            .enable_av1(true)
             .enable_h264(true);
         let (mut rtc, _) = dtls::build_predictable(config, now, seed);
         let candidate = Candidate::host(local, "udp").expect("an address of a client");
@@ -104,6 +117,7 @@ impl Client {
             events: Vec::new(),
             roster: Roster::default(),
             closed_because: None,
+            recorded: None,
             is_thrifty: false,
             wake_at: now,
             outgoing: Vec::new(),
@@ -192,6 +206,18 @@ impl Client {
         if let Some(source) = source.filter(|_| self.is_thrifty) {
             source.obey(&told.layers);
         }
+    }
+
+    /// From now on it keeps what it receives, real pictures, and looks at none of it.
+    pub(crate) fn records(&mut self) {
+        self.recorded = Some(Vec::new());
+    }
+
+    /// What it kept, in order.
+    pub(crate) fn recorded(&mut self) -> Vec<Recorded> {
+        let mut recorded = self.recorded.take().unwrap_or_default();
+        recorded.sort_by_key(|packet| packet.seq);
+        recorded
     }
 
     /// There is something to do.
@@ -378,6 +404,15 @@ impl Client {
                     receiver.reported(ntp.as_nanos() as i128, info.rtp_time.numer() as u32);
                 }
             }
+            Event::RtpPacket(packet) if self.recorded.is_some() => {
+                let recorded = self.recorded.get_or_insert_default();
+                recorded.push(Recorded {
+                    seq: *packet.seq_no,
+                    timestamp: packet.header.timestamp,
+                    marker: packet.header.marker,
+                    payload: packet.payload.to_vec(),
+                });
+            }
             Event::RtpPacket(packet) => {
                 let mid = self
                     .rtc
@@ -438,6 +473,8 @@ impl Client {
         let codec = match format {
             Format::Opus => Codec::Opus,
             Format::Vp8 => Codec::Vp8,
+            Format::Vp9 => Codec::Vp9,
+            Format::Av1 => Codec::Av1,
             Format::H264 => Codec::H264,
         };
         let media = self.rtc.media(mid).expect("an m-line that was negotiated");

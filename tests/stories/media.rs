@@ -3,31 +3,37 @@
 //! Each packet ends with a [`Stamp`] that says who made it, when, and what of; so whoever
 //! receives it can tell whether it should be there and whether a decoder could use it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use plenum::engine::event::{Kind, LayerWanted};
 use str0m::media::{Mid, Rid};
+
+use super::payload::{Head, packetize};
+use super::recording::Recording;
 
 /// How a source is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     Opus,
     Vp8,
+    Vp9,
     H264,
+    Av1,
 }
 
 impl Format {
     pub(crate) fn kind(self) -> Kind {
         match self {
             Format::Opus => Kind::Audio,
-            Format::Vp8 | Format::H264 => Kind::Video,
+            _ => Kind::Video,
         }
     }
 
     pub(crate) fn clock_rate_hz(self) -> u64 {
         match self {
             Format::Opus => 48_000,
-            Format::Vp8 | Format::H264 => 90_000,
+            _ => 90_000,
         }
     }
 }
@@ -102,6 +108,8 @@ pub(crate) struct Encoding {
     frames: u32,
     /// Frames since its keyframe, where it has temporal layers.
     position: Option<u32>,
+    /// What it really shows, and which frame of it is next.
+    recording: Option<(Arc<Recording>, usize)>,
     picture_id: u16,
     tl0_pic_idx: u8,
     pub(crate) wants_keyframe: bool,
@@ -145,6 +153,8 @@ pub(crate) struct Device {
     pub(crate) rids: &'static [&'static str],
     /// Whether each encoding has three temporal layers.
     pub(crate) is_temporal: bool,
+    /// What each encoding really shows, where a decoder is to look at it.
+    pub(crate) recordings: Vec<Arc<Recording>>,
     pub(crate) interval: Duration,
     /// The first sequence number of every encoding; as browsers do, in the lower half.
     pub(crate) first_seq: u16,
@@ -160,6 +170,7 @@ impl Device {
             slides: false,
             rids: &[],
             is_temporal: false,
+            recordings: Vec::new(),
             interval: Duration::from_millis(40),
             first_seq: 1_000,
             first_timestamp: 500_000,
@@ -190,6 +201,15 @@ impl Device {
         }
     }
 
+    /// Three sizes at once, of real pictures.
+    pub(crate) fn recorded(format: Format, recordings: &[Arc<Recording>; 3]) -> Self {
+        Self {
+            format,
+            recordings: recordings.to_vec(),
+            ..Self::simulcast_camera()
+        }
+    }
+
     /// A screen of few pictures.
     pub(crate) fn screen() -> Self {
         Self {
@@ -206,6 +226,7 @@ impl Device {
             slides: false,
             rids: &[],
             is_temporal: false,
+            recordings: Vec::new(),
             interval: Duration::from_millis(20),
             first_seq: 2_000,
             first_timestamp: 900_000,
@@ -228,6 +249,43 @@ fn voice(level: i8, frame: u32) -> i8 {
 }
 
 impl Encoding {
+    /// The next frame of a recording; the next keyframe of it, where one is wanted.
+    fn play(&mut self, format: Format, ticks: u32) -> Vec<Made> {
+        let Some((recording, place)) = &mut self.recording else {
+            return Vec::new();
+        };
+        let wants_keyframe = std::mem::take(&mut self.wants_keyframe);
+        let frames = recording.frames.iter().enumerate().cycle();
+        let mut coming = frames.skip(*place).take(recording.frames.len());
+        let next = coming.find(|(_, frame)| frame.keyframe || !wants_keyframe);
+        let (at, frame) = next.expect("a recording with keyframes");
+        *place = (at + 1) % recording.frames.len();
+        let (temporal, syncs) = frame.temporal;
+        self.picture_id = (self.picture_id + 1) & 0x7fff;
+        self.tl0_pic_idx = self.tl0_pic_idx.wrapping_add(u8::from(temporal == 0));
+        let head = Head {
+            keyframe: frame.keyframe,
+            picture_id: self.picture_id,
+            tl0_pic_idx: self.tl0_pic_idx,
+            temporal,
+            syncs,
+        };
+        let payloads = packetize(format, &frame.contents, head);
+        let last = payloads.len() - 1;
+        let packets = payloads.into_iter().enumerate().map(|(index, payload)| {
+            self.seq += 1;
+            Made {
+                rid: self.rid,
+                seq: self.seq - 1,
+                timestamp: self.first_timestamp.wrapping_add(ticks),
+                marker: index == last,
+                payload,
+                level: None,
+            }
+        });
+        packets.collect()
+    }
+
     /// The temporal layer of the next frame, how far back its reference is, and whether that is of
     /// the lowest layer.
     ///
@@ -285,6 +343,7 @@ impl Source {
                 keyframe,
                 frames: 0,
                 position: device.is_temporal.then_some(0),
+                recording: device.recordings.get(place).map(|it| (it.clone(), 0)),
                 // Near its end, so that every story sees it wrap.
                 picture_id: 0x7ff0,
                 tl0_pic_idx: 250,
@@ -315,6 +374,10 @@ impl Source {
         let ticks = captured.as_nanos() * u128::from(self.format.clock_rate_hz()) / 1_000_000_000;
         for (layer, encoding) in self.encodings.iter_mut().enumerate() {
             if !encoding.is_active {
+                continue;
+            }
+            if encoding.recording.is_some() {
+                made.extend(encoding.play(self.format, ticks as u32));
                 continue;
             }
             let keyframe = self.format.kind() == Kind::Video && encoding.wants_keyframe;
@@ -348,6 +411,7 @@ impl Source {
                         vp8_head(&stamp, numbers, temporal)
                     }
                     Format::H264 => h264_head(&stamp),
+                    Format::Vp9 | Format::Av1 => unreachable!("these are recorded only"),
                 };
                 made.push(Made {
                     rid: encoding.rid,
