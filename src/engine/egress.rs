@@ -171,8 +171,7 @@ impl Egress {
             })
     }
 
-    /// Sends the reports of these slots (RFC 3550 §6.4.1), given the clocks of what flows in
-    /// them; none of a slot whose publisher has not reported yet.
+    /// Sends the reports of these slots (RFC 3550 §6.4.1), given the clocks of what flows in them.
     pub(crate) fn report(
         &mut self,
         path: Option<Path>,

@@ -23,7 +23,9 @@ use super::session::ClockOffset;
 use super::slot::Forwarded;
 use super::tape;
 use super::timers::Timer;
-use super::track::{Layer, LayerRef, MAX_LAYERS, MediaPacket, Origin, SenderClock, Subscriber};
+use super::track::{
+    self, Layer, LayerRef, MAX_LAYERS, MediaPacket, Origin, SenderClock, Subscriber,
+};
 
 /// Most codecs that one track may change between.
 const MAX_CODECS: usize = 8;
@@ -52,7 +54,11 @@ impl Engine {
             self.skip(track, layer, seq);
             return;
         }
-        let packet = Arc::new(self.media_packet(track, codec, packet));
+        let mut packet = self.media_packet(track, codec, packet);
+        if packet.info.keyframe_start {
+            packet.captured_at = self.captured_at(layer, &packet);
+        }
+        let packet = Arc::new(packet);
         let kind = self.tracks[track].kind;
         self.counters.packets_in.add(kind, 1);
         self.counters
@@ -256,6 +262,7 @@ impl Engine {
                 .video_orientation
                 .map(|orientation| orientation as u8),
             received_at: packet.timestamp,
+            captured_at: packet.timestamp,
             payload: packet.payload,
         }
     }
@@ -536,10 +543,33 @@ impl Engine {
             .report(path, &due, now, wall_clock, &mut self.outbox);
     }
 
-    /// The newest pair of wall clock and RTP timestamp of a layer, on our wall clock.
+    /// When a packet was captured, by our clock: from its publisher's report, or else as if it had
+    /// come by the shortest way that any took. So jitter moves nothing where a slot switches.
+    fn captured_at(&self, layer: usize, packet: &MediaPacket) -> Instant {
+        let serial = self.layers[layer].serial;
+        let place = layer;
+        let rate = self.tracks[self.layers[layer].track].kind.clock_rate_hz();
+        let captured = self.clock_of(LayerRef { place, serial }).and_then(|clock| {
+            let since_start = clock.ntp.checked_sub(self.config.wall_clock)?;
+            let at = self.started_at?.checked_add(since_start)?;
+            track::from((at, clock.rtp), packet.timestamp, rate)
+        });
+        let earliest = packet.received_at.checked_sub(MAX_DELAY);
+        let earliest = earliest.unwrap_or(packet.received_at);
+        captured.map_or(packet.received_at, |at| {
+            at.clamp(earliest, packet.received_at)
+        })
+    }
+
+    /// The newest pair of wall clock and RTP timestamp of a layer, on our wall clock; while its
+    /// publisher has not reported, as what came of it tells.
     pub(super) fn clock_of(&self, layer: LayerRef) -> Option<SenderClock> {
         let layer = self.layers.get(layer.place)?;
-        let clock = layer.sender_clock?;
+        let Some(clock) = layer.sender_clock else {
+            let (at, rtp) = layer.earliest()?;
+            let ntp = self.config.wall_clock + at.saturating_duration_since(self.started_at?);
+            return Some(SenderClock { ntp, rtp });
+        };
         let Origin::Session { publisher, .. } = self.tracks[layer.track].origin else {
             // Home has put it on our wall clock already.
             return Some(clock);
@@ -556,6 +586,10 @@ impl Engine {
         })
     }
 }
+
+/// Longest that a packet is taken to have been under way beyond the shortest time: a report that
+/// says otherwise is of a clock that somebody set.
+const MAX_DELAY: Duration = Duration::from_secs(1);
 
 fn codec_of(codec: str0m::format::Codec) -> Codec {
     match codec {

@@ -231,9 +231,11 @@ impl Slot {
         self.timeline.keep_spatial(spatial);
         let pt = subscription.pt;
         if started.is_some() {
-            let at = packet.received_at;
+            let at = packet.captured_at;
             self.timeline
                 .switch(layer, packet.seq, packet.timestamp, &packet.info, at);
+            // What the receiver knows of the former source's clock is not true any more.
+            self.report_at = Some(now);
         }
         let queued = match self
             .timeline

@@ -57,6 +57,9 @@ pub(crate) struct MediaPacket {
     pub(crate) payload: Arc<[u8]>,
     /// When the kernel had it.
     pub(crate) received_at: Instant,
+    /// When it was captured, by our clock, as far as is known; later by what the network takes at
+    /// its best. Of packets with which a slot cannot begin, when it came.
+    pub(crate) captured_at: Instant,
 }
 
 /// A published source.
@@ -162,6 +165,10 @@ pub(crate) struct Layer {
     pub(crate) keyframes: KeyframeRequests,
     /// The newest pair of wall clock and RTP timestamp from the publisher's sender reports.
     pub(crate) sender_clock: Option<SenderClock>,
+    /// The packet that took the shortest way to us: when it came, and its timestamp. Stands for
+    /// the publisher's report until there is one.
+    earliest: Option<(Instant, u32)>,
+    clock_rate_hz: u32,
     /// When it last had a packet.
     pub(crate) last_packet: Option<Instant>,
     /// The sequence number of the packet that came last.
@@ -201,6 +208,8 @@ impl Layer {
             ssrc,
             keyframes: KeyframeRequests::default(),
             sender_clock: None,
+            earliest: None,
+            clock_rate_hz: kind.clock_rate_hz(),
             last_packet: None,
             last_seq: 0,
             bitrate_bps: 0,
@@ -225,6 +234,9 @@ impl Layer {
             self.measured_bytes = 0;
         }
         self.last_packet = Some(now);
+        if self.sender_clock.is_none() {
+            self.time(packet);
+        }
         self.last_seq = packet.seq;
         self.limit.received(packet.seq);
         self.measured_bytes += packet.payload.len() as u64;
@@ -256,6 +268,24 @@ impl Layer {
         self.remembered(self.last_seq)
     }
 
+    /// Notes a packet that took a shorter way than all before it.
+    fn time(&mut self, packet: &MediaPacket) {
+        let came = (packet.received_at, packet.timestamp);
+        let is_earlier = self.earliest.is_none_or(|earliest| {
+            let due = from(earliest, packet.timestamp, self.clock_rate_hz);
+            // Farther than that, its sender has begun anew.
+            due.is_none_or(|due| packet.received_at < due)
+        });
+        if is_earlier {
+            self.earliest = Some(came);
+        }
+    }
+
+    /// When a timestamp's packet would have come by the shortest way.
+    pub(crate) fn earliest(&self) -> Option<(Instant, u32)> {
+        self.earliest
+    }
+
     /// A keyframe told how large its pictures are, the lowest spatial layer first.
     pub(crate) fn sized(&mut self, sizes: SmallVec<[(u16, u16); 1]>) {
         if !sizes.is_empty() {
@@ -280,6 +310,24 @@ impl Layer {
     pub(crate) fn is_active(&self, now: Instant) -> bool {
         self.last_packet
             .is_some_and(|at| now.saturating_duration_since(at) < LAYER_SILENCE)
+    }
+}
+
+/// Farthest that two timestamps of one stream may be apart to be compared.
+const MAX_TICKS_SECONDS: u32 = 10;
+
+/// The moment of a timestamp, if `known` are one that belong together.
+pub(crate) fn from(known: (Instant, u32), timestamp: u32, clock_rate_hz: u32) -> Option<Instant> {
+    let ticks = timestamp.wrapping_sub(known.1) as i32;
+    if ticks.unsigned_abs() > MAX_TICKS_SECONDS * clock_rate_hz {
+        return None;
+    }
+    let nanos = u64::from(ticks.unsigned_abs()) * 1_000_000_000 / u64::from(clock_rate_hz);
+    let distance = Duration::from_nanos(nanos);
+    if ticks >= 0 {
+        known.0.checked_add(distance)
+    } else {
+        known.0.checked_sub(distance)
     }
 }
 

@@ -25,6 +25,7 @@ mod hostile;
 mod hosting;
 mod inspection;
 mod layers;
+mod lips;
 mod loss;
 mod meeting;
 mod moving;
