@@ -63,6 +63,50 @@ describe('layers', { timeout: 180_000 }, () => {
     await people.Cleo.page.goto('about:blank');
   });
 
+  for (const [codec, scalabilityMode] of [
+    ['VP9', 'L3T3'],
+    ['VP9', 'L3T3_KEY'],
+  ]) {
+    test(`each size of ${codec} with ${scalabilityMode} is shown without a break`, async () => {
+      const { page } = await people.Cleo.open(`${pages.url}/lab.html`);
+      await page.waitForFunction(() => globalThis.lab);
+      await page.evaluate(
+        ([url, options]) => lab.publish(url, options),
+        [`${server.url}/whip/workshop/cleo?name=Cleo`, { simulcast: false, codec, scalabilityMode }],
+      );
+      const viewer = people.Ben.page;
+      await people.Ben.open(`${pages.url}/modules.html`);
+      await viewer.waitForFunction(() => globalThis.modules);
+      await viewer.evaluate(url => modules.join(url, 'Ben', { watchOnly: true }), server.url);
+      const want = height =>
+        viewer.evaluate(
+          ([width, height]) => modules.want(['Cleo'], width, height),
+          [(height * 16) / 9, height],
+        );
+      await until('Ben knows of Cleo', () => want(720));
+      const seen = async () => (await people.Ben.received('video'))[0] ?? {};
+      await until('Ben sees all of Cleo', async () => (await seen()).frameHeight === 720, 20_000);
+      const { freezeCount } = await seen();
+      for (const height of [180, 360, 720, 180, 720]) {
+        await want(height);
+        await until(`Ben sees ${height} lines`, async () => (await seen()).frameHeight === height, 8_000);
+        const before = await seen();
+        await sleep(1_500);
+        const now = await seen();
+        assert.equal(now.frameHeight, height);
+        assert.ok(now.framesDecoded >= before.framesDecoded + 15, `${height} lines move`);
+      }
+      assert.equal((await seen()).freezeCount, freezeCount, 'nothing froze');
+      await people.Cleo.page.goto('about:blank');
+      await people.Ben.page.goto('about:blank');
+      await until(
+        'both are gone',
+        async () => (await server.metrics()).sum(/^plenum_sessions$/) === 0,
+        30_000,
+      );
+    });
+  }
+
   test('what nobody watches is not encoded, and is back when somebody looks', async () => {
     for (const name of ['Ada', 'Ben']) {
       const { page } = await people[name].open(`${pages.url}/modules.html`);

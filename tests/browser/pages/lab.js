@@ -13,8 +13,11 @@ const ENCODINGS = [
   { rid: 'f', maxBitrate: 1_700_000 },
 ];
 
-/** Publishes camera and microphone; `codec` is a MIME subtype such as `VP8`. */
-export async function publish(url, { simulcast = true, codec } = {}) {
+/**
+ * Publishes camera and microphone; `codec` is a MIME subtype such as `VP8`, `scalabilityMode` one of
+ * W3C's, for one encoding of several layers.
+ */
+export async function publish(url, { simulcast = true, codec, scalabilityMode } = {}) {
   const video = { width: { ideal: 1280 }, height: { ideal: 720 } };
   const stream = await navigator.mediaDevices.getUserMedia({ audio: true, video });
   const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
@@ -23,6 +26,7 @@ export async function publish(url, { simulcast = true, codec } = {}) {
     direction: 'sendonly',
     streams: [stream],
     ...(simulcast && { sendEncodings: ENCODINGS }),
+    ...(scalabilityMode && { sendEncodings: [{ scalabilityMode, maxBitrate: 2_000_000 }] }),
   });
   if (codec) {
     const all = RTCRtpSender.getCapabilities('video').codecs;
