@@ -74,6 +74,30 @@ fn an_ice_restart_by_fragment_is_not_seen() {
 }
 
 #[test]
+fn ten_ice_restarts_in_a_minute_are_not_seen() {
+    let mut world = World::new(178);
+    let ada = world.enter("lobby", Guest::meeting());
+    let ben = world.enter("lobby", Guest::meeting());
+    world.run_for(secs(4));
+    let began = world.now();
+    for turn in 0..10 {
+        if turn % 2 == 0 {
+            world.restart_ice_by_fragment(ben);
+        } else {
+            world.restart_ice_by_offer(ben);
+        }
+        world.run_for(secs(6));
+    }
+    for (viewer, kind) in [(ada, "what others see"), (ben, "what is seen")] {
+        let slot = world.video(viewer, 0);
+        slot.assert_flawless();
+        let freeze = slot.longest_freeze(began, world.now());
+        assert!(freeze <= millis(300), "{kind} froze for {freeze:?}");
+        assert_eq!(world.client(viewer).closed_because, None);
+    }
+}
+
+#[test]
 fn an_ice_restart_by_offer_from_another_network_goes_on_where_it_was() {
     let mut world = World::new(64);
     let ada = world.enter("lobby", Guest::meeting());

@@ -56,6 +56,8 @@ pub(crate) struct Receiver {
     pub(crate) mid: String,
     pub(crate) kind: Kind,
     pub(crate) packets: u64,
+    /// Packets that say that they hold a voice (RFC 6464).
+    pub(crate) voices: u64,
     /// Packets that never came.
     pub(crate) lost: u64,
     /// Frames of which a packet is missing.
@@ -84,6 +86,7 @@ impl Receiver {
             mid,
             kind,
             packets: 0,
+            voices: 0,
             lost: 0,
             torn: 0,
             undecodable: 0,
@@ -110,6 +113,7 @@ impl Receiver {
 
     pub(crate) fn receive(&mut self, packet: &RtpPacket, stamp: Stamp, now: Instant) {
         self.packets += 1;
+        self.voices += u64::from(packet.header.ext_vals.voice_activity == Some(true));
         let seq = *packet.seq_no;
         let next = match self.next {
             Some(next) => next,

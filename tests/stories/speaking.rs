@@ -75,6 +75,45 @@ fn a_players_picture_follows_the_speaker_within_a_second() {
 }
 
 #[test]
+fn silence_that_is_not_sent_is_no_loss_and_a_voice_is_marked() {
+    let mut world = World::new(38);
+    let ada = world.enter(
+        "lobby",
+        Guest::meeting().with([Device::microphone()]).slots(0, 0),
+    );
+    let viewer = world.enter("lobby", Guest::meeting().with([]).slots(0, 1));
+    world.speak(ada, SPEAKING);
+    world.run_for(secs(4));
+    let before = world.audio(viewer, 0).voices;
+    assert!(before > 100, "{before} packets with a voice");
+
+    // Discontinuous transmission: a packet of comfort noise every 400 ms (RFC 7587 §3.1.3).
+    world.speak(ada, SILENT);
+    world.client_mut(ada).sources[0].interval = millis(400);
+    world.run_for(millis(400));
+    let (silent_at, before) = (world.now(), world.audio(viewer, 0).voices);
+    world.run_for(secs(20));
+    let audio = world.audio(viewer, 0);
+    assert_eq!(audio.voices, before, "no voice");
+    assert!(audio.since(silent_at).len() >= 49, "noise is forwarded");
+    audio.assert_flawless();
+
+    world.client_mut(ada).sources[0].interval = millis(20);
+    world.speak(ada, SPEAKING);
+    world.run_for(secs(4));
+    let audio = world.audio(viewer, 0);
+    assert!(audio.voices > before + 100, "the voice is back");
+    audio.assert_flawless();
+    let counters = world.counters();
+    assert_eq!(
+        (counters.nacked_packets_in, counters.rtx_packets_out),
+        (0, 0)
+    );
+    let session = world.client(viewer).receivers.iter().map(|slot| slot.lost);
+    assert_eq!(session.sum::<u64>(), 0);
+}
+
+#[test]
 fn a_cough_turns_no_heads() {
     let mut world = World::new(32);
     let ada = world.enter("lobby", Guest::publishing("ada"));
