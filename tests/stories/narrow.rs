@@ -49,7 +49,8 @@ fn a_path_that_narrows_gets_a_smaller_picture_and_the_large_one_when_it_widens()
     narrow(&mut world, viewer, 20_000);
     let took = world.run_until(secs(10), |world| layer(world, viewer) == Some(2));
     let took = took.expect("the large picture");
-    assert!(took <= secs(6), "took {took:?}");
+    // Mostly two or three seconds; six where the first probe fails.
+    assert!(took <= secs(8), "took {took:?}");
 }
 
 #[test]
