@@ -141,6 +141,9 @@ impl Stage {
             door,
             name: None,
             is_host: false,
+            is_hidden: false,
+            takes_over: false,
+            needs_publisher: false,
             resume: None,
             offer,
         };

@@ -175,6 +175,12 @@ pub struct Join {
     pub name: Option<String>,
     /// Whether they may administer the room, as their token says.
     pub is_host: bool,
+    /// Whether the others are not to see them, as their token says.
+    pub is_hidden: bool,
+    /// Whether a publisher of the same name makes way at once; else only one who is silent.
+    pub takes_over: bool,
+    /// Whether a player is refused while what it wants to see is not published.
+    pub needs_publisher: bool,
     /// The session that this one continues, with its participant id.
     pub resume: Option<SessionId>,
     /// The offer, `application/sdp`.
@@ -351,6 +357,9 @@ pub enum CommandError {
     /// Somebody of this name publishes already.
     #[error("{0} is publishing in this room already")]
     ParticipantExists(ParticipantId),
+    /// A player came for what nobody publishes, and is not to wait.
+    #[error("nobody publishes here now")]
+    NobodyPublishes,
     /// The room takes no newcomers.
     #[error("room {0} is locked")]
     RoomLocked(RoomId),

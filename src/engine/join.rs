@@ -52,6 +52,7 @@ impl Engine {
             Door::Watch { .. } => sdp::check_whep(&summary)?,
             Door::Meet => sdp::check_meet(&summary)?,
         }
+        self.check_published(&join)?;
         let member = self.member_of(&join, now)?;
         if let Some(shard) = self.elsewhere(&join) {
             let room = self.room_ids[&join.room];
@@ -90,7 +91,7 @@ impl Engine {
             self.announce(room, News::RoomStarted, now);
         }
         let joined_ms = self.wall_clock_ms(now);
-        self.rooms[room].join(place, member, join.door, joined_ms);
+        self.rooms[room].join(place, member, join.door, join.is_hidden, joined_ms);
         self.viewers_changed(room);
         if let Some(former) = former {
             self.rooms[room].take_over(place, former);
@@ -129,6 +130,23 @@ impl Engine {
         Ok(answer)
     }
 
+    /// Whether a player that is not to wait finds what it came for. Home has said so before where
+    /// the room is a mirror here.
+    fn check_published(&self, join: &Join) -> Result<(), CommandError> {
+        let Door::Watch { participant } = &join.door else {
+            return Ok(());
+        };
+        if !join.needs_publisher || join.home.is_some() {
+            return Ok(());
+        }
+        let room = self.room_ids.get(&join.room).map(|it| &self.rooms[*it]);
+        if room.is_some_and(|room| room.has_track_of(participant.as_ref())) {
+            Ok(())
+        } else {
+            Err(CommandError::NobodyPublishes)
+        }
+    }
+
     /// Who somebody is: who they were, who they ask to be, or somebody new.
     fn member_of(&mut self, join: &Join, now: Instant) -> Result<ParticipantInfo, CommandError> {
         let somebody = |id: ParticipantId| ParticipantInfo {
@@ -147,7 +165,7 @@ impl Engine {
         } = &join.door
             && let Some(publisher) = room.and_then(|room| room.publisher_named(asked))
         {
-            return if self.sessions[publisher].is_abandoned(now) {
+            return if join.takes_over || self.sessions[publisher].is_abandoned(now) {
                 Ok(somebody(asked.clone()))
             } else {
                 Err(CommandError::ParticipantExists(asked.clone()))

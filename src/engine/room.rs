@@ -78,7 +78,9 @@ struct Member {
     joined_ms: u64,
     slots: Vec<Slot>,
     wish: Wish,
-    /// The others see it only once it is connected.
+    /// The others never see it: a player, or whose token says so.
+    is_hidden: bool,
+    /// The others see it, once it is connected.
     visible: bool,
     /// When it last became the active speaker, as a number of [`Room::turn`]; 0 is never.
     spoke: u64,
@@ -139,6 +141,14 @@ impl Room {
         self.members.len()
     }
 
+    /// Whether somebody publishes here, or this one does.
+    pub(crate) fn has_track_of(&self, participant: Option<&ParticipantId>) -> bool {
+        let is_theirs = |track: &PublishedTrack| {
+            participant.is_none_or(|participant| track.info.participant == *participant)
+        };
+        self.tracks.iter().any(is_theirs)
+    }
+
     /// The session that publishes under this name, if any.
     pub(crate) fn publisher_named(&self, participant: &ParticipantId) -> Option<usize> {
         let named = |member: &Member| {
@@ -177,11 +187,13 @@ impl Room {
         session: usize,
         info: ParticipantInfo,
         door: Door,
+        is_hidden: bool,
         joined_ms: u64,
     ) {
         self.policy.expires_at = None;
         let member = Member {
             info,
+            is_hidden: is_hidden || matches!(door, Door::Watch { .. }),
             door,
             joined_ms,
             slots: Vec::new(),
@@ -215,8 +227,7 @@ impl Room {
         let Some(member) = self.members.get_mut(&session) else {
             return;
         };
-        let was_visible = std::mem::replace(&mut member.visible, true);
-        if was_visible || matches!(member.door, Door::Watch { .. }) {
+        if member.is_hidden || std::mem::replace(&mut member.visible, true) {
             return;
         }
         let participant = member.info.clone();
@@ -234,8 +245,10 @@ impl Room {
         let Some(member) = self.members.get_mut(&session) else {
             return;
         };
-        member.visible = is_visible;
-        if is_visible && member.info != known {
+        member.visible = is_visible && !member.is_hidden;
+        if is_visible && member.is_hidden {
+            self.tell_all(&Change::ParticipantLeft { id: known.id });
+        } else if is_visible && member.info != known {
             let change = Change::Participant(member.info.clone());
             self.tell_all(&change);
         }
@@ -255,7 +268,7 @@ impl Room {
             self.speaker = None;
             self.tell_all(&Change::Speaker { participant: None });
         }
-        if member.visible && !silently && !matches!(member.door, Door::Watch { .. }) {
+        if member.visible && !silently {
             let id = member.info.id.clone();
             self.tell_all(&Change::ParticipantLeft { id });
             self.announce(News::ParticipantLeft {
@@ -383,10 +396,7 @@ impl Room {
     /// The room as a session sees it.
     pub(crate) fn snapshot(&self, session: usize, version: u64) -> Option<Snapshot> {
         let me = self.members.get(&session)?;
-        let is_seen = |member: &&Member| {
-            let present = member.visible && !matches!(member.door, Door::Watch { .. });
-            present || std::ptr::eq(*member, me)
-        };
+        let is_seen = |member: &&Member| member.visible || std::ptr::eq(*member, me);
         Some(Snapshot {
             version,
             room: self.id.clone(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::header::{ACCEPT, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -61,12 +61,30 @@ pub(super) async fn json_text_within(
     text(headers, body, max_bytes).await
 }
 
+/// A whole body of JSON, where there is a body at all.
+pub(super) async fn optional_json_text(
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Option<String>, Problem> {
+    let bytes = read(headers, body, MAX_BODY_BYTES).await?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    check_type(headers, ACCEPT, JSON)?;
+    as_text(&bytes).map(Some)
+}
+
 /// A whole body as text: not empty, UTF-8, without NUL.
 pub(super) async fn text(
     headers: &HeaderMap,
     body: Body,
     max_bytes: usize,
 ) -> Result<String, Problem> {
+    as_text(&read(headers, body, max_bytes).await?)
+}
+
+/// A whole body, uncompressed and soon complete.
+async fn read(headers: &HeaderMap, body: Body, max_bytes: usize) -> Result<Bytes, Problem> {
     if headers.contains_key(CONTENT_ENCODING) {
         return Err(Problem::content_encoding());
     }
@@ -74,21 +92,23 @@ pub(super) async fn text(
     if declared_bytes(headers).is_some_and(|bytes| bytes > max_bytes as u64) {
         return Err(too_large(max_bytes));
     }
-    let bytes =
-        match tokio::time::timeout(READ_TIMEOUT, Limited::new(body, max_bytes).collect()).await {
-            Ok(Ok(collected)) => collected.to_bytes(),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large(max_bytes)),
-            Ok(Err(_)) => return Err(Problem::bad_request("The body ended early.")),
-            Err(_) => {
-                let detail = format!(
-                    "The body did not arrive within {} s.",
-                    READ_TIMEOUT.as_secs()
-                );
-                return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail));
-            }
-        };
+    match tokio::time::timeout(READ_TIMEOUT, Limited::new(body, max_bytes).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(max_bytes)),
+        Ok(Err(_)) => Err(Problem::bad_request("The body ended early.")),
+        Err(_) => {
+            let detail = format!(
+                "The body did not arrive within {} s.",
+                READ_TIMEOUT.as_secs()
+            );
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail))
+        }
+    }
+}
+
+fn as_text(bytes: &Bytes) -> Result<String, Problem> {
     let text =
-        std::str::from_utf8(&bytes).map_err(|_| Problem::bad_request("The body is not UTF-8."))?;
+        std::str::from_utf8(bytes).map_err(|_| Problem::bad_request("The body is not UTF-8."))?;
     if text.is_empty() || text.contains('\0') {
         return Err(Problem::bad_request("The body is empty or contains NUL."));
     }

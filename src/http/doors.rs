@@ -14,12 +14,13 @@ use serde::Deserialize;
 use super::auth::Pass;
 use super::body::{MAX_BODY_BYTES, MAX_ROOM_OFFER_BYTES, SDP, check_type, text};
 use super::engines::Refusal;
-use super::hub::Owner;
+use super::hub::{Opened, Owner};
 use super::limits::Client;
 use super::problem::{ACCEPT_PATCH, ACCEPT_POST, Problem, unexpected_reply};
 use super::relays::Relays;
+use super::replay::Turn;
 use super::session::PATCHABLE;
-use super::{App, clock, percent_encoded};
+use super::{App, clock, percent_encoded, whep};
 use crate::engine::command::{Command, Door, Join, Joined, MAX_DISPLAY_NAME_CHARS, Reply};
 use crate::engine::ids::{NameError, ParticipantId, RoomId, SessionId};
 
@@ -97,12 +98,15 @@ pub(super) async fn options() -> impl IntoResponse {
 struct DoorQuery {
     /// The display name.
     name: Option<String>,
+    /// Whether a publisher of the same name makes way: `1` or `true`.
+    takeover: Option<String>,
 }
 
 /// A request at a door; its body is not read yet.
 pub(super) struct Offer {
     app: Arc<App>,
     client: Client,
+    path: String,
     query: Option<DoorQuery>,
     headers: HeaderMap,
     body: Body,
@@ -118,6 +122,7 @@ impl FromRequest<Arc<App>> for Offer {
         Ok(Self {
             app: Arc::clone(app),
             client: client.expect("a layer of the router names the client"),
+            path: parts.uri.path().to_owned(),
             query: Query::try_from_uri(&parts.uri)
                 .ok()
                 .map(|Query(query)| query),
@@ -148,6 +153,8 @@ impl Offer {
         let mut door = door;
         // Without keys all are equal: nobody is marked, and a locked room is locked for all.
         let is_host = pass.as_ref().is_some_and(Pass::is_admin);
+        let is_hidden = pass.as_ref().is_some_and(Pass::is_hidden);
+        let takes_over = query.takeover.is_some_and(|it| it == "1" || it == "true");
         if let Some(pass) = &pass {
             pass.allows_room(&room)?;
             door = pass.through(door)?;
@@ -173,22 +180,42 @@ impl Offer {
             pass.allows_offer(&door, &offer)?;
         }
 
+        let is_open = |session| self.app.hub.shard_of(session).is_some();
+        let replays = &self.app.replays;
+        let claim = match replays.take(&self.path, &self.headers, &offer, is_open, self.arrived)? {
+            Turn::First(claim) => claim,
+            Turn::Again(answer) => return Ok(*answer),
+        };
+
         let place = room.clone();
+        let player = self.app.audiences.enter(&room, &door, &offer);
         let owner = pass.map(|pass| Owner::new(room.clone(), door.clone(), pass));
         let join = Join {
             room,
             door,
             name: display_name,
             is_host,
+            is_hidden,
+            takes_over,
+            needs_publisher: self.app.settings.require_publisher,
             resume,
             offer,
             home: None,
             busy,
         };
         let (joined, shard) = open(&self.app, home, Box::new(join)).await?;
-        self.app.hub.open(joined.session, shard, owner, slot);
+        let is_player = player.is_some();
+        let opened = Opened {
+            shard,
+            owner,
+            slot,
+            player,
+        };
+        self.app.hub.open(joined.session, opened);
         self.app.metrics.count_join(self.arrived.elapsed());
-        created(&self.app, &place, joined)
+        let headers = headers_of(&self.app, &place, &joined, is_player)?;
+        claim.keep(joined.session, &headers, &joined.answer);
+        Ok((StatusCode::CREATED, headers, joined.answer).into_response())
     }
 }
 
@@ -248,8 +275,13 @@ fn resumed(headers: &HeaderMap) -> Result<Option<SessionId>, Problem> {
         .ok_or_else(|| Problem::bad_request("X-Resume is not a session's id."))
 }
 
-/// `201 Created`: the answer, where the session is, and what it can do.
-fn created(app: &App, room: &RoomId, joined: Joined) -> Result<Response, Problem> {
+/// The headers of `201 Created`: where the session is, and what it can do.
+fn headers_of(
+    app: &App,
+    room: &RoomId,
+    joined: &Joined,
+    is_player: bool,
+) -> Result<HeaderMap, Problem> {
     let session = app.url(&format!("/sessions/{}", joined.session));
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(SDP));
@@ -265,6 +297,11 @@ fn created(app: &App, room: &RoomId, joined: Joined) -> Result<Response, Problem
             "<{session}/subscriptions>; rel=\"urn:plenum:subscriptions\""
         ))?,
     );
+    if is_player {
+        for link in whep::links(&session) {
+            headers.append(LINK, header(&link)?);
+        }
+    }
     let relays = Relays {
         settings: &app.settings.turn,
         own: app.relay.as_ref(),
@@ -281,7 +318,7 @@ fn created(app: &App, room: &RoomId, joined: Joined) -> Result<Response, Problem
     );
     headers.insert(X_DESCRIPTION_TAG, entity_tag(&joined.sdp_tag)?);
     headers.insert(X_SUBSCRIPTIONS_TAG, entity_tag(&joined.subscriptions_tag)?);
-    Ok((StatusCode::CREATED, headers, joined.answer).into_response())
+    Ok(headers)
 }
 
 /// Who the session is in its room, percent-encoded: a header carries ASCII only.

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use super::auth::{Grants, KeyPrint, Pass};
 use super::clock;
 use super::limits::AddressSlot;
+use super::players::Player;
 use crate::engine::command::Door;
 use crate::engine::event::{Change, CloseReason, SessionEvent};
 use crate::engine::ids::{ParticipantId, RoomId, SessionId};
@@ -66,22 +67,40 @@ impl Hub {
         });
     }
 
-    /// Notes which shard a new session is on, and whose it is where that is known; `slot` is
-    /// given back when it closes.
-    pub(super) fn open(
-        &self,
-        session: SessionId,
-        shard: usize,
-        owner: Option<Owner>,
-        slot: Option<AddressSlot>,
-    ) {
+    /// Notes what is known of a new session.
+    pub(super) fn open(&self, session: SessionId, opened: Opened) {
         let log = Arc::clone(&self.logs.entry(session).or_default());
         // A session has one shard for its life, and is opened once.
-        let _ = log.shard.set(shard);
+        let _ = log.shard.set(opened.shard);
         let mut state = lock(&log.state);
-        state.owner = owner;
+        state.owner = opened.owner;
         if state.closed.is_none() {
-            state.slot = slot;
+            state.slot = opened.slot;
+            state.player = opened.player;
+        }
+    }
+
+    /// What is kept of an open session, if it is a player's.
+    pub(super) fn player(&self, session: SessionId) -> Option<Arc<Player>> {
+        self.log(session)
+            .and_then(|log| lock(&log.state).player.clone())
+    }
+
+    /// Notes that a client has left. Its engine says so a moment later; for whoever asks in between,
+    /// the session is gone already, with all that it made.
+    pub(super) fn left(&self, session: SessionId) {
+        if let Some(log) = self.log(session) {
+            let mut state = lock(&log.state);
+            state.deleted = true;
+            state.player = None;
+        }
+    }
+
+    /// Ends one reader of a session's events.
+    pub(super) fn dismiss(&self, session: SessionId, reader: u64) {
+        if let Some(log) = self.log(session) {
+            log.detach(reader);
+            log.changed.notify_waiters();
         }
     }
 
@@ -186,6 +205,19 @@ impl Hub {
     }
 }
 
+/// What HTTP knows of a session from the start.
+#[derive(Debug, Default)]
+pub(super) struct Opened {
+    /// The shard that it is on.
+    pub(super) shard: usize,
+    /// Whose it is, where that is known.
+    pub(super) owner: Option<Owner>,
+    /// Its place among those of its client's address; given back when it closes.
+    pub(super) slot: Option<AddressSlot>,
+    /// What is kept of players; given up when it closes.
+    pub(super) player: Option<Arc<Player>>,
+}
+
 /// Whose a session is, where tokens are required.
 #[derive(Clone, Debug)]
 pub(super) struct Owner {
@@ -251,6 +283,8 @@ struct State {
     slot: Option<AddressSlot>,
     /// Its place at the relay.
     guest: Option<Guest>,
+    /// What is kept of a player.
+    player: Option<Arc<Player>>,
 }
 
 /// What a reader is to do next.
@@ -274,6 +308,7 @@ impl Log {
             state.closed = Some(entry.clone());
             state.slot = None;
             state.guest = None;
+            state.player = None;
         }
         if state.recording {
             state.record(entry);
@@ -337,7 +372,8 @@ impl Log {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        lock(&self.state).closed.is_some()
+        let state = lock(&self.state);
+        state.closed.is_some() || state.deleted
     }
 }
 
@@ -445,7 +481,7 @@ mod tests {
     #[test]
     fn a_log_keeps_the_newest_changes_and_a_slow_reader_starts_over() {
         let hub = Hub::default();
-        hub.open(session(0), 0, None, None);
+        hub.open(session(0), Opened::default());
         let log = hub.log(session(0)).expect("it is open");
         let reader = log.attach();
         log.snapshot_taken(0);
@@ -463,7 +499,7 @@ mod tests {
     #[test]
     fn messages_that_nobody_fetches_take_a_bounded_amount() {
         let hub = Hub::default();
-        hub.open(session(0), 0, None, None);
+        hub.open(session(0), Opened::default());
         let log = hub.log(session(0)).expect("it is open");
         let reader = log.attach();
         for version in 1..=100 {
@@ -498,7 +534,7 @@ mod tests {
     #[test]
     fn a_closed_session_says_so_for_a_while_and_is_then_forgotten() {
         let hub = Hub::default();
-        hub.open(session(0), 0, None, None);
+        hub.open(session(0), Opened::default());
         hub.publish(closed(1));
         assert_eq!(hub.shard_of(session(0)), None, "no command reaches it");
         let log = hub.log(session(0)).expect("it is kept for late readers");
@@ -517,7 +553,7 @@ mod tests {
     fn a_session_that_closes_before_its_answer_left_is_not_kept_for_ever() {
         let hub = Hub::default();
         hub.publish(closed(1));
-        hub.open(session(0), 0, None, None);
+        hub.open(session(0), Opened::default());
         hub.reap(clock::now() + CLOSED_LOG_KEPT);
         assert_eq!(hub.len(), 0);
     }

@@ -23,16 +23,21 @@ mod memory;
 mod messages;
 mod observe;
 mod operator;
+mod origin;
+mod players;
 mod precondition;
 mod problem;
+mod reader;
 pub mod readers;
 mod relays;
+mod replay;
 mod router;
 mod server;
 mod session;
 mod settings;
 mod tls;
 mod watched;
+mod whep;
 mod wish;
 
 #[cfg(test)]
@@ -63,7 +68,9 @@ use admission::Admission;
 use auth::{Auth, Pass, Permissions};
 use drain::Drain;
 use limits::Limits;
+use players::Audiences;
 use problem::Problem;
+use replay::Replays;
 
 /// Longest wait for an engine's reply.
 ///
@@ -78,6 +85,8 @@ struct App {
     engines: Arc<dyn Engines>,
     hub: Arc<Hub>,
     limits: Limits,
+    audiences: Audiences,
+    replays: Replays,
     metrics: Arc<Metrics>,
     admission: Admission,
     /// Relays for clients that reach media no other way.
@@ -97,6 +106,8 @@ impl App {
         Ok(Self {
             auth: Auth::new(&settings.auth)?,
             limits: Limits::new(&settings),
+            audiences: Audiences::default(),
+            replays: Replays::default(),
             admission: Admission::new(settings.max_load, settings.max_memory),
             drain: Drain::default(),
             settings,
@@ -152,7 +163,7 @@ impl App {
     fn check_admin(&self, room: &RoomId, headers: &HeaderMap) -> Result<(), Problem> {
         match self.pass(headers)? {
             Some(pass) => pass.allows_administration(room),
-            None => Ok(()),
+            None => origin::check(&self.settings, headers),
         }
     }
 

@@ -123,6 +123,10 @@ impl From<Refusal> for Problem {
                 CommandError::ParticipantExists(_) => {
                     Self::new(StatusCode::CONFLICT, "participant-exists", detail)
                 }
+                CommandError::NobodyPublishes => {
+                    Self::new(StatusCode::CONFLICT, "nobody-publishes", detail)
+                        .retry_after(jittered_seconds(1, 3))
+                }
                 CommandError::RoomLocked(_) => {
                     Self::new(StatusCode::FORBIDDEN, "room-locked", detail)
                 }

@@ -17,7 +17,9 @@ use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use super::{App, api, assets, doors, events, limits, messages, observe, problem, session};
+use super::{
+    App, api, assets, doors, events, limits, messages, observe, origin, problem, session, whep,
+};
 
 /// What clients reach.
 pub(super) fn router(app: Arc<App>) -> Router {
@@ -62,6 +64,20 @@ pub(super) fn router(app: Arc<App>) -> Router {
             get(events::stream).options(session::options_below),
         )
         .route(
+            "/sessions/{session}/sse",
+            post(whep::make_stream).options(session::options_below),
+        )
+        .route(
+            "/sessions/{session}/sse/{stream}",
+            get(whep::read_stream)
+                .delete(whep::end_stream)
+                .options(session::options_below),
+        )
+        .route(
+            "/sessions/{session}/layer",
+            post(whep::choose_layer).options(session::options_below),
+        )
+        .route(
             "/sessions/{session}/state",
             get(events::poll).options(session::options_below),
         )
@@ -88,6 +104,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(from_fn(problem::document_errors))
         .layer(from_fn(headers_for_browsers))
+        .layer(from_fn(origin::name_host))
         .layer(option_layer(app.settings.tls.is_used().then(hsts)))
         .layer(from_fn_with_state(Arc::clone(&app), observe::observe))
         .with_state(app)
@@ -129,8 +146,9 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
     "Location, ETag, Link, X-Participant, X-Description-Tag, X-Subscriptions-Tag, Accept-Patch, Retry-After, WWW-Authenticate",
 );
 /// What it may send. `X-Requested-With` and the like are not ours, so they are not here.
-const ALLOWED_HEADERS: HeaderValue =
-    HeaderValue::from_static("Authorization, Content-Type, If-Match, Last-Event-ID, X-Resume");
+const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
+    "Authorization, Content-Type, Idempotency-Key, If-Match, Last-Event-ID, X-Resume",
+);
 const ALLOWED_METHODS: HeaderValue =
     HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 /// How long a browser may remember a preflight, in seconds: a day, of which each grants

@@ -51,16 +51,18 @@ pub(super) async fn patch(
             if let (Some(pass), Some(owner)) = (app.pass(&headers)?, app.hub.owner(session)) {
                 pass.allows_offer(&owner.door, &offer)?;
             }
-            reoffer(
-                &app,
-                shard,
-                Command::Reoffer {
-                    session,
-                    if_match,
-                    offer,
-                },
-            )
-            .await
+            let player = app.hub.player(session);
+            let lines = player.as_ref().map(|_| offer.clone());
+            let command = Command::Reoffer {
+                session,
+                if_match,
+                offer,
+            };
+            let answer = reoffer(&app, shard, command).await?;
+            if let (Some(player), Some(offer)) = (player, lines) {
+                player.describe(&offer);
+            }
+            Ok(answer)
         }
         _ => Err(Problem::media_type(ACCEPT_PATCH, PATCHABLE)),
     }
@@ -145,7 +147,11 @@ pub(super) async fn leave(
     };
     match app.command(shard, Command::Leave { session }).await {
         Err(_) if app.hub.take_leave(&id) => Ok(StatusCode::OK),
-        result => result.map(|_| StatusCode::OK),
+        result => {
+            let left = result.map(|_| StatusCode::OK)?;
+            app.hub.left(session);
+            Ok(left)
+        }
     }
 }
 

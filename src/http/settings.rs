@@ -32,6 +32,10 @@ pub struct Settings {
     #[arg(long, env = "PLENUM_STRICT_IF_MATCH", value_parser = BoolishValueParser::new())]
     pub strict_if_match: bool,
 
+    /// Refuse players while what they came for is not published (409); they wait for it otherwise.
+    #[arg(long, env = "PLENUM_REQUIRE_PUBLISHER", value_parser = BoolishValueParser::new())]
+    pub require_publisher: bool,
+
     /// POST, PUT and PATCH requests per second and client address; 0 sets no limit.
     #[arg(long, env = "PLENUM_HTTP_RATE", value_name = "PER_SECOND", default_value_t = Self::default().http_rate)]
     pub http_rate: u32,
@@ -95,6 +99,7 @@ impl Default for Settings {
             operator_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9080)),
             public_url: None,
             strict_if_match: false,
+            require_publisher: false,
             // An office of a hundred behind one address joins within two seconds; a page
             // sends a few requests a second at most.
             http_rate: 50,
@@ -172,6 +177,12 @@ impl PublicUrl {
     pub fn host(&self) -> Option<String> {
         let uri: http::Uri = self.0.parse().ok()?;
         uri.host().map(str::to_owned)
+    }
+
+    /// Whether it names this host and port.
+    pub(super) fn has_authority(&self, authority: &http::uri::Authority) -> bool {
+        let uri: Option<http::Uri> = self.0.parse().ok();
+        uri.is_some_and(|uri| uri.authority() == Some(authority))
     }
 
     /// The port that clients connect to.

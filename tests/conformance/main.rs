@@ -10,6 +10,7 @@ mod table;
 mod tls;
 mod tokens;
 mod whep;
+mod whep_events;
 mod whip;
 mod whip_http;
 mod whip_session;

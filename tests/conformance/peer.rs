@@ -4,7 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use str0m::change::{SdpAnswer, SdpPendingOffer};
-use str0m::media::{Direction, MediaKind};
+use str0m::format::Codec;
+use str0m::media::{Direction, MediaKind, MediaTime, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc};
 use tokio::net::UdpSocket;
@@ -17,6 +18,7 @@ pub(crate) struct Peer {
     rtc: Rtc,
     socket: UdpSocket,
     address: SocketAddr,
+    mid: Mid,
     pending: Option<SdpPendingOffer>,
     pub(crate) offer: String,
 }
@@ -24,10 +26,15 @@ pub(crate) struct Peer {
 impl Peer {
     /// A publisher of one audio track.
     pub(crate) async fn publisher() -> Self {
-        Self::new(Direction::SendOnly).await
+        Self::new(MediaKind::Audio).await
     }
 
-    async fn new(direction: Direction) -> Self {
+    /// A publisher of one video track.
+    pub(crate) async fn camera() -> Self {
+        Self::new(MediaKind::Video).await
+    }
+
+    async fn new(kind: MediaKind) -> Self {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .expect("loopback has free ports");
@@ -35,12 +42,13 @@ impl Peer {
         let mut rtc = Rtc::new(now());
         rtc.add_local_candidate(Candidate::host(address, "udp").expect("a candidate"));
         let mut changes = rtc.sdp_api();
-        changes.add_media(MediaKind::Audio, direction, None, None, None);
+        let mid = changes.add_media(kind, Direction::SendOnly, None, None, None);
         let (offer, pending) = changes.apply().expect("there is a change");
         Self {
             rtc,
             socket,
             address,
+            mid,
             pending: Some(pending),
             offer: offer.to_sdp_string(),
         }
@@ -105,6 +113,26 @@ impl Peer {
     pub(crate) async fn close(&mut self) {
         self.rtc.close().expect("it is open");
         self.run_until(|peer, _| !peer.rtc.is_alive()).await;
+    }
+
+    /// Sends keyframes of VP8, 320 x 180, for as long as it is awaited.
+    pub(crate) async fn film(&mut self) {
+        let keyframe = [&b"\x10\x00\x00\x9d\x01\x2a\x40\x01\xb4\x00"[..], &[0; 900]].concat();
+        let (start, mut next) = (now(), now());
+        loop {
+            let mid = self.mid;
+            let writer = self.rtc.writer(mid).expect("it sends");
+            let params: Vec<_> = writer.payload_params().cloned().collect();
+            let vp8 = params
+                .iter()
+                .find(|params| params.spec().codec == Codec::Vp8);
+            let vp8 = vp8.expect("VP8 was answered").pt();
+            let media_time = MediaTime::from(now() - start);
+            let written = writer.write(vp8, now(), media_time, keyframe.clone());
+            written.expect("it is connected");
+            next += Duration::from_millis(50);
+            self.run_until(|_, _| now() >= next).await;
+        }
     }
 
     async fn run_until(&mut self, mut done: impl FnMut(&Self, Option<&Event>) -> bool) {

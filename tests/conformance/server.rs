@@ -220,3 +220,47 @@ impl Answer {
         lines.filter(|line| line.starts_with(start)).collect()
     }
 }
+
+/// A stream of server-sent events that is read as it comes.
+pub(crate) struct Stream {
+    response: reqwest::Response,
+    text: String,
+}
+
+impl Stream {
+    pub(crate) async fn open(world: &World, path: &str) -> Self {
+        let response = world.request("GET", path, &[], "").send().await;
+        let response = response.expect("it answers");
+        assert_eq!(response.status().as_u16(), 200);
+        for (name, value) in [
+            ("content-type", "text/event-stream"),
+            ("cache-control", "no-store"),
+            ("x-accel-buffering", "no"),
+        ] {
+            assert_eq!(response.headers()[name], value);
+        }
+        let text = String::new();
+        Self { response, text }
+    }
+
+    /// Waits until all that came so far satisfies somebody.
+    pub(crate) async fn until(&mut self, done: impl Fn(&str) -> bool) -> &str {
+        let patience = Duration::from_secs(20);
+        while !done(&self.text) {
+            let chunk = tokio::time::timeout(patience, self.response.chunk()).await;
+            let chunk = chunk.unwrap_or_else(|_| panic!("only {:?}", self.text));
+            let chunk = chunk.expect("it is open");
+            let chunk = chunk.unwrap_or_else(|| panic!("ended after {:?}", self.text));
+            self.text += std::str::from_utf8(&chunk).expect("text");
+        }
+        &self.text
+    }
+
+    /// All that came and comes until the server ends it.
+    pub(crate) async fn remainder(mut self) -> String {
+        while let Some(chunk) = self.response.chunk().await.expect("it is open") {
+            self.text += std::str::from_utf8(&chunk).expect("text");
+        }
+        self.text
+    }
+}

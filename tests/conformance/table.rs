@@ -7,6 +7,7 @@ const TESTS: &[&str] = &[
     include_str!("whip_http.rs"),
     include_str!("whip_session.rs"),
     include_str!("whep.rs"),
+    include_str!("whep_events.rs"),
     include_str!("tokens.rs"),
     include_str!("tls.rs"),
 ];

@@ -71,9 +71,24 @@ async fn e6_players_offers_are_taken_as_they_are() {
 }
 
 #[tokio::test]
-async fn e7_a_player_may_come_before_its_publisher() {
+async fn e7_a_player_may_come_before_its_publisher_unless_the_server_wants_one() {
     let world = World::start().await;
     world.join("/whep/demo/nobody-yet", CHROMIUM_PLAYS).await;
+
+    let world = World::with(|settings| settings.require_publisher = true).await;
+    for door in ["/whep/demo", "/whep/demo/ada"] {
+        let answer = world.post(door, CHROMIUM_PLAYS).await;
+        answer.is(409, "nobody-publishes");
+        let seconds: u64 = answer.header("retry-after").parse().expect("seconds");
+        assert!(seconds >= 1);
+    }
+    let mut peer = crate::peer::Peer::publisher().await;
+    let joined = world.join("/whip/demo/ada", peer.offer.clone()).await;
+    peer.connect(&joined.body).await;
+    world.join("/whep/demo", CHROMIUM_PLAYS).await;
+    world.join("/whep/demo/ada", CHROMIUM_PLAYS).await;
+    let other = world.post("/whep/demo/grace", CHROMIUM_PLAYS).await;
+    other.is(409, "nobody-publishes");
 }
 
 #[tokio::test]
@@ -124,24 +139,4 @@ async fn e17_players_are_told_to_come_again_when_the_server_goes() {
     let last = world.ask("GET", &newer).await.body;
     assert!(last.contains("\"reconnect\""), "{last}");
     assert!(last.contains("\"shutdown\""), "{last}");
-}
-
-#[tokio::test]
-async fn e20_events_are_read_by_their_url_alone() {
-    let world = World::start().await;
-    let joined = world.join("/whep/demo", CHROMIUM_PLAYS).await;
-    let events = format!("{}/events", joined.session());
-    let response = world.request("GET", &events, &[], "").send().await;
-    let mut response = response.expect("it answers");
-    assert_eq!(response.status().as_u16(), 200);
-    assert_eq!(response.headers()["content-type"], "text/event-stream");
-    assert_eq!(response.headers()["cache-control"], "no-store");
-    assert_eq!(response.headers()["x-accel-buffering"], "no");
-    let first = response.chunk().await.expect("it is open");
-    let first = String::from_utf8(first.expect("an event").to_vec()).expect("text");
-    assert!(first.contains("event: snapshot\ndata: {"), "{first}");
-
-    world.ask("DELETE", joined.session()).await;
-    let none = format!("/sessions/{}/events", "a".repeat(26));
-    world.ask("GET", &none).await.is(404, "no-such-session");
 }

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::offers::{CHROMIUM, CHROMIUM_MEETS, CHROMIUM_PLAYS, LIBDATACHANNEL};
-use crate::server::{Answer, FRAGMENT, SDP, World};
+use crate::server::{Answer, FRAGMENT, JSON, SDP, World};
 
 #[tokio::test]
 async fn w22_a_preflight_is_answered_with_all_that_a_page_may_do() {
@@ -169,6 +169,21 @@ async fn w35_a_name_publishes_once() {
 }
 
 #[tokio::test]
+async fn w35_a_publisher_that_asks_for_it_takes_over() {
+    let world = World::start().await;
+    let mut peer = crate::peer::Peer::publisher().await;
+    let joined = world.join("/whip/demo/ada", peer.offer.clone()).await;
+    peer.connect(&joined.body).await;
+    let answer = world.post("/whip/demo/ada?takeover=0", CHROMIUM).await;
+    answer.is(409, "participant-exists");
+    world.join("/whip/demo/ada?takeover=1", CHROMIUM).await;
+    peer.closed_by_server().await;
+    let former = world.ask("GET", joined.session()).await;
+    former.is(404, "no-such-session");
+    assert_eq!(world.sessions().await, 1);
+}
+
+#[tokio::test]
 async fn w36_bodies_are_small_and_not_compressed() {
     let world = World::start().await;
     let padding = |bytes: usize| format!("a=x:{}\r\n", "x".repeat(1000)).repeat(bytes / 1006);
@@ -236,4 +251,41 @@ async fn w38_the_answer_says_what_patch_takes() {
     let answer = world.join("/whip/demo", CHROMIUM).await;
     let accepted = answer.header("accept-patch");
     assert!(accepted.contains("application/trickle-ice-sdpfrag"));
+}
+
+#[tokio::test]
+async fn pages_of_others_do_not_administer_a_server_without_keys() {
+    let world = World::start().await;
+    let joined = world.join("/rooms/demo/sessions", CHROMIUM_MEETS).await;
+    let own = format!("http://{}", world.address());
+    let message = r#"{"event":"notice","data":1}"#;
+    let requests = [
+        ("GET", "/api/rooms", ""),
+        ("GET", "/api/rooms/demo", ""),
+        ("PUT", "/api/rooms/demo", "{}"),
+        ("POST", "/rooms/demo/messages", message),
+        ("DELETE", "/api/rooms/demo", ""),
+    ];
+    for (method, path, body) in requests {
+        for (name, value) in [
+            ("origin", "https://x.example"),
+            ("origin", "null"),
+            ("host", "x.example"),
+        ] {
+            let headers = [JSON, (name, value)];
+            let answer = world.send(method, path, &headers, body).await;
+            answer.is(403, "forbidden");
+        }
+    }
+    // What a session may do is its own, on whatever page it is.
+    let id = joined.session().trim_start_matches("/sessions/");
+    let own_message = format!(r#"{{"session":"{id}","event":"chat","data":1}}"#);
+    let headers = [JSON, ("origin", "https://x.example")];
+    let answer = world.send("POST", "/rooms/demo/messages", &headers, own_message);
+    assert_eq!(answer.await.status, 202);
+    for (method, path, body) in requests {
+        let headers = [JSON, ("origin", own.as_str())];
+        let answer = world.send(method, path, &headers, body).await;
+        assert!(answer.status < 300, "{method} {path}: {answer:?}");
+    }
 }

@@ -263,8 +263,32 @@ async fn w30_a_peer_that_says_goodbye_is_gone_at_once() {
 async fn w39_an_offer_that_is_sent_twice_makes_two_sessions() {
     let world = World::start().await;
     let (first, _) = session(&world).await;
+    let (second, _) = session(&world).await;
+    assert_ne!(second, first);
+}
+
+#[tokio::test]
+async fn w39_who_lost_the_answer_gets_it_again_with_its_idempotency_key() {
+    let world = World::start().await;
     let key = [SDP, ("idempotency-key", "one")];
-    let second = world.send("POST", "/whip/demo", &key, CHROMIUM).await;
-    assert_eq!(second.status, 201);
-    assert_ne!(second.session(), first);
+    let first = world.send("POST", "/whip/demo", &key, CHROMIUM).await;
+    let again = world.send("POST", "/whip/demo", &key, CHROMIUM).await;
+    assert_eq!(again.status, 201);
+    for header in ["location", "etag", "content-type"] {
+        assert_eq!(again.header(header), first.header(header));
+    }
+    assert_eq!(again.body, first.body);
+    assert_eq!(world.sessions().await, 1);
+
+    let other = world.send("POST", "/whip/demo", &key, LIBDATACHANNEL);
+    other.await.is(422, "unsupported");
+    let long = "x".repeat(129);
+    let long = [SDP, ("idempotency-key", long.as_str())];
+    let long = world.send("POST", "/whip/demo", &long, CHROMIUM).await;
+    long.is(400, "malformed");
+    let door = world.send("POST", "/whip/other", &key, CHROMIUM).await;
+    assert_ne!(door.session(), first.session());
+    world.ask("DELETE", first.session()).await;
+    let new = world.send("POST", "/whip/demo", &key, CHROMIUM).await;
+    assert_ne!(new.session(), first.session());
 }

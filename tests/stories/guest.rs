@@ -37,6 +37,7 @@ pub(crate) struct Guest {
     pub(crate) door: Door,
     pub(crate) name: Option<String>,
     pub(crate) is_host: bool,
+    pub(crate) is_hidden: bool,
     pub(crate) resume: Option<SessionId>,
     pub(crate) devices: Vec<Device>,
     pub(crate) topics: Vec<Topic>,
@@ -56,6 +57,7 @@ impl Guest {
             door: Door::Meet,
             name: None,
             is_host: false,
+            is_hidden: false,
             resume: None,
             devices: vec![Device::microphone(), Device::camera()],
             topics: Vec::new(),
@@ -117,6 +119,15 @@ impl Guest {
     pub(crate) fn at_distance(mut self, one_way_delay: Duration) -> Self {
         self.one_way_delay = one_way_delay;
         self
+    }
+
+    /// Sees the others and is not seen: without devices, by a token that says so.
+    pub(crate) fn hidden() -> Self {
+        Self {
+            is_hidden: true,
+            devices: Vec::new(),
+            ..Self::meeting()
+        }
     }
 
     /// With a token that lets them administer the room.

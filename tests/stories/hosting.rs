@@ -3,7 +3,7 @@
 use plenum::engine::administration::{RoomCommand, RoomDetail, RoomSettings, Via};
 use plenum::engine::command::{CommandError, Reply};
 use plenum::engine::event::{Change, CloseReason, Kind, Role};
-use plenum::engine::ids::RoomId;
+use plenum::engine::ids::{ParticipantId, RoomId};
 use plenum::engine::message::Json;
 use plenum::engine::notice::{News, Notice};
 use serde_json::json;
@@ -38,6 +38,32 @@ fn remove(world: &mut World, person: Person) -> Result<Reply, CommandError> {
     let participant = world.participant(person);
     let room = lobby();
     world.administer(RoomCommand::Remove { room, participant })
+}
+
+#[test]
+fn who_is_hidden_sees_the_others_and_nobody_hears_of_them() {
+    let mut world = World::new(76);
+    let ada = world.enter("lobby", Guest::meeting());
+    let inspector = world.enter("lobby", Guest::hidden());
+    world.run_for(secs(1));
+    let (ada_id, hidden) = (world.participant(ada), world.participant(inspector));
+    let knows = |world: &World, who: Person| -> Vec<ParticipantId> {
+        let people = &world.client(who).roster.participants;
+        people.keys().cloned().collect()
+    };
+    assert_eq!(knows(&world, ada), std::slice::from_ref(&ada_id));
+    assert!(knows(&world, inspector).contains(&ada_id), "and itself");
+    let late = world.enter("lobby", Guest::meeting());
+    world.run_for(secs(1));
+    assert!(!knows(&world, late).contains(&hidden));
+    let sees = |event: &(_, Change)| matches!(&event.1, Change::Binding(it) if it.track.is_some());
+    assert!(world.client(inspector).events.iter().any(sees));
+    world.leave(inspector);
+    world.run_for(secs(1));
+    let told = |who: Person| format!("{:?}", world.client(who).events);
+    for who in [ada, late] {
+        assert!(!told(who).contains(hidden.as_str()), "a name was told");
+    }
 }
 
 #[test]

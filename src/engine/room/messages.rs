@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{Decision, Door, Member, Room};
+use super::{Decision, Member, Room};
 use crate::engine::event::{Change, ParticipantInfo};
 use crate::engine::ids::ParticipantId;
 use crate::engine::message::{Json, Message};
@@ -87,7 +87,7 @@ impl Room {
         }
         member.info.attributes = attributes;
         let change = Change::Participant(member.info.clone());
-        if member.visible && !matches!(member.door, Door::Watch { .. }) {
+        if member.visible {
             self.tell_all(&change);
         } else {
             // For the others it is not there; its own snapshot has it.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::super::command::Door;
 use super::super::event::{Change, ParticipantInfo};
 use super::super::ids::{ParticipantId, TrackId};
 use super::{Decision, Owner, PublishedTrack, Room};
@@ -81,10 +80,9 @@ impl Room {
 
     /// What a new mirror has to know: the changes that make the room as it stands.
     pub(crate) fn introduction(&self) -> Vec<Change> {
-        let is_seen = |door: &Door| !matches!(door, Door::Watch { .. });
         let members = self.members.values();
         let people = members
-            .filter(|member| member.visible && is_seen(&member.door))
+            .filter(|member| member.visible)
             .map(|member| Change::Participant(member.info.clone()));
         let tracks = self.tracks.iter();
         let tracks = tracks.map(|track| Change::Track(track.info.clone()));

@@ -50,7 +50,7 @@ pub struct Grants {
     pub data: bool,
     /// Whether they may administer the room, use any name, and change and end sessions of others.
     pub admin: bool,
-    /// Whether they are not to be shown; not known here, see [`PassError::Hidden`].
+    /// Whether the others are not to see them. Who is hidden publishes and says nothing.
     pub hidden: bool,
 }
 
@@ -134,8 +134,8 @@ pub(super) enum PassError {
     Identity,
     #[error("name is longer than 64 characters or not printable")]
     Name,
-    /// To show somebody all the same would break a promise.
-    #[error("hidden participants are not known here")]
+    /// What they publish or say would show them.
+    #[error("who is hidden can neither publish nor send data")]
     Hidden,
 }
 
@@ -149,7 +149,9 @@ impl PassText {
         if self.name.as_ref().is_some_and(is_bad) {
             return Err(PassError::Name);
         }
-        if self.grants.hidden {
+        let publishes = |source: &Publishable| self.grants.publish.allows(*source);
+        let shows = self.grants.data || Publishable::ALL.iter().any(publishes);
+        if self.grants.hidden && shows {
             return Err(PassError::Hidden);
         }
         Ok(Pass {

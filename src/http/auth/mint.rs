@@ -39,6 +39,9 @@ pub struct TokenRequest {
     /// May administer the room, use any name, and change and end sessions of others.
     #[arg(long)]
     admin: bool,
+    /// The others are not to see them; who is hidden can neither publish nor send data.
+    #[arg(long)]
+    hidden: bool,
     /// How long it is valid: 90s, 30m, 1h or 7d.
     #[arg(long, default_value = "1h", value_parser = parse_ttl)]
     ttl: Duration,
@@ -132,7 +135,7 @@ impl TokenRequest {
                     subscribe: self.subscribe,
                     data: self.data,
                     admin: self.admin,
-                    hidden: false,
+                    hidden: self.hidden,
                 },
             },
         }

@@ -156,9 +156,7 @@ impl Auth {
             claims::PassError::Room => "Its room is neither a room's name nor *.",
             claims::PassError::Identity => "Its identity is not a participant's name.",
             claims::PassError::Name => "Its name is longer than 64 characters or not printable.",
-            claims::PassError::Hidden => {
-                "It asks for a hidden participant, which is not known here."
-            }
+            claims::PassError::Hidden => "Who is hidden can neither publish nor send data.",
         })
     }
 

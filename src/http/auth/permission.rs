@@ -74,7 +74,7 @@ impl Pass {
 
     /// Whether its bearer may send to others what is not media.
     pub(in crate::http) fn allows_messages(&self) -> Result<(), Problem> {
-        if self.grants.data || self.grants.admin {
+        if self.grants.may_send_data() {
             Ok(())
         } else {
             Err(forbidden("The token does not allow to send data."))
@@ -109,12 +109,22 @@ impl Pass {
         self.grants.admin
     }
 
+    /// Whether the others are not to see its bearer.
+    pub(in crate::http) fn is_hidden(&self) -> bool {
+        self.grants.hidden
+    }
+
     fn may_be(&self, identity: &ParticipantId) -> bool {
         self.grants.admin || self.identity == *identity
     }
 }
 
 impl Grants {
+    /// What is sent says whose it is, and so does the channel that it comes on.
+    fn may_send_data(&self) -> bool {
+        (self.data || self.admin) && !self.hidden
+    }
+
     fn allow_line(&self, line: &OfferLine, sends: bool) -> Result<(), Problem> {
         let index = line.index;
         let source = match (line.kind, line.content_slides) {
@@ -122,7 +132,7 @@ impl Grants {
             (LineKind::Audio, true) => Source::ScreenAudio,
             (LineKind::Video, false) => Source::Camera,
             (LineKind::Video, true) => Source::Screen,
-            (LineKind::Application, _) if self.data || self.admin => return Ok(()),
+            (LineKind::Application, _) if self.may_send_data() => return Ok(()),
             (LineKind::Application, _) => {
                 return Err(forbidden("The token does not allow data channels."));
             }
@@ -172,7 +182,7 @@ impl From<&Grants> for Permissions {
         Self {
             publish,
             subscribe: grants.subscribe,
-            data: grants.data || grants.admin,
+            data: grants.may_send_data(),
             admin: grants.admin,
         }
     }

@@ -65,7 +65,7 @@ async fn every_session_is_told_of_relays_and_no_preflight_is() {
     for door in DOORS {
         let answer = world.send(post(door)).await;
         let links: Vec<_> = answer.headers.get_all("link").iter().collect();
-        let relay = links[2].to_str().unwrap();
+        let relay = links.last().expect("there are some").to_str().unwrap();
         assert!(
             relay
                 .starts_with("<turn:relay.example?transport=udp>; rel=\"ice-server\"; username=\""),
