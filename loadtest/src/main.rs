@@ -6,6 +6,7 @@
 mod bridge;
 mod clock;
 mod compare;
+mod conformance;
 mod delay;
 mod floor;
 mod frames;
@@ -46,7 +47,9 @@ use serde::Serialize;
 use crate::{
     run::RunError,
     scenario::Plan,
-    settings::{Command, CommonSettings, CompareSettings, LimitSettings, Settings},
+    settings::{
+        Command, CommonSettings, CompareSettings, ConformanceSettings, LimitSettings, Settings,
+    },
 };
 
 fn main() -> ExitCode {
@@ -71,6 +74,7 @@ fn execute(settings: &Settings) -> Result<bool, RunError> {
         Command::JoinStorm(scenario) => run_scenario(scenario.plan(), &scenario.common),
         Command::Limit(limit) => measure_limit(limit),
         Command::Compare(compare) => compare_servers(compare),
+        Command::Conformance(conformance) => check_conformance(conformance),
     }
 }
 
@@ -95,6 +99,12 @@ fn compare_servers(settings: &CompareSettings) -> Result<bool, RunError> {
     let comparison = compare::compare(settings, &stop_on_signal()?)?;
     print(&comparison, &comparison, settings.common.json)?;
     Ok(comparison.broken_limits.is_empty())
+}
+
+fn check_conformance(settings: &ConformanceSettings) -> Result<bool, RunError> {
+    let report = conformance::run(settings)?;
+    print(&report, &report, settings.json)?;
+    Ok(report.is_kept())
 }
 
 fn print(

@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Limit(LimitSettings),
     /// Two servers in turn, several times: the ratio of their costs and delays, with its spread
     Compare(CompareSettings),
+    /// Whether a server does what WHIP and WHEP ask for, row by row
+    Conformance(ConformanceSettings),
 }
 
 /// Where publishers and subscribers post.
@@ -313,6 +315,22 @@ impl LimitSettings {
             },
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConformanceSettings {
+    /// The door for publishers
+    #[arg(long, value_name = "URL", required_unless_present = "whep")]
+    pub(crate) whip: Option<String>,
+    /// The door for players
+    #[arg(long, value_name = "URL")]
+    pub(crate) whep: Option<String>,
+    /// Bearer token for every request, but those that are to be refused
+    #[arg(long, env = "LOADTEST_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// The whole report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -261,3 +261,35 @@ fn loss_on_both_ways_is_recovered_by_asking_again() {
     let video = number(&report, "lost_video_percent");
     assert!(video < 0.5, "{video} %");
 }
+
+#[test]
+fn a_server_that_does_not_conform_is_told_where_and_how() {
+    let server = Server::start(Fault::default());
+    let (whip, whep) = (
+        format!("{}/whip/a", server.url),
+        format!("{}/whep/a", server.url),
+    );
+    let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args(["conformance", "--whip", &whip, "--whep", &whep, "--json"])
+        .output()
+        .expect("the program was built");
+    assert_eq!(output.status.code(), Some(2));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let row = |name: &str| {
+        let rows = report["rows"].as_array().expect("a list");
+        rows.iter()
+            .find(|row| row["row"] == name)
+            .expect("it is there")
+            .clone()
+    };
+    // It answers offers, and knows neither types nor tags nor the events of WHEP.
+    assert_eq!(row("W1")["verdict"], "kept");
+    assert_eq!(row("W2")["verdict"], "broken");
+    let exchange = row("W2")["exchange"].as_str().expect("text").to_owned();
+    assert!(
+        exchange.contains("POST") && exchange.contains("-> 201"),
+        "{exchange}"
+    );
+    assert_eq!(row("W10")["why"], "201 without ETag");
+    assert_eq!(row("E12")["verdict"], "not-applicable");
+}
