@@ -64,7 +64,7 @@ pub struct OpenedRelay {
 
 /// Opens them.
 pub fn open(config: &Config) -> Result<Opened, SocketError> {
-    let media = bind("--udp", config.udp_address())?;
+    let media = bind("--udp", config.udp_address())?.with_feedback_aside();
     let stun = config.net.stun.map(|address| bind("--stun", address));
     let streams = streams(config, media.local_addr())?;
     let interfaces = interfaces::addresses()?;

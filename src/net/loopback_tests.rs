@@ -34,14 +34,16 @@ impl Listener {
                 "only {} of {count} arrived",
                 taken.len()
             );
-            self.receiver.receive(|received| {
+            let mut take = |received: Received<'_>| {
                 assert!(received.at.is_some(), "the kernel tells when it received");
                 taken.push((
                     received.source,
                     received.local_ip,
                     received.contents.to_vec(),
                 ));
-            });
+            };
+            self.receiver.receive(&mut take);
+            self.receiver.receive_aside(some_moment(), &mut take);
         }
         taken
     }
@@ -284,10 +286,51 @@ fn a_send_that_fails_is_counted_and_the_others_leave() {
 fn a_receiver_that_is_told_to_stop_stops_although_datagrams_wait() {
     let server = socket("127.0.0.1:0");
     let (stopper, stop) = Stop::pair().unwrap();
-    let receiver = server.receiver(stop).unwrap();
+    let mut receiver = server.receiver(stop).unwrap();
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.send_to(b"a", server.local_addr()).unwrap();
     assert!(receiver.wait());
     drop(stopper);
     assert!(!receiver.wait());
+}
+
+/// Transport-wide feedback, that of RFC 8888, and what must not wait with them: a request to send
+/// something again, a receiver report, media, and a check.
+const FEEDBACK: [&[u8]; 2] = [&[0x8f, 205, 0, 1], &[0xab, 205, 0, 1]];
+const URGENT: [&[u8]; 5] = [
+    &[0x81, 205, 0, 1],
+    &[0x81, 201, 0, 1],
+    &[0x8f, 96, 0, 1],
+    &[0, 1],
+    &[0x8f],
+];
+
+#[test]
+fn feedback_is_put_aside_and_arrives_all_the_same() {
+    for address in ["127.0.0.1:0", "[::]:0"] {
+        let server = socket(address).with_feedback_aside();
+        let port = server.local_addr().port();
+        let mut listener = Listener::new(&server);
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let send = |contents: &[u8]| {
+            client.send_to(contents, ("127.0.0.1", port)).unwrap();
+        };
+
+        send(FEEDBACK[0]);
+        assert_eq!(listener.contents(1), [FEEDBACK[0]], "nothing else wakes");
+        // Some has just come: more of it is no reason to wake up, and comes after all else.
+        FEEDBACK.into_iter().for_each(send);
+        URGENT.into_iter().for_each(send);
+        let all = listener.contents(URGENT.len() + FEEDBACK.len());
+        assert_eq!(all[..URGENT.len()], URGENT);
+        assert_eq!(all[URGENT.len()..], FEEDBACK);
+        assert_eq!(server.counters().datagrams_in(), 8);
+    }
+}
+
+#[test]
+fn a_port_whose_feedback_is_put_aside_is_not_shared_with_a_second_server() {
+    let first = socket("127.0.0.1:0").with_feedback_aside();
+    let error = MediaSocket::bind(first.local_addr()).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
 }

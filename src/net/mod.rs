@@ -13,6 +13,7 @@
 //! Nothing here has heard of rooms or sessions: whose a datagram is, is a key of any type.
 
 pub mod addresses;
+mod aside;
 pub mod counters;
 pub mod demux;
 mod discover;

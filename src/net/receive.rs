@@ -5,10 +5,11 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
 
+use super::aside::{self, Aside};
 use super::counters::NetCounters;
 use super::socket::canonical;
 use super::sys;
@@ -60,9 +61,18 @@ pub struct Receiver {
     state: Arc<UdpSocketState>,
     counters: Arc<NetCounters>,
     stop: Stop,
-    /// [`BATCH_SIZE`] pieces; pages that no datagram ever reached take no memory.
-    buffer: Vec<u8>,
+    /// Where feedback is put that can wait.
+    aside: Option<Aside>,
+    /// Whether the socket has something, and whether that has.
+    readable: [bool; 2],
+    /// When that was asked last.
+    now: Option<Instant>,
+    buffer: Buffer,
 }
+
+/// [`BATCH_SIZE`] pieces; pages that no datagram ever reached take no memory.
+#[derive(Debug)]
+struct Buffer(Vec<u8>);
 
 impl Receiver {
     pub(super) fn new(
@@ -70,54 +80,114 @@ impl Receiver {
         state: Arc<UdpSocketState>,
         counters: Arc<NetCounters>,
         stop: Stop,
+        aside: Option<Aside>,
     ) -> Self {
-        let buffer = vec![0; BATCH_SIZE * PIECE_BYTES];
         Self {
             socket,
             state,
             counters,
             stop,
-            buffer,
+            aside,
+            readable: [false; 2],
+            now: None,
+            buffer: Buffer(vec![0; BATCH_SIZE * PIECE_BYTES]),
         }
     }
 
     /// Waits until there is something to receive; says `false` when it is told to stop.
-    pub fn wait(&self) -> bool {
-        match sys::wait_readable(self.socket.as_fd(), self.stop.stream.as_fd()) {
-            Ok(goes_on) => goes_on,
-            // Out of memory for a list of two: to go on would be to spin, to stop to be deaf.
+    pub fn wait(&mut self) -> bool {
+        let (mut watched, mut timeout) = (None, None);
+        if let Some(aside) = &self.aside {
+            // Since `now`, what was received was handed on: this is a little too long.
+            timeout = aside.look_at.zip(self.now).map(|(at, now)| at - now);
+            watched = timeout.is_none().then(|| aside.socket.as_fd());
+        }
+        let sockets = [Some(self.socket.as_fd()), watched];
+        match sys::wait_readable(sockets, self.stop.stream.as_fd(), timeout) {
+            Ok(Some(readable)) => {
+                self.readable = readable;
+                true
+            }
+            Ok(None) => false,
+            // Out of memory for a list of three: to go on would be to spin, to stop to be deaf.
             Err(error) => panic!("cannot wait for datagrams: {error}"),
         }
     }
 
-    /// Hands on everything that one system call receives, and returns without waiting.
-    pub fn receive(&mut self, mut handle: impl FnMut(Received<'_>)) {
-        let mut metas = [RecvMeta::default(); BATCH_SIZE];
-        let pieces = {
-            let mut rest = self.buffer.chunks_exact_mut(PIECE_BYTES);
-            let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
-                std::array::from_fn(|_| IoSliceMut::new(rest.next().expect("one piece per slice")));
-            match self
-                .state
-                .recv((&self.socket).into(), &mut slices, &mut metas)
-            {
-                Ok(pieces) => pieces,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) => {
-                    tracing::debug!(%error, "receiving failed");
-                    return self.counters.add_receive_error();
-                }
-            }
-        };
+    /// Hands on what one system call receives, and returns without waiting.
+    pub fn receive(&mut self, handle: impl FnMut(Received<'_>)) {
+        if !std::mem::take(&mut self.readable[0]) {
+            return;
+        }
+        let received = self.buffer.receive(
+            |slices, metas| self.state.recv((&self.socket).into(), slices, metas),
+            &self.counters,
+            handle,
+        );
+        self.counters
+            .add_received(received.datagrams, received.bytes);
+    }
 
-        let (mut datagrams, mut bytes) = (0, 0);
-        for (meta, piece) in metas[..pieces]
-            .iter()
-            .zip(self.buffer.chunks_exact(PIECE_BYTES))
-        {
+    /// Hands on what was put aside, if it is time for that; `now` is the time of the call.
+    pub fn receive_aside(&mut self, now: Instant, mut handle: impl FnMut(Received<'_>)) {
+        self.now = Some(now);
+        let is_readable = std::mem::take(&mut self.readable[1]);
+        let aside = self.aside.as_mut();
+        let Some(aside) = aside.filter(|aside| aside.is_due(is_readable, now)) else {
+            return;
+        };
+        let mut all = Counted::default();
+        for _ in 0..aside::MAX_CALLS {
+            let received = self.buffer.receive(
+                |slices, metas| aside.receive(slices, metas),
+                &self.counters,
+                &mut handle,
+            );
+            all.datagrams += received.datagrams;
+            all.bytes += received.bytes;
+            if received.pieces < BATCH_SIZE {
+                break;
+            }
+        }
+        self.counters.add_received(all.datagrams, all.bytes);
+        aside.emptied(all.datagrams, now);
+    }
+}
+
+/// How much a system call received.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    pieces: usize,
+    datagrams: u64,
+    bytes: u64,
+}
+
+impl Buffer {
+    /// Hands on what one system call receives.
+    fn receive(
+        &mut self,
+        call: impl FnOnce(&mut [IoSliceMut<'_>], &mut [RecvMeta]) -> io::Result<usize>,
+        counters: &NetCounters,
+        mut handle: impl FnMut(Received<'_>),
+    ) -> Counted {
+        let mut metas = [RecvMeta::default(); BATCH_SIZE];
+        let mut rest = self.0.chunks_exact_mut(PIECE_BYTES);
+        let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
+            std::array::from_fn(|_| IoSliceMut::new(rest.next().expect("one piece per slice")));
+        let mut counted = Counted::default();
+        match call(&mut slices, &mut metas) {
+            Ok(pieces) => counted.pieces = pieces,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => {
+                tracing::debug!(%error, "receiving failed");
+                counters.add_receive_error();
+            }
+        }
+        let pieces = self.0.chunks_exact(PIECE_BYTES);
+        for (meta, piece) in metas[..counted.pieces].iter().zip(pieces) {
             for contents in split(&piece[..meta.len], meta.stride) {
-                datagrams += 1;
-                bytes += contents.len() as u64;
+                counted.datagrams += 1;
+                counted.bytes += contents.len() as u64;
                 handle(Received {
                     source: canonical(meta.addr),
                     connection: None,
@@ -127,7 +197,7 @@ impl Receiver {
                 });
             }
         }
-        self.counters.add_received(datagrams, bytes);
+        counted
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Sender {
     socket: UdpSocket,
     shared: Arc<Shared>,
     is_ipv6: bool,
+    /// Whether the socket has several addresses to send from.
+    is_unbound: bool,
     /// Whether the last wait for room was in vain: no further one until something was sent.
     congested: bool,
     patience: Duration,
@@ -59,11 +61,12 @@ impl Message<'_> {
 }
 
 impl Sender {
-    pub(super) fn new(socket: UdpSocket, shared: Arc<Shared>, is_ipv6: bool) -> Self {
+    pub(super) fn new(socket: UdpSocket, shared: Arc<Shared>, local: IpAddr) -> Self {
         Self {
             socket,
             shared,
-            is_ipv6,
+            is_ipv6: local.is_ipv6(),
+            is_unbound: local.is_unspecified(),
             congested: false,
             patience: PATIENCE,
             connections: None,
@@ -145,7 +148,8 @@ impl Sender {
         };
         let message = |contents, segment_bytes| Message {
             destination,
-            source: outgoing.source,
+            // With one address there is nothing to choose, and nothing to look up.
+            source: outgoing.source.filter(|_| self.is_unbound),
             contents,
             segment_bytes,
         };

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use quinn_udp::UdpSocketState;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::aside::{self, Aside};
 use super::counters::NetCounters;
 use super::receive::{Receiver, Stop};
 use super::send::Sender;
@@ -42,6 +43,8 @@ pub struct MediaSocket {
     shared: Arc<Shared>,
     local: SocketAddr,
     buffers: BufferSizes,
+    /// Where feedback is put that can wait.
+    aside: Option<UdpSocket>,
 }
 
 /// What the socket's users share.
@@ -72,9 +75,7 @@ impl MediaSocket {
             }
             bound => bound?,
         };
-        // Refusals are seen in what is granted.
-        let _ = socket.set_recv_buffer_size(BUFFER_BYTES);
-        let _ = socket.set_send_buffer_size(BUFFER_BYTES);
+        ask_for_buffers(&socket);
         // Linux tells twice what it grants: the other half is for its own bookkeeping.
         let buffers = BufferSizes {
             receive: socket.recv_buffer_size()? / 2,
@@ -92,7 +93,28 @@ impl MediaSocket {
             state: Arc::new(state),
             shared: Arc::new(shared),
             buffers,
+            aside: None,
         })
+    }
+
+    /// Puts transport feedback aside from now on, so that it wakes its receiver less often; as
+    /// before where the kernel does not know how.
+    #[must_use]
+    pub fn with_feedback_aside(mut self) -> Self {
+        let second = aside::open(&self.socket, |address| {
+            let second = unbound(address)?;
+            second.set_reuse_port(true)?;
+            ask_for_buffers(&second);
+            second.bind(&address.into())?;
+            Ok(second.into())
+        });
+        match second {
+            Ok(second) => self.aside = Some(second),
+            Err(error) => {
+                tracing::info!(%error, "feedback is not put aside: each one wakes the server");
+            }
+        }
+        self
     }
 
     /// The address that it is bound to.
@@ -107,12 +129,14 @@ impl MediaSocket {
 
     /// A receiver, which waits until there is something to receive or `stop` is given.
     pub fn receiver(&self, stop: Stop) -> io::Result<Receiver> {
-        let counters = self.shared.counters.clone();
+        let aside = self.aside.as_ref();
+        let aside = aside.map(|second| Aside::new(second.try_clone()?));
         Ok(Receiver::new(
             self.socket.try_clone()?,
             self.state.clone(),
-            counters,
+            self.shared.counters.clone(),
             stop,
+            aside.transpose()?,
         ))
     }
 
@@ -121,7 +145,7 @@ impl MediaSocket {
         Ok(Sender::new(
             self.socket.try_clone()?,
             self.shared.clone(),
-            self.local.is_ipv6(),
+            self.local.ip(),
         ))
     }
 
@@ -132,7 +156,11 @@ impl MediaSocket {
 
     /// Datagrams that the kernel threw away because they were not received in time.
     pub fn kernel_drops(&self) -> io::Result<u64> {
-        sys::kernel_drops(self.socket.as_fd()).map(u64::from)
+        let aside = self.aside.as_ref().map(|second| second.as_fd());
+        let sockets = std::iter::once(self.socket.as_fd()).chain(aside);
+        sockets
+            .map(|socket| sys::kernel_drops(socket).map(u64::from))
+            .sum()
     }
 
     /// Whether datagrams of one destination leave as one (GSO, `UDP_SEGMENT`).
@@ -181,6 +209,18 @@ fn bind_tcp(address: SocketAddr) -> io::Result<Socket> {
 }
 
 fn bind(address: SocketAddr) -> io::Result<Socket> {
+    let socket = unbound(address)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// What is granted is seen in [`BufferSizes`].
+fn ask_for_buffers(socket: &Socket) {
+    let _ = socket.set_recv_buffer_size(BUFFER_BYTES);
+    let _ = socket.set_send_buffer_size(BUFFER_BYTES);
+}
+
+fn unbound(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::DGRAM,
@@ -189,7 +229,6 @@ fn bind(address: SocketAddr) -> io::Result<Socket> {
     if address.is_ipv6() {
         socket.set_only_v6(address.ip() != Ipv6Addr::UNSPECIFIED)?;
     }
-    socket.bind(&address.into())?;
     Ok(socket)
 }
 

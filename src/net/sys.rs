@@ -1,4 +1,4 @@
-//! The system calls that no crate of ours wraps: `sendmmsg`, `poll`, and one socket option.
+//! The system calls that no crate of ours wraps: `sendmmsg`, `poll`, and a few socket options.
 //!
 //! All `unsafe` code of the server is in this file. Receiving is `quinn-udp`'s, which does it
 //! well; it has no `sendmmsg`, which lets one call serve many receivers.
@@ -12,6 +12,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 use std::time::Duration;
 
+use smallvec::SmallVec;
 use socket2::SockAddr;
 
 /// Most messages in one `sendmmsg`.
@@ -180,19 +181,37 @@ impl Control {
     }
 }
 
-/// Waits until `socket` has something to read or the other end of `stop` is closed; says
-/// whether it is the former alone.
-pub(super) fn wait_readable(socket: BorrowedFd<'_>, stop: BorrowedFd<'_>) -> io::Result<bool> {
-    let mut waiting = [pollfd(socket, libc::POLLIN), pollfd(stop, libc::POLLIN)];
-    poll(&mut waiting, -1)?;
-    Ok(waiting[1].revents == 0)
+/// Waits until one of `sockets` has something to read, or the other end of `stop` is closed, or
+/// the time is over; says which of the sockets have, or `None` where it was `stop`.
+pub(super) fn wait_readable<const N: usize>(
+    sockets: [Option<BorrowedFd<'_>>; N],
+    stop: BorrowedFd<'_>,
+    timeout: Option<Duration>,
+) -> io::Result<Option<[bool; N]>> {
+    let watched = |socket: Option<BorrowedFd<'_>>| match socket {
+        Some(socket) => pollfd(socket, libc::POLLIN),
+        // The kernel passes over negative ones.
+        None => libc::pollfd {
+            fd: -1,
+            events: 0,
+            revents: 0,
+        },
+    };
+    let mut waiting: SmallVec<[libc::pollfd; 4]> = sockets.into_iter().map(watched).collect();
+    waiting.push(pollfd(stop, libc::POLLIN));
+    poll(&mut waiting, timeout.map_or(-1, timeout_ms))?;
+    let readable = std::array::from_fn(|place| waiting[place].revents != 0);
+    Ok((waiting[N].revents == 0).then_some(readable))
 }
 
 /// Waits until `socket` takes something again, or the time is over.
 pub(super) fn wait_writable(socket: BorrowedFd<'_>, timeout: Duration) -> io::Result<bool> {
     let mut waiting = [pollfd(socket, libc::POLLOUT)];
-    let timeout_ms = libc::c_int::try_from(timeout.as_millis()).unwrap_or(libc::c_int::MAX);
-    Ok(poll(&mut waiting, timeout_ms)? > 0)
+    Ok(poll(&mut waiting, timeout_ms(timeout))? > 0)
+}
+
+fn timeout_ms(timeout: Duration) -> libc::c_int {
+    libc::c_int::try_from(timeout.as_millis()).unwrap_or(libc::c_int::MAX)
 }
 
 fn pollfd(fd: BorrowedFd<'_>, events: libc::c_short) -> libc::pollfd {
@@ -218,6 +237,54 @@ fn poll(waiting: &mut [libc::pollfd], timeout_ms: libc::c_int) -> io::Result<usi
             interrupted if interrupted.kind() == io::ErrorKind::Interrupted => Ok(0),
             error => Err(error),
         },
+    }
+}
+
+/// Lets a second socket be bound to the same address, and share what comes there.
+pub(super) fn share_port(socket: BorrowedFd<'_>, share: bool) -> io::Result<()> {
+    set_option(socket, libc::SO_REUSEPORT, &libc::c_int::from(share))
+}
+
+/// One instruction of classic BPF: what to do, where to go if a comparison holds and if not, and
+/// with which number.
+pub(super) type Instruction = (u32, u8, u8, u32);
+
+/// Has this program choose for each datagram which of the sockets that share a port gets it, by
+/// their order of coming; it reads the datagram from its first byte on.
+pub(super) fn steer(socket: BorrowedFd<'_>, program: &[Instruction]) -> io::Result<()> {
+    let mut filter: Vec<libc::sock_filter> = program
+        .iter()
+        .map(|&(code, jt, jf, k)| libc::sock_filter {
+            code: code as u16,
+            jt,
+            jf,
+            k,
+        })
+        .collect();
+    // The kernel copies the program before the call returns.
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    set_option(socket, libc::SO_ATTACH_REUSEPORT_CBPF, &program)
+}
+
+fn set_option<T>(socket: BorrowedFd<'_>, name: libc::c_int, value: &T) -> io::Result<()> {
+    // SAFETY: the kernel reads a value of the given size, and what it points to, which lives as
+    // long as the caller's borrow.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            name,
+            ptr::from_ref(value).cast(),
+            size_of::<T>() as libc::socklen_t,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
     }
 }
 
@@ -253,21 +320,7 @@ pub(super) fn kernel_drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
 #[cfg(test)]
 pub(super) fn refuse_segmentation(socket: BorrowedFd<'_>) -> io::Result<()> {
     let on: libc::c_int = 1;
-    // SAFETY: the kernel reads an integer of the given size.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_NO_CHECK,
-            (&raw const on).cast(),
-            size_of_val(&on) as libc::socklen_t,
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    set_option(socket, libc::SO_NO_CHECK, &on)
 }
 
 #[cfg(test)]

@@ -68,11 +68,13 @@ impl Inbound {
     pub(super) fn run(mut self, mut receiver: net::Receiver, mut stun: StunResponder) {
         while receiver.wait() {
             let moment = Moment::read();
-            receiver.receive(|received| {
+            let mut sort = |received: Received<'_>| {
                 if let Some(question) = self.sort(&received, moment) {
                     stun.ask(&question, &received, moment.received(received.at));
                 }
-            });
+            };
+            receiver.receive(&mut sort);
+            receiver.receive_aside(moment.received(None), &mut sort);
             self.deliver();
             stun.send();
         }
