@@ -7,7 +7,6 @@ use super::channels::{ChannelMessage, Refused, addressee};
 use super::counters::DropReason;
 use super::message::Message;
 use super::session::Session;
-use super::timers::Timer;
 
 /// The topic on which clients get what is said by `POST messages`, too. Nobody sends on it.
 const MESSAGES: &str = "messages";
@@ -99,7 +98,6 @@ impl Engine {
             Err(Refused::NoChannel) => self.counters.drop(DropReason::DataUnwanted),
             Err(Refused::Backlog) => self.counters.drop(DropReason::DataBacklog),
         }
-        let timer = Timer::Session(delivery.session);
-        self.timers.set(timer, &mut session.armed, Some(now));
+        self.hurry(delivery.session, now);
     }
 }

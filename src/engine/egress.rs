@@ -53,6 +53,8 @@ pub(crate) struct Egress {
     twcc_seq: u16,
     /// What the way to the receiver carries.
     pub(crate) downlink: Downlink,
+    /// When the first of its slots' sender reports is due.
+    report_at: Option<Instant>,
     /// The newest round trip that a report block told.
     pub(crate) rtt: Option<Duration>,
     /// In source descriptions of all slots (RFC 3550 §6.5.1).
@@ -142,6 +144,9 @@ impl Egress {
                 self.downlink.sent(twcc, bytes, purpose(slot, &queued), now);
             }
             account(slot, &queued, now, counters);
+            if slot.report_at < self.report_at || self.report_at.is_none() {
+                self.report_at = slot.report_at;
+            }
         }
     }
 
@@ -156,7 +161,7 @@ impl Egress {
     /// When the next sender report is due.
     pub(crate) fn report_at(&self) -> Option<Instant> {
         self.sealers.as_ref()?;
-        self.slots.iter().filter_map(|slot| slot.report_at).min()
+        self.report_at
     }
 
     /// The slots whose reports are due, and the layers that flow in them.
@@ -185,6 +190,7 @@ impl Egress {
                 slot.report_at = Some(now + REPORT_INTERVAL);
             }
         }
+        self.report_at = self.slots.iter().filter_map(|slot| slot.report_at).min();
         let (Some(path), Some(sealers)) = (path, self.sealers.as_mut()) else {
             return;
         };

@@ -2,6 +2,7 @@
 //! those who want it. Also what follows from packets: keyframe requests, retransmissions,
 //! sender reports, and which layer a slot should show.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,15 @@ use super::track::{
 
 /// Most codecs that one track may change between.
 const MAX_CODECS: usize = 8;
+
+/// What a track has for its receivers, until the wake-up is over.
+#[derive(Debug)]
+pub(super) enum Passing {
+    /// A packet that was sent.
+    Packet(Arc<MediaPacket>),
+    /// Padding: a sequence number without a payload.
+    Padding(u64),
+}
 
 /// How much of an early estimate of a clock offset is forgotten with every sender report, in
 /// microseconds: clocks drift apart by some 50 µs a second at worst.
@@ -96,29 +106,76 @@ impl Engine {
             // Whoever wants it begins with this packet, if that is a place to begin.
             self.review_track(track, now);
         }
-        self.forward(track, layer, packet, now);
+        self.forward(track, layer, Passing::Packet(packet.clone()));
     }
 
-    /// Hands a packet to every slot that is bound to its track.
-    fn forward(&mut self, track: usize, layer: usize, packet: &Arc<MediaPacket>, now: Instant) {
-        let track = &self.tracks[track];
-        let layer_ref = LayerRef {
+    /// Keeps a packet until the wake-up is over, for every slot that is bound to its track.
+    ///
+    /// A frame's packets come together. Handing them over one receiver after the other, each
+    /// receiver's state is fetched into the cache once for all of them.
+    fn forward(&mut self, track: usize, layer: usize, packet: Passing) {
+        let layer = LayerRef {
             place: layer,
             serial: self.layers[layer].serial,
         };
-        for subscriber in &track.subscribers {
-            // A session that failed half-way may still stand in the list.
-            let Some(session) = self.sessions.get_mut(subscriber.session) else {
-                continue;
-            };
-            if !session.egress.is_connected() {
-                self.counters.drop(DropReason::NotConnected);
-                continue;
+        self.passing.push((track, layer, packet));
+    }
+
+    /// Hands over what came in since the last time.
+    pub(super) fn hand_over(&mut self, now: Instant) {
+        let mut passing = std::mem::take(&mut self.passing);
+        for of_track in passing.chunk_by(|(one, ..), (next, ..)| one == next) {
+            let place = of_track[0].0;
+            let mut next = 0;
+            while let Some(&subscriber) = self
+                .tracks
+                .get(place)
+                .and_then(|track| track.subscribers.get(next))
+            {
+                next += 1;
+                let work = AssertUnwindSafe(|| self.pass_on(place, subscriber, of_track, now));
+                if catch_unwind(work).is_err() {
+                    self.fail(subscriber.session, now);
+                    // It has left the list, and another one stands in its place.
+                    next -= 1;
+                }
             }
+        }
+        passing.clear();
+        self.passing = passing;
+    }
+
+    /// Hands a track's packets to one receiver.
+    fn pass_on(
+        &mut self,
+        track: usize,
+        subscriber: Subscriber,
+        packets: &[(usize, LayerRef, Passing)],
+        now: Instant,
+    ) {
+        let track = &self.tracks[track];
+        // A session that failed half-way may still stand in the list.
+        let Some(session) = self.sessions.get_mut(subscriber.session) else {
+            return;
+        };
+        if !session.egress.is_connected() {
+            for _ in packets {
+                self.counters.drop(DropReason::NotConnected);
+            }
+            return;
+        }
+        for (_, layer, packet) in packets {
             let Some(slot) = session.egress.slots.get_mut(subscriber.slot) else {
-                continue;
+                return;
             };
-            let queued = match slot.forward(subscriber.slot as u16, layer_ref, track, packet, now) {
+            let packet = match packet {
+                Passing::Packet(packet) => packet,
+                Passing::Padding(seq) => {
+                    slot.skip(*layer, *seq);
+                    continue;
+                }
+            };
+            let queued = match slot.forward(subscriber.slot as u16, *layer, track, packet, now) {
                 Forwarded::Queue(queued) => queued,
                 Forwarded::Started(queued, waited) => {
                     if track.kind == Kind::Video {
@@ -151,17 +208,7 @@ impl Engine {
 
     /// A packet without payload is padding: receivers must not see a gap where it was.
     pub(super) fn skip(&mut self, track: usize, layer: usize, seq: u64) {
-        let layer = LayerRef {
-            place: layer,
-            serial: self.layers[layer].serial,
-        };
-        for subscriber in &self.tracks[track].subscribers {
-            if let Some(session) = self.sessions.get_mut(subscriber.session)
-                && let Some(slot) = session.egress.slots.get_mut(subscriber.slot)
-            {
-                slot.skip(layer, seq);
-            }
-        }
+        self.forward(track, layer, Passing::Padding(seq));
     }
 
     fn note_media(&mut self, publisher: usize, now: Instant) {
@@ -329,6 +376,8 @@ impl Engine {
     /// Forgets a track: nobody receives it any more.
     pub(super) fn drop_track(&mut self, place: usize) {
         let mut track = self.tracks.remove(place);
+        // Another one may take its place before the wake-up is over.
+        self.passing.retain(|(track, ..)| *track != place);
         self.timers.set(Timer::Track(place), &mut track.armed, None);
         self.track_ids.remove(&track.id);
         for Subscriber { session, slot } in std::mem::take(&mut track.subscribers) {
@@ -375,8 +424,7 @@ impl Engine {
         }
         if asked {
             // It leaves with the publisher's next turn, which is due at once.
-            self.timers
-                .set(Timer::Session(publisher), &mut session.armed, Some(now));
+            self.hurry(publisher, now);
         }
     }
 
@@ -478,8 +526,7 @@ impl Engine {
             self.counters.keyframe_requests_out += 1;
         }
         // The request leaves with the publisher's next turn, which is due at once.
-        self.timers
-            .set(Timer::Session(publisher), &mut session.armed, Some(now));
+        self.hurry(publisher, now);
     }
 
     fn rearm_layer(&mut self, place: usize) {

@@ -86,6 +86,7 @@ use diary::Note;
 pub use dtls::Certificate;
 use event::{Change, CloseReason, Kind, SessionEvent};
 use feedback::Wanted;
+use forward::Passing;
 use ids::{RoomId, SessionId, TrackId};
 use join::Resumable;
 use notice::{News, Notice};
@@ -97,7 +98,7 @@ use relay::Relays;
 use room::{Decision, Room};
 use session::{Session, SessionOutput};
 use timers::{Timer, Timers};
-use track::{Layer, Origin, Track};
+use track::{Layer, LayerRef, Origin, Track};
 
 /// Which session on which shard a datagram is for, as its address or user fragment told.
 ///
@@ -235,6 +236,8 @@ pub struct Engine {
     timers: Timers,
     outbox: Outbox,
     relays: Relays,
+    /// What tracks have for their receivers since the last flush: track, layer, and what.
+    passing: Vec<(usize, LayerRef, Passing)>,
     /// Sessions with something queued.
     dirty: Vec<usize>,
     /// Sessions whose queues are being sealed, batch by batch.
@@ -275,6 +278,7 @@ impl Engine {
             timers: Timers::default(),
             outbox: Outbox::default(),
             relays: Relays::default(),
+            passing: Vec::new(),
             dirty: Vec::new(),
             flushing: Vec::new(),
             flushed_at: None,
@@ -332,6 +336,7 @@ impl Engine {
     /// The wake-up is over: everything that is queued leaves with the batches that follow.
     pub fn flush(&mut self, now: Instant) {
         self.flushed_at = Some(now);
+        self.hand_over(now);
         self.flushing.append(&mut self.dirty);
     }
 
@@ -343,7 +348,10 @@ impl Engine {
         while !self.outbox.is_full()
             && let Some(place) = self.flushing.pop()
         {
-            self.seal(place);
+            if catch_unwind(AssertUnwindSafe(|| self.seal(place))).is_err() {
+                let now = self.flushed_at.expect("only a flush fills the list");
+                self.fail(place, now);
+            }
         }
         self.outbox.poll()
     }
@@ -381,23 +389,23 @@ impl Engine {
         if session.egress.report_at().is_some_and(|at| at <= now) {
             self.send_reports(place, now);
         }
-        let session = &mut self.sessions[place];
-        if session.connected {
-            let at = session.deadline();
-            self.timers
-                .set(Timer::Session(place), &mut session.armed, at);
-        }
+        self.rearm_session(place);
     }
 
     /// Runs what concerns one session; if it panics, that session ends and no other.
     fn guarded(&mut self, place: usize, now: Instant, work: impl FnOnce(&mut Self)) {
         let room = self.sessions[place].room;
         if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
-            self.counters.panics += 1;
-            error!("a session failed and was ended");
-            self.abandon(place, now);
+            self.fail(place, now);
         }
         self.rearm_room(room);
+    }
+
+    /// The work for a session panicked: it ends.
+    fn fail(&mut self, place: usize, now: Instant) {
+        self.counters.panics += 1;
+        error!("a session failed and was ended");
+        self.abandon(place, now);
     }
 
     fn place_of(&self, key: SessionKey) -> Option<usize> {
@@ -425,7 +433,12 @@ impl Engine {
             self.wanted_by(place, wish, now);
         }
         self.wanted = wanted;
-        self.run(place, now);
+        // Reports do not concern str0m, as a rule: it is not asked what follows from them.
+        if self.sessions.get(place).is_some_and(Session::is_stirred) {
+            self.run(place, now);
+        } else {
+            self.rearm_session(place);
+        }
     }
 
     fn session_timeout(&mut self, place: usize, now: Instant) {
@@ -435,9 +448,15 @@ impl Engine {
             return;
         }
         session.handle_timeout(now);
-        self.send_reports(place, now);
+        if session.egress.report_at().is_some_and(|at| at <= now) {
+            self.send_reports(place, now);
+        }
         self.downlink_timeout(place, now);
-        self.run(place, now);
+        if self.sessions.get(place).is_some_and(Session::is_stirred) {
+            self.run(place, now);
+        } else {
+            self.rearm_session(place);
+        }
     }
 
     /// Acts on everything that a session gives out, then sets its timer.
@@ -448,14 +467,33 @@ impl Engine {
                 None => break,
             }
         }
-        if let Some(session) = self.sessions.get_mut(place) {
+        self.rearm_session(place);
+    }
+
+    /// Sets a session's timer for whatever it has to do next.
+    fn rearm_session(&mut self, place: usize) {
+        let Some(session) = self.sessions.get_mut(place) else {
+            return;
+        };
+        let timer = Timer::Session(place);
+        let mut at = session.deadline();
+        if !session.connected {
             let patience = session.joined_at + CONNECT_PATIENCE;
-            let mut at = session.deadline();
-            if !session.connected {
-                at = Some(at.map_or(patience, |at| at.min(patience)));
-            }
+            at = Some(at.map_or(patience, |at| at.min(patience)));
+        }
+        self.timers.set_loosely(timer, &mut session.armed, at);
+        // The pace of a probe is what it measures by.
+        if let Some(at) = session.egress.downlink.probes_at() {
+            self.timers.set(timer, &mut session.armed, Some(at));
+        }
+    }
+
+    /// Something was put into a session's `rtc` that leaves with its next turn: at once.
+    fn hurry(&mut self, place: usize, now: Instant) {
+        if let Some(session) = self.sessions.get_mut(place) {
+            session.hurry(now);
             self.timers
-                .set(Timer::Session(place), &mut session.armed, at);
+                .set(Timer::Session(place), &mut session.armed, Some(now));
         }
     }
 

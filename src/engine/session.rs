@@ -110,6 +110,8 @@ pub(crate) struct Session {
     is_over: bool,
     advertised: Advertised,
     timeout: Option<Instant>,
+    /// Whether str0m was touched, and may have something to give out.
+    is_stirred: bool,
     ingress_second: Option<Instant>,
     ingress_packets: u32,
     /// ICE has found a way to it.
@@ -221,6 +223,7 @@ impl Session {
             is_over: false,
             advertised,
             timeout: Some(now),
+            is_stirred: true,
             ingress_second: None,
             ingress_packets: 0,
             was_reached: false,
@@ -239,7 +242,7 @@ impl Session {
         self.paths.is_silent_for(ABANDONED_AFTER, now)
     }
 
-    /// When it wants [`Self::handle_timeout`].
+    /// When something of it is due, give or take a few milliseconds.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         // Reports leave beside media, if there is any; without, they wait a little in vain.
         let report_at = self.egress.report_at().map(|at| at + REPORT_PATIENCE);
@@ -248,6 +251,16 @@ impl Session {
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// Something was put into `rtc` that leaves with its next turn: that is due now.
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        self.timeout = Some(self.timeout.map_or(now, |at| at.min(now)));
+    }
+
+    /// Whether [`Self::poll`] may have something.
+    pub(crate) fn is_stirred(&self) -> bool {
+        self.is_stirred
     }
 
     /// The client restarted ICE: new credentials are in force.
@@ -289,6 +302,11 @@ impl Session {
     /// Time has passed.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.is_over |= self.life.is_over(now);
+        let is_due = self.timeout.is_some_and(|at| at <= now);
+        self.is_stirred |= self.is_over || is_due;
+        if !is_due {
+            return;
+        }
         if let Err(error) = self.rtc.handle_input(Input::Timeout(now)) {
             debug!(session = ?self.id, %error, "timeout");
         }
@@ -311,6 +329,7 @@ impl Session {
                     if mem::take(&mut self.is_opening_rtp) {
                         counters.drop(DropReason::RtpRefused);
                     }
+                    self.is_stirred = false;
                     if !self.rtc.is_alive() {
                         let reason = self.closing.take().unwrap_or(CloseReason::ClosedByPeer);
                         return Some(SessionOutput::Closed(reason));
@@ -552,6 +571,7 @@ impl Session {
             return;
         };
         self.paths.heard(&Path::of(datagram), now);
+        self.is_stirred = true;
         if let Err(error) = self.rtc.handle_input(Input::Receive(now, receive)) {
             trace!(session = ?self.id, %error, "receive");
             counters.drop(DropReason::Dtls);
