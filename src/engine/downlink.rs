@@ -60,6 +60,13 @@ struct Probe {
 }
 
 impl Downlink {
+    /// Reads what [`Self::sent`] will need.
+    pub(crate) fn warm(&self) {
+        if let Some(estimator) = &self.estimator {
+            estimator.warm();
+        }
+    }
+
     /// A packet left with this transport-wide sequence number.
     pub(crate) fn sent(&mut self, twcc: u16, bytes: usize, purpose: Purpose, now: Instant) {
         let estimator = self

@@ -40,6 +40,10 @@ pub(super) enum Passing {
     Padding(u64),
 }
 
+/// How many receivers ahead their state is fetched: memory answers while this many are served.
+/// Further ahead, it would have left the first-level cache again.
+pub(super) const WARM_AHEAD: usize = 2;
+
 /// How much of an early estimate of a clock offset is forgotten with every sender report, in
 /// microseconds: clocks drift apart by some 50 µs a second at worst.
 const CLOCK_DRIFT_US: i64 = 100;
@@ -133,7 +137,8 @@ impl Engine {
                 .and_then(|track| track.subscribers.get(next))
             {
                 next += 1;
-                let work = AssertUnwindSafe(|| self.pass_on(place, subscriber, of_track, now));
+                self.warm_next(place, next);
+                let work = AssertUnwindSafe(|| self.serve(place, subscriber, of_track, now));
                 if catch_unwind(work).is_err() {
                     self.fail(subscriber.session, now);
                     // It has left the list, and another one stands in its place.
@@ -145,8 +150,24 @@ impl Engine {
         self.passing = passing;
     }
 
+    /// Reads a little of those who are next, so that their state is on its way to the cache.
+    fn warm_next(&self, track: usize, next: usize) {
+        let subscribers = &self.tracks[track].subscribers[next..];
+        if let Some(far) = subscribers.get(2 * WARM_AHEAD)
+            && let Some(session) = self.sessions.get(far.session)
+        {
+            session.egress.warm();
+        }
+        if let Some(near) = subscribers.get(WARM_AHEAD)
+            && let Some(session) = self.sessions.get(near.session)
+            && let Some(slot) = session.egress.slots.get(near.slot)
+        {
+            slot.warm();
+        }
+    }
+
     /// Hands a track's packets to one receiver.
-    fn pass_on(
+    fn serve(
         &mut self,
         track: usize,
         subscriber: Subscriber,

@@ -86,7 +86,7 @@ use diary::Note;
 pub use dtls::Certificate;
 use event::{Change, CloseReason, Kind, SessionEvent};
 use feedback::Wanted;
-use forward::Passing;
+use forward::{Passing, WARM_AHEAD};
 use ids::{RoomId, SessionId, TrackId};
 use join::Resumable;
 use notice::{News, Notice};
@@ -348,6 +348,7 @@ impl Engine {
         while !self.outbox.is_full()
             && let Some(place) = self.flushing.pop()
         {
+            self.warm_next_seal();
             if catch_unwind(AssertUnwindSafe(|| self.seal(place))).is_err() {
                 let now = self.flushed_at.expect("only a flush fills the list");
                 self.fail(place, now);
@@ -374,6 +375,18 @@ impl Engine {
     /// After [`Command::Shutdown`]: whether every goodbye has been polled out.
     pub fn is_drained(&self) -> bool {
         self.is_shutting_down && self.sessions.is_empty() && self.outbox.is_empty()
+    }
+
+    /// Reads a little of the sessions that are next, so that it is on its way to the cache.
+    fn warm_next_seal(&self) {
+        let mut next = self.flushing.iter().rev().skip(WARM_AHEAD - 1);
+        let mut session = |step| self.sessions.get(*next.nth(step)?);
+        if let Some(near) = session(0) {
+            near.egress.warm_queue();
+        }
+        if let Some(far) = session(WARM_AHEAD - 1) {
+            far.egress.warm();
+        }
     }
 
     /// Seals what is queued for one session, and its sender reports if they are about due.

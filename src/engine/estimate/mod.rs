@@ -14,6 +14,7 @@ mod records;
 mod report;
 mod throughput;
 
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use control::{Control, Seen, Step, USED_SHARE};
@@ -231,6 +232,13 @@ impl Estimator {
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         size_of::<Self>() + self.records.memory_bytes()
+    }
+
+    /// Reads what [`Self::sent`] will need, so that it is in the cache by then.
+    pub(crate) fn warm(&self) {
+        black_box(self.control.estimate() + self.own_queue_us);
+        black_box(self.last_sent_us ^ self.sendings.warm());
+        black_box(self.records.warm() ^ self.bursts.len());
     }
 
     /// A packet was sent with this transport-wide sequence number; its size is that of the RTP

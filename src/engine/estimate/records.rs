@@ -109,6 +109,13 @@ pub struct SendRecords {
 }
 
 impl SendRecords {
+    /// Reads what [`Self::push`] will need.
+    pub(super) fn warm(&self) -> usize {
+        let mask = self.ring.len().wrapping_sub(1);
+        let next = self.ring.get(self.next as usize & mask);
+        next.map_or(0, |record| usize::from(record.bits))
+    }
+
     /// Takes note of a packet, and says which extended sequence number it has.
     pub(super) fn push(
         &mut self,

@@ -34,6 +34,11 @@ impl Default for Throughput {
 }
 
 impl Throughput {
+    /// Reads what [`Self::add`] will need.
+    pub(super) fn warm(&self) -> i64 {
+        i64::from(self.bytes[place(self.newest)]) ^ i64::from(self.known_us[place(self.newest)])
+    }
+
     /// Takes in bytes; the time since the newest ones before is known from now on.
     pub(super) fn add(&mut self, at_us: i64, bytes: u32) {
         self.advance(at_us, true);

@@ -156,6 +156,12 @@ impl<Source: Copy> SlotTimeline<Source> {
         });
     }
 
+    /// Reads what [`Self::pass`] will need.
+    pub(crate) fn warm(&self) -> u64 {
+        let span = self.spans.back().map_or(0, |span| span.first_in);
+        span ^ self.sent.warm(self.newest_out) ^ self.clock.warm()
+    }
+
     /// The numbers for a packet of the current source that is sent on.
     pub fn pass(
         &mut self,
