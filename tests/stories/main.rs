@@ -30,6 +30,7 @@ mod loss;
 mod meeting;
 mod moving;
 mod narrow;
+mod pressure;
 mod replaying;
 mod rooms;
 mod slots;
