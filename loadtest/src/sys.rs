@@ -58,6 +58,23 @@ fn set_flag(fd: RawFd, level: libc::c_int, name: libc::c_int) -> io::Result<()> 
     check(done).map(drop)
 }
 
+/// CPU time of a process of this machine, of all its threads, those included that have ended.
+pub(crate) fn process_cpu_time(pid: u32) -> Option<Duration> {
+    let mut clock = 0;
+    // SAFETY: it writes one clock id.
+    let found = unsafe { libc::clock_getcpuclockid(pid as libc::pid_t, &raw mut clock) };
+    if found != 0 {
+        return None;
+    }
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: it writes one timespec.
+    check(unsafe { libc::clock_gettime(clock, &raw mut time) }).ok()?;
+    Some(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+}
+
 /// Enlarges the receive buffer, beyond `rmem_max` where this process may.
 pub(crate) fn set_receive_buffer(socket: &socket2::Socket, bytes: usize) {
     let wanted = bytes as libc::c_int;
