@@ -2,7 +2,6 @@
 //! those who want it. Also what follows from packets: keyframe requests, retransmissions,
 //! sender reports, and which layer a slot should show.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,9 +18,9 @@ use super::counters::DropReason;
 use super::diary::Note;
 use super::event::Kind;
 use super::feedback::Wanted;
+use super::flush::Passing;
 use super::ids::TrackId;
 use super::session::ClockOffset;
-use super::slot::Forwarded;
 use super::tape;
 use super::timers::Timer;
 use super::track::{
@@ -30,19 +29,6 @@ use super::track::{
 
 /// Most codecs that one track may change between.
 const MAX_CODECS: usize = 8;
-
-/// What a track has for its receivers, until the wake-up is over.
-#[derive(Debug)]
-pub(super) enum Passing {
-    /// A packet that was sent.
-    Packet(Arc<MediaPacket>),
-    /// Padding: a sequence number without a payload.
-    Padding(u64),
-}
-
-/// How many receivers ahead their state is fetched: memory answers while this many are served.
-/// Further ahead, it would have left the first-level cache again.
-pub(super) const WARM_AHEAD: usize = 2;
 
 /// How much of an early estimate of a clock offset is forgotten with every sender report, in
 /// microseconds: clocks drift apart by some 50 µs a second at worst.
@@ -123,108 +109,6 @@ impl Engine {
             serial: self.layers[layer].serial,
         };
         self.passing.push((track, layer, packet));
-    }
-
-    /// Hands over what came in since the last time.
-    pub(super) fn hand_over(&mut self, now: Instant) {
-        let mut passing = std::mem::take(&mut self.passing);
-        for of_track in passing.chunk_by(|(one, ..), (next, ..)| one == next) {
-            let place = of_track[0].0;
-            let mut next = 0;
-            while let Some(&subscriber) = self
-                .tracks
-                .get(place)
-                .and_then(|track| track.subscribers.get(next))
-            {
-                next += 1;
-                self.warm_next(place, next);
-                let work = AssertUnwindSafe(|| self.serve(place, subscriber, of_track, now));
-                if catch_unwind(work).is_err() {
-                    self.fail(subscriber.session, now);
-                    // It has left the list, and another one stands in its place.
-                    next -= 1;
-                }
-            }
-        }
-        passing.clear();
-        self.passing = passing;
-    }
-
-    /// Reads a little of those who are next, so that their state is on its way to the cache.
-    fn warm_next(&self, track: usize, next: usize) {
-        let subscribers = &self.tracks[track].subscribers[next..];
-        if let Some(far) = subscribers.get(2 * WARM_AHEAD)
-            && let Some(session) = self.sessions.get(far.session)
-        {
-            session.egress.warm();
-        }
-        if let Some(near) = subscribers.get(WARM_AHEAD)
-            && let Some(session) = self.sessions.get(near.session)
-            && let Some(slot) = session.egress.slots.get(near.slot)
-        {
-            slot.warm();
-        }
-    }
-
-    /// Hands a track's packets to one receiver.
-    fn serve(
-        &mut self,
-        track: usize,
-        subscriber: Subscriber,
-        packets: &[(usize, LayerRef, Passing)],
-        now: Instant,
-    ) {
-        let track = &self.tracks[track];
-        // A session that failed half-way may still stand in the list.
-        let Some(session) = self.sessions.get_mut(subscriber.session) else {
-            return;
-        };
-        if !session.egress.is_connected() {
-            for _ in packets {
-                self.counters.drop(DropReason::NotConnected);
-            }
-            return;
-        }
-        for (_, layer, packet) in packets {
-            let Some(slot) = session.egress.slots.get_mut(subscriber.slot) else {
-                return;
-            };
-            let packet = match packet {
-                Passing::Packet(packet) => packet,
-                Passing::Padding(seq) => {
-                    slot.skip(*layer, *seq);
-                    continue;
-                }
-            };
-            let queued = match slot.forward(subscriber.slot as u16, *layer, track, packet, now) {
-                Forwarded::Queue(queued) => queued,
-                Forwarded::Started(queued, waited) => {
-                    if track.kind == Kind::Video {
-                        self.counters.keyframe_wait.observe(waited, 1);
-                    }
-                    let slot = subscriber.slot as u16;
-                    session.diary.note(now, Note::Started { slot, waited });
-                    if !session.media_seen {
-                        session.media_seen = true;
-                        let took = now.saturating_duration_since(session.joined_at);
-                        self.counters.join_media.observe(took, 1);
-                    }
-                    queued
-                }
-                Forwarded::Elsewhere => continue,
-                Forwarded::Drop(reason) => {
-                    self.counters.drop(reason);
-                    continue;
-                }
-            };
-            if !session.egress.queue(queued) {
-                self.counters.drop(DropReason::EgressQueueFull);
-            }
-            if !session.is_dirty {
-                session.is_dirty = true;
-                self.dirty.push(subscriber.session);
-            }
-        }
     }
 
     /// A packet without payload is padding: receivers must not see a gap where it was.

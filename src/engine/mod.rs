@@ -42,6 +42,7 @@ mod diary;
 mod downlink;
 mod egress;
 mod feedback;
+mod flush;
 mod forward;
 mod header;
 mod join;
@@ -86,7 +87,7 @@ use diary::Note;
 pub use dtls::Certificate;
 use event::{Change, CloseReason, Kind, SessionEvent};
 use feedback::Wanted;
-use forward::{Passing, WARM_AHEAD};
+use flush::Passing;
 use ids::{RoomId, SessionId, TrackId};
 use join::Resumable;
 use notice::{News, Notice};
@@ -333,30 +334,6 @@ impl Engine {
         }
     }
 
-    /// The wake-up is over: everything that is queued leaves with the batches that follow.
-    pub fn flush(&mut self, now: Instant) {
-        self.flushed_at = Some(now);
-        self.hand_over(now);
-        self.flushing.append(&mut self.dirty);
-    }
-
-    /// The next datagrams to send, some hundred kilobytes of them at the most.
-    ///
-    /// They are sealed only now, so that they are still in the processor's cache when the kernel
-    /// copies them.
-    pub fn poll_batch(&mut self) -> Option<Batch<'_>> {
-        while !self.outbox.is_full()
-            && let Some(place) = self.flushing.pop()
-        {
-            self.warm_next_seal();
-            if catch_unwind(AssertUnwindSafe(|| self.seal(place))).is_err() {
-                let now = self.flushed_at.expect("only a flush fills the list");
-                self.fail(place, now);
-            }
-        }
-        self.outbox.poll()
-    }
-
     /// The next thing that a session is to hear of.
     pub fn poll_event(&mut self) -> Option<SessionEvent> {
         self.events.pop_front()
@@ -375,34 +352,6 @@ impl Engine {
     /// After [`Command::Shutdown`]: whether every goodbye has been polled out.
     pub fn is_drained(&self) -> bool {
         self.is_shutting_down && self.sessions.is_empty() && self.outbox.is_empty()
-    }
-
-    /// Reads a little of the sessions that are next, so that it is on its way to the cache.
-    fn warm_next_seal(&self) {
-        let mut next = self.flushing.iter().rev().skip(WARM_AHEAD - 1);
-        let mut session = |step| self.sessions.get(*next.nth(step)?);
-        if let Some(near) = session(0) {
-            near.egress.warm_queue();
-        }
-        if let Some(far) = session(WARM_AHEAD - 1) {
-            far.egress.warm();
-        }
-    }
-
-    /// Seals what is queued for one session, and its sender reports if they are about due.
-    fn seal(&mut self, place: usize) {
-        let (Some(session), Some(now)) = (self.sessions.get_mut(place), self.flushed_at) else {
-            return;
-        };
-        session.is_dirty = false;
-        let path = session.path();
-        session
-            .egress
-            .flush(path, now, &mut self.outbox, &mut self.counters);
-        if session.egress.report_at().is_some_and(|at| at <= now) {
-            self.send_reports(place, now);
-        }
-        self.rearm_session(place);
     }
 
     /// Runs what concerns one session; if it panics, that session ends and no other.
@@ -481,33 +430,6 @@ impl Engine {
             }
         }
         self.rearm_session(place);
-    }
-
-    /// Sets a session's timer for whatever it has to do next.
-    fn rearm_session(&mut self, place: usize) {
-        let Some(session) = self.sessions.get_mut(place) else {
-            return;
-        };
-        let timer = Timer::Session(place);
-        let mut at = session.deadline();
-        if !session.connected {
-            let patience = session.joined_at + CONNECT_PATIENCE;
-            at = Some(at.map_or(patience, |at| at.min(patience)));
-        }
-        self.timers.set_loosely(timer, &mut session.armed, at);
-        // The pace of a probe is what it measures by.
-        if let Some(at) = session.egress.downlink.probes_at() {
-            self.timers.set(timer, &mut session.armed, Some(at));
-        }
-    }
-
-    /// Something was put into a session's `rtc` that leaves with its next turn: at once.
-    fn hurry(&mut self, place: usize, now: Instant) {
-        if let Some(session) = self.sessions.get_mut(place) {
-            session.hurry(now);
-            self.timers
-                .set(Timer::Session(place), &mut session.armed, Some(now));
-        }
     }
 
     fn output(&mut self, place: usize, output: SessionOutput, now: Instant) {
