@@ -1,5 +1,7 @@
 //! How much arrives: bytes by the time of their arrival, or of their sending.
 
+use std::ops::Range;
+
 /// How many buckets are kept.
 const BUCKETS: usize = 40;
 
@@ -93,13 +95,23 @@ impl Throughput {
     pub(super) fn bps_between(&self, from_us: i64, least_us: i64) -> Option<f64> {
         let oldest = self.newest - BUCKETS as i64 + 1;
         let first = (from_us.div_euclid(BUCKET_US) + 1).max(oldest);
-        let (mut bytes, mut known) = (0_u64, 0_i64);
-        for bucket in first..=self.newest {
-            bytes += u64::from(self.bytes[place(bucket)]);
-            known += i64::from(self.known_us[place(bucket)]);
-        }
-        (known >= least_us.max(1)).then(|| bytes as f64 * 8e6 / known as f64)
+        let count = usize::try_from(self.newest - first + 1).unwrap_or(0);
+        let (older, newer) = stretch(first, count);
+        let bytes = sum(&self.bytes[older.clone()]) + sum(&self.bytes[newer.clone()]);
+        let known = sum(&self.known_us[older]) + sum(&self.known_us[newer]);
+        (known as i64 >= least_us.max(1)).then(|| bytes as f64 * 8e6 / known as f64)
     }
+}
+
+/// Where so many buckets from `first` on stand: two stretches, as they go around.
+fn stretch(first: i64, count: usize) -> (Range<usize>, Range<usize>) {
+    let start = place(first);
+    let end = start + count.min(BUCKETS);
+    (start..end.min(BUCKETS), 0..end.saturating_sub(BUCKETS))
+}
+
+fn sum<T: Copy + Into<u64>>(values: &[T]) -> u64 {
+    values.iter().map(|value| (*value).into()).sum()
 }
 
 fn place(bucket: i64) -> usize {

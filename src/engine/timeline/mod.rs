@@ -261,7 +261,13 @@ impl<Source: Copy> SlotTimeline<Source> {
         let gap = seq.wrapping_sub(self.newest_in);
         let newest_in = self.newest_in;
         let skipped_gap = self.newest_out + 2;
-        let open = self.spans.back_mut().expect("asked only after a switch");
+        let last = self.spans.len().checked_sub(1);
+        let last = last.expect("asked only after a switch");
+        let open = &self.spans[last];
+        if gap <= MAX_GAP && codec.is_none_or(|codec| codec == open.codec) {
+            return &mut self.spans[last];
+        }
+        let open = &mut self.spans[last];
         let mut wanted = *open;
         if gap > MAX_GAP {
             wanted.first_in = seq;

@@ -260,3 +260,38 @@ fn a_restarted_encoder_does_not_change_what_was_sent_before() {
         assert_eq!((origin.seq, origin.codec), (seq, placed.codec));
     }
 }
+
+#[test]
+fn a_month_of_sound_wraps_every_number_and_repeats_none() {
+    // 50 packets a second; every thousandth is looked at, as if the others had been lost.
+    const STEP: u64 = 1_000;
+    const MONTH: u64 = 30 * 86_400 * 50;
+    let mut slot = SlotTimeline::new(48_000, 1 << 14);
+    let mut last: Option<Placed> = None;
+    let mut start = 0;
+    for seq in (0..MONTH).step_by(STEP as usize) {
+        let timestamp = (seq * 960) as u32;
+        if last.is_none() {
+            slot.switch('a', seq, timestamp, &audio(), some_time());
+            start = slot.newest_seq() + 1;
+        }
+        let placed = slot.pass(seq, timestamp, &audio()).expect("it is new");
+        assert_eq!(slot.pass(seq, timestamp, &audio()), Err(Refused::Duplicate));
+        assert_eq!(placed.seq, start + seq);
+        if let Some(last) = last {
+            let went_on = placed.timestamp.wrapping_sub(last.timestamp);
+            assert_eq!(u64::from(went_on), STEP * 960);
+        }
+        assert_eq!(slot.extend(placed.seq as u16), placed.seq);
+        assert_eq!(
+            slot.origin_of(placed.seq).map(|origin| origin.seq),
+            Some(seq)
+        );
+        last = Some(placed);
+    }
+    let last = last.expect("a month of packets");
+    assert!(
+        last.seq >> 16 > 1_900,
+        "the sequence number wrapped as often"
+    );
+}
