@@ -334,3 +334,36 @@ fn a_port_whose_feedback_is_put_aside_is_not_shared_with_a_second_server() {
     let error = MediaSocket::bind(first.local_addr()).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
 }
+
+#[test]
+fn a_receiver_whose_port_is_closed_costs_nobody_else_a_datagram() {
+    let server = socket("127.0.0.1:0");
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(LOST_AFTER)).unwrap();
+    let to = client.local_addr().unwrap();
+    let gone = UdpSocket::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let mut sender = server.sender().unwrap();
+    // To each of these, the kernel answers with an ICMP error.
+    for n in 0..50u8 {
+        let messages = [(gone, [n; 200]), (to, [n; 200]), (gone, [n; 200])];
+        sender.send(
+            messages
+                .iter()
+                .map(|(to, contents)| outgoing(*to, contents, Some(100))),
+        );
+    }
+    let mut buffer = [0; 200];
+    for n in 0..50u8 {
+        for _ in 0..2 {
+            assert_eq!(client.recv(&mut buffer).unwrap(), 100);
+            assert_eq!(buffer[0], n);
+        }
+    }
+    let counters = server.counters();
+    assert_eq!(counters.datagrams_out(), 300);
+    assert_eq!(counters.send_errors(SendError::Unreachable), 0);
+    assert!(server.gso(), "that has nothing to do with segmentation");
+}
