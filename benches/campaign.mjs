@@ -246,17 +246,7 @@ const cases = {
   /** Sessions in which nothing happens. */
   async idle() {
     const running = await start(ours);
-    const scenario = [
-      'broadcast',
-      '--publishers',
-      '1',
-      '--video-kbps',
-      '0',
-      '--subscribers',
-      '200',
-      '--url',
-      running.url,
-    ];
+    const scenario = ['broadcast', '--whep', `${running.url}/whep/idle`, '--subscribers', '200'];
     const child = spawn('taskset', ['-c', loadCore, loadtest, ...scenario, '--seconds', '40'], {
       stdio: 'ignore',
     });
