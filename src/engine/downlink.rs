@@ -161,15 +161,14 @@ impl Downlink {
         )
     }
 
-    /// When [`Self::handle_timeout`] has something to do, give or take a few milliseconds.
+    /// When [`Self::handle_timeout`] has something to do.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let fades_at = self.estimator.as_ref()?.poll_timeout();
-        self.review_at.into_iter().chain(fades_at).min()
-    }
-
-    /// When the probe goes on, if one is being sent.
-    pub(crate) fn probes_at(&self) -> Option<Instant> {
-        self.probe.map(|probe| probe.next_at)
+        let probes_at = self.probe.map(|probe| probe.next_at);
+        [self.review_at, probes_at, fades_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Time has passed; whether layers are to be chosen anew.

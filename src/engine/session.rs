@@ -242,12 +242,12 @@ impl Session {
         self.paths.is_silent_for(ABANDONED_AFTER, now)
     }
 
-    /// When something of it is due, give or take a few milliseconds.
+    /// When something of it is due, give or take a few milliseconds; what its path needs is not
+    /// among that ([`Downlink::deadline`](super::downlink::Downlink::deadline)).
     pub(crate) fn deadline(&self) -> Option<Instant> {
         // Reports leave beside media, if there is any; without, they wait a little in vain.
         let report_at = self.egress.report_at().map(|at| at + REPORT_PATIENCE);
-        let downlink_at = self.egress.downlink.deadline();
-        [self.timeout, report_at, downlink_at, self.life.deadline()]
+        [self.timeout, report_at, self.life.deadline()]
             .into_iter()
             .flatten()
             .min()

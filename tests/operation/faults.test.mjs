@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { afterEach, test } from 'node:test';
@@ -44,7 +45,7 @@ async function serve({ options = [], limits = ':' } = {}) {
   const operatorUrl = `http://127.0.0.1:${operator}`;
   const metrics = async () => new Metrics(await (await fetch(`${operatorUrl}/metrics`)).text());
   await until('the server is up', async () => (await fetch(`${operatorUrl}/livez`)).ok);
-  return { process, http, url: `http://127.0.0.1:${http}`, operatorUrl, metrics };
+  return { process, http, udp, url: `http://127.0.0.1:${http}`, operatorUrl, metrics };
 }
 
 /** A broadcast with a few viewers, once media flows. */
@@ -133,4 +134,62 @@ test('a log that nobody reads, and a scraper that never rests, hold nothing up',
   const median = took.sort((a, b) => a - b)[100];
   assert.ok(median < 50, `a scrape takes ${median} ms`);
   assert.equal(await connected(server), 4);
+});
+
+/** Runs the load test to its end, and gives what it says. */
+async function loaded(...args) {
+  const child = start(LOADTEST, [...args, '--json'], 'pipe');
+  const pieces = [];
+  child.stdout.on('data', piece => pieces.push(piece));
+  child.stderr.resume();
+  await once(child, 'close');
+  return JSON.parse(Buffer.concat(pieces));
+}
+
+/** Sends datagrams that belong to nobody, some thousands a second, until told to stop. */
+function stranger(port) {
+  const socket = createSocket('udp4');
+  const datagram = Buffer.alloc(1200, 0x80);
+  const timer = setInterval(() => {
+    for (let n = 0; n < 50; n += 1) socket.send(datagram, port, '127.0.0.1');
+  }, 10);
+  return () => {
+    clearInterval(timer);
+    socket.close();
+  };
+}
+
+test('who floods, loses most of what is sent, or is a stranger costs the others nothing', {
+  timeout: 60_000,
+}, async () => {
+  const server = await serve();
+  const room = { whip: `${server.url}/whip/hall`, whep: `${server.url}/whep/hall` };
+  const audience = loaded(
+    'broadcast',
+    '--whip',
+    room.whip,
+    '--whep',
+    room.whep,
+    '--subscribers',
+    '5',
+    '--seconds',
+    '14',
+  );
+  await until('six sessions are connected', async () => (await connected(server)) === 6);
+  const stop = stranger(server.udp);
+  // In the same room, a viewer who asks for half of everything again; beside it, 50 Mbit/s of video.
+  const others = [
+    loaded('broadcast', '--whep', room.whep, '--subscribers', '1', '--seconds', '8', '--lose-down', '50'),
+    loaded('broadcast', '--whip', `${server.url}/whip/flood`, '--video-kbps', '50000', '--seconds', '8'),
+  ];
+  await Promise.all(others);
+  stop();
+  const { totals } = await audience;
+  assert.equal(totals.lost_percent, 0);
+  assert.equal(totals.undecodable_frames, 0);
+  const metrics = await server.metrics();
+  const turnedAway = metrics.sum(/^plenum_udp_drops_total$/, { reason: 'unknown_address' });
+  assert.ok(turnedAway > 1000, `the stranger was turned away ${turnedAway} times`);
+  const again = metrics.sum(/^plenum_rtx_packets_total$/);
+  assert.ok(again > 10, `${again} packets were sent again`);
 });
