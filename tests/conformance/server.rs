@@ -156,6 +156,19 @@ impl World {
         answer
     }
 
+    /// Waits until a session is gone: whose client hears of it may ask before HTTP has heard.
+    pub(crate) async fn forgets(&self, session: &str) {
+        let mut answer = self.ask("GET", session).await;
+        for _ in 0..100 {
+            if answer.status == 404 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            answer = self.ask("GET", session).await;
+        }
+        answer.is(404, "no-such-session");
+    }
+
     /// How many sessions the server has, as an operator sees it.
     pub(crate) async fn sessions(&self) -> u64 {
         let url = format!("{}/metrics", self.operator);

@@ -178,8 +178,7 @@ async fn w35_a_publisher_that_asks_for_it_takes_over() {
     answer.is(409, "participant-exists");
     world.join("/whip/demo/ada?takeover=1", CHROMIUM).await;
     peer.closed_by_server().await;
-    let former = world.ask("GET", joined.session()).await;
-    former.is(404, "no-such-session");
+    world.forgets(joined.session()).await;
     assert_eq!(world.sessions().await, 1);
 }
 
