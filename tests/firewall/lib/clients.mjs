@@ -4,6 +4,15 @@
 export async function oneWay(room) {
   const { WhipPublisher } = await import('/whip.js');
   const { WhepPlayer } = await import('/whep.js');
+  const { parseIceServers } = await import('/session.js');
+  // Relays are asked only where no direct way is found: what was told stands in the answer's head.
+  let links = '';
+  const real = globalThis.fetch;
+  globalThis.fetch = async (...request) => {
+    const response = await real(...request);
+    links = response.headers.get('Link') ?? links;
+    return response;
+  };
   const publisher = new WhipPublisher(`/whip/${room}/ada`);
   await publisher.publish(await navigator.mediaDevices.getUserMedia({ audio: true, video: true }));
   const player = new WhepPlayer(`/whep/${room}/ada`);
@@ -14,7 +23,7 @@ export async function oneWay(room) {
   element.srcObject = player.stream;
   globalThis.pcs = { publisher: publisher.pc, player: player.pc };
   globalThis.clients = { publisher, player };
-  const [{ username, credential } = {}] = player.pc.getConfiguration().iceServers ?? [];
+  const [{ username, credential } = {}] = parseIceServers(links);
   return { username, credential };
 }
 
