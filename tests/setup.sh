@@ -20,6 +20,7 @@ PEBBLE_VERSION=2.10.3
 AIORTC_VERSION=1.16.0
 # aiortc has pictures as its arrays.
 NUMPY_VERSION=2.3.5
+SCHEMATHESIS_VERSION=4.32.5
 
 say() { printf '\n==> %s\n' "$*"; }
 
@@ -143,6 +144,12 @@ need_aiortc() {
     need_python_tool aiortc "$AIORTC_VERSION" || return
     need_python_tool numpy "$NUMPY_VERSION" || return
     export PLENUM_PYTHON=$TOOLS/python/bin/python
+}
+
+# Sets PLENUM_SCHEMATHESIS, which asks an interface everything that its OpenAPI document has.
+need_schemathesis() {
+    need_python_tool schemathesis "$SCHEMATHESIS_VERSION" || return
+    export PLENUM_SCHEMATHESIS=$TOOLS/python/bin/schemathesis
 }
 
 # GStreamer's webrtcbin with its Python bindings, for the interoperability tests.

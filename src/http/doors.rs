@@ -71,18 +71,37 @@ pub(super) async fn meet(Path(room): Path<String>, offer: Offer) -> Result<Respo
     offer.join(&room, Door::Meet).await
 }
 
-/// `GET` of a door for publishers: it is there, and that is all (RFC 9725 §4.2).
-pub(super) async fn show() -> StatusCode {
-    StatusCode::NO_CONTENT
+/// `GET` of a door for publishers and room clients: it is there, and that is all (RFC 9725 §4.2).
+pub(super) async fn show(Path(names): Path<DoorNames>) -> Result<StatusCode, Problem> {
+    names.check()?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// `GET` of a door for viewers: 200 and the type of what a `POST` takes
 /// (draft-ietf-wish-whep-03 §4).
-pub(super) async fn show_watch() -> impl IntoResponse {
-    (
+pub(super) async fn show_watch(Path(names): Path<DoorNames>) -> Result<impl IntoResponse, Problem> {
+    names.check()?;
+    Ok((
         StatusCode::OK,
         [(CONTENT_TYPE, HeaderValue::from_static(SDP))],
-    )
+    ))
+}
+
+/// The names in a door's path. There is no door of a name that is not allowed.
+#[derive(Deserialize)]
+pub(super) struct DoorNames {
+    room: String,
+    participant: Option<String>,
+}
+
+impl DoorNames {
+    fn check(&self) -> Result<(), Problem> {
+        name::<RoomId>("room", &self.room)?;
+        let participant = self.participant.as_deref();
+        participant.map_or(Ok(()), |it| {
+            name::<ParticipantId>("participant", it).map(|_| ())
+        })
+    }
 }
 
 /// `OPTIONS` of a door, as a preflight or to see what it takes.

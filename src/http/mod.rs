@@ -22,6 +22,7 @@ mod limits;
 mod memory;
 mod messages;
 mod observe;
+mod openapi;
 mod operator;
 mod origin;
 mod players;

@@ -18,7 +18,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
-    App, api, assets, doors, events, limits, messages, observe, origin, problem, session, whep,
+    App, api, assets, doors, events, limits, messages, observe, openapi, origin, problem, session,
+    whep,
 };
 
 /// What clients reach.
@@ -96,6 +97,10 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route(
             "/rooms/{room}/messages",
             post(messages::say).options(session::options_below),
+        )
+        .route(
+            "/openapi.json",
+            get(openapi::document).options(session::options_below),
         )
         .merge(administration())
         .merge(assets::files())
