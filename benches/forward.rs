@@ -145,7 +145,7 @@ impl Stage {
             takes_over: false,
             needs_publisher: false,
             resume: None,
-            offer,
+            offer: Some(offer),
         };
         match self
             .engine

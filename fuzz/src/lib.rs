@@ -20,7 +20,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     Target {
         name: "datagram",
         run: net::datagram,
@@ -48,6 +48,10 @@ pub const TARGETS: [Target; 11] = [
     Target {
         name: "reoffer",
         run: signalling::reoffer,
+    },
+    Target {
+        name: "answer",
+        run: signalling::answer,
     },
     Target {
         name: "fragment",

@@ -45,13 +45,35 @@ pub(crate) fn reoffer(bytes: &[u8]) {
     };
     World::with(|world| {
         let session = world.join_well();
-        let offer = offer.to_owned();
-        world.command(Command::Reoffer {
+        let description = offer.to_owned();
+        world.command(Command::Describe {
             session,
             if_match: None,
-            offer,
+            description,
         });
         world.leave(session);
+    });
+}
+
+/// The answer to an offer of ours, whose m-lines it calls AUDIO and VIDEO.
+pub(crate) fn answer(bytes: &[u8]) {
+    let Ok(answer) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    World::with(|world| {
+        let joined = world.offered();
+        let mids: Vec<&str> = joined
+            .answer
+            .lines()
+            .filter_map(|line| line.strip_prefix("a=mid:"))
+            .collect();
+        let description = answer.replace("AUDIO", mids[0]).replace("VIDEO", mids[1]);
+        world.command(Command::Describe {
+            session: joined.session,
+            if_match: None,
+            description,
+        });
+        world.leave(joined.session);
     });
 }
 

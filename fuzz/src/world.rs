@@ -82,6 +82,16 @@ impl World {
     }
 
     pub(crate) fn join(&mut self, door: Door, offer: &str) -> Option<Joined> {
+        self.post(door, Some(offer.to_owned()))
+    }
+
+    /// A player that is offered to.
+    pub(crate) fn offered(&mut self) -> Joined {
+        self.post(Door::Watch { participant: None }, None)
+            .expect("an offer")
+    }
+
+    fn post(&mut self, door: Door, offer: Option<String>) -> Option<Joined> {
         let join = Join {
             room: "room".parse().expect("a name"),
             door,
@@ -91,7 +101,7 @@ impl World {
             takes_over: false,
             needs_publisher: false,
             resume: None,
-            offer: offer.to_owned(),
+            offer,
             home: None,
             busy: Vec::new(),
         };

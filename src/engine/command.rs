@@ -30,15 +30,15 @@ pub enum Command {
         /// The body, `application/trickle-ice-sdpfrag` (RFC 8840 §9).
         fragment: String,
     },
-    /// `PATCH` with a full re-offer: more slots, another track, an ICE restart.
-    /// Answered by [`Reply::Reoffered`].
-    Reoffer {
+    /// `PATCH` with a whole description: a new offer (more slots, another track, an ICE restart),
+    /// answered by [`Reply::Reoffered`]; or the answer to ours, answered by [`Reply::Answered`].
+    Describe {
         /// Whose.
         session: SessionId,
         /// The `If-Match` precondition on the description; `None` where none was asked.
         if_match: Option<String>,
-        /// The offer, `application/sdp`.
-        offer: String,
+        /// The offer or answer, `application/sdp`.
+        description: String,
     },
     /// `PUT subscriptions`: the whole wish. Answered by [`Reply::Subscribed`].
     Subscribe {
@@ -165,7 +165,7 @@ impl Door {
 }
 
 /// A new session.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Join {
     /// The room from the path.
     pub room: RoomId,
@@ -183,14 +183,18 @@ pub struct Join {
     pub needs_publisher: bool,
     /// The session that this one continues, with its participant id.
     pub resume: Option<SessionId>,
-    /// The offer, `application/sdp`.
-    pub offer: String,
+    /// The offer, `application/sdp`; `None` for a player to whom the server is to offer.
+    pub offer: Option<String>,
     /// The shard that the room lives on, where that one said [`Reply::Elsewhere`].
     pub home: Option<u16>,
     /// Shards that have no room for one more session, as their load was measured. A player goes
     /// to none of them, not even at home.
     pub busy: Vec<u16>,
 }
+
+/// How long a player may take to answer an offer of ours: what draft-ietf-wish-whep-03, "counter-offer" gives
+/// where nothing is said.
+pub const OFFER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Longest display name, in characters: a tile shows no more.
 pub const MAX_DISPLAY_NAME_CHARS: usize = 64;
@@ -276,6 +280,11 @@ pub enum Reply {
         /// The new entity tag of the description.
         sdp_tag: String,
     },
+    /// The client's answer to our offer is taken.
+    Answered {
+        /// The entity tag of the ICE session.
+        ice_tag: String,
+    },
     /// The wish is noted.
     Subscribed {
         /// What the slots show now.
@@ -315,7 +324,7 @@ pub struct Joined {
     pub session: SessionId,
     /// Who it is in the room.
     pub participant: ParticipantId,
-    /// The answer, `application/sdp`.
+    /// The answer, `application/sdp`; our offer, where we were to make one.
     pub answer: String,
     /// Entity tag of the ICE session, without quotes.
     pub ice_tag: String,
@@ -345,6 +354,12 @@ pub enum CommandError {
     /// Well formed, but not something this door takes.
     #[error("unsupported: {0}")]
     Unsupported(String),
+    /// Well formed, but without a codec that is known here.
+    #[error("unsupported: {0}")]
+    NoCommonCodec(String),
+    /// Our offer was answered before.
+    #[error("the offer is answered already")]
+    AnsweredAlready,
     /// No session has this capability (any more).
     #[error("no such session")]
     NoSuchSession,

@@ -7,6 +7,7 @@ use super::Engine;
 use super::command::{Command, CommandError, Reply, SlotWish, Wish};
 use super::event::{Change, CloseReason};
 use super::ids::SessionId;
+use super::offering::Offering;
 use super::sdp::{self, Fragment, IceCredentials, OfferSummary, RestartAnswer};
 
 impl Engine {
@@ -33,11 +34,11 @@ impl Engine {
                 if_match,
                 fragment,
             } => self.trickle(session, if_match.as_deref(), &fragment, now),
-            Command::Reoffer {
+            Command::Describe {
                 session,
                 if_match,
-                offer,
-            } => self.reoffer(session, if_match.as_deref(), &offer, now),
+                description,
+            } => self.describe(session, if_match.as_deref(), &description, now),
             Command::Subscribe {
                 session,
                 if_match,
@@ -123,7 +124,8 @@ impl Engine {
             )));
         }
         match fragment.ice {
-            Some(ice) if ice != summary.ice => {
+            // Before its answer a client has nothing to restart: these are its first.
+            Some(ice) if ice != summary.ice && !session.offering.is_open() => {
                 let offer = with_credentials(&session.offer, &ice);
                 self.renegotiate(place, &offer, now)?;
                 let session = &self.sessions[place];
@@ -150,8 +152,9 @@ impl Engine {
         }
     }
 
-    /// A new offer of the client's: more slots, another track, one stopped, an ICE restart.
-    fn reoffer(
+    /// A new offer of the client's: more slots, another track, one stopped, an ICE restart. Or its
+    /// answer, where the offer was ours.
+    fn describe(
         &mut self,
         session: SessionId,
         if_match: Option<&str>,
@@ -159,7 +162,13 @@ impl Engine {
         now: Instant,
     ) -> Result<Reply, CommandError> {
         let place = self.session_place(session)?;
-        check_tag(if_match, &self.sessions[place].tags.sdp_tag())?;
+        let session = &self.sessions[place];
+        if !matches!(session.offering, Offering::None) {
+            // The draft has one tag, that of the ICE session.
+            check_tag(if_match, &session.tags.ice_tag())?;
+            return self.answered(place, offer, now);
+        }
+        check_tag(if_match, &session.tags.sdp_tag())?;
         let former = OfferSummary::parse(&self.sessions[place].offer)?;
         sdp::check_reoffer(&former, &OfferSummary::parse(offer)?)?;
         let answer = self.renegotiate(place, offer, now)?;

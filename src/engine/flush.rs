@@ -9,7 +9,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::CONNECT_PATIENCE;
 use super::Engine;
 use super::counters::DropReason;
 use super::diary::Note;
@@ -195,8 +194,7 @@ impl Engine {
         let timer = Timer::Session(place);
         let mut at = session.deadline();
         if !session.connected {
-            let patience = session.joined_at + CONNECT_PATIENCE;
-            at = Some(at.map_or(patience, |at| at.min(patience)));
+            at = Some(at.map_or(session.connect_by, |at| at.min(session.connect_by)));
         }
         self.timers.set_loosely(timer, &mut session.armed, at);
         // A probe measures by its pace; and with layers reviewed on the grid, which has the beat of

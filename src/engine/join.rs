@@ -1,8 +1,9 @@
 //! How a session is made, and how its description changes: offers answered.
 //!
-//! The client always offers (RFC 9725), so no two offers ever cross. str0m reads the offer and
-//! writes the answer; what it would send on, it must not: every m-line that we send on becomes a
-//! [`Slot`] of our own egress, and the answer names the slot's SSRCs in place of str0m's.
+//! The client offers (RFC 9725), so no two offers ever cross; only at the beginning of a player's
+//! session may it be us (`offering`). str0m reads the offer and writes the answer; what it would
+//! send on, it must not: every m-line that we send on becomes a [`Slot`] of our own egress, and the
+//! answer names the slot's SSRCs in place of str0m's.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
@@ -26,7 +27,7 @@ use super::session::{LocalLine, Session};
 use super::slot::{Slot, SlotCodec};
 use super::track::{Origin, Track};
 use super::ufrag::ufrag_of_session;
-use super::{Engine, SessionKey, dtls};
+use super::{CONNECT_PATIENCE, Engine, SessionKey, dtls, offering};
 
 /// Characters of an ICE password: 120 random bits. RFC 8445 §5.3 asks for 22 characters at least
 /// and for 128 bits in password and user fragment together, which has 20 more.
@@ -46,12 +47,7 @@ impl Engine {
         if self.is_draining || self.sessions.len() >= self.config.limits.sessions {
             return Err(CommandError::Overloaded);
         }
-        let summary = OfferSummary::parse(&join.offer)?;
-        match join.door {
-            Door::Publish { .. } => sdp::check_whip(&summary)?,
-            Door::Watch { .. } => sdp::check_whep(&summary)?,
-            Door::Meet => sdp::check_meet(&summary)?,
-        }
+        let summary = check_offer(&join)?;
         self.check_published(&join)?;
         let member = self.member_of(&join, now)?;
         if let Some(shard) = self.elsewhere(&join) {
@@ -66,7 +62,10 @@ impl Engine {
         let former = self.former_session(&join, &participant);
         let place = self.sessions.vacant_key();
         let mut session = self.new_session(place, join.door.clone(), now)?;
-        let answer = negotiate(&mut session, &join.offer, &summary, &mut self.rng)?;
+        let answer = match (&join.offer, &summary) {
+            (Some(offer), Some(summary)) => negotiate(&mut session, offer, summary, &mut self.rng)?,
+            _ => offering::offer(&mut session, &mut self.rng, now)?,
+        };
 
         // From here on nothing can fail.
         let is_new_room = !self.room_ids.contains_key(&join.room);
@@ -268,11 +267,12 @@ impl Engine {
             self.advertised.clone(),
             self.rng.random(),
             now,
+            now + CONNECT_PATIENCE,
         ))
     }
 
     /// A session's slots are as its description says: the room fills them.
-    fn slots_changed(&mut self, place: usize, now: Instant) {
+    pub(super) fn slots_changed(&mut self, place: usize, now: Instant) {
         let session = &self.sessions[place];
         let slots: Vec<(String, Kind)> = session
             .egress
@@ -336,6 +336,23 @@ fn muted_by(line: &LocalLine) -> Option<Role> {
     line.is_held.then_some(Role::Host)
 }
 
+/// What somebody offers, if their door takes that; `None` where we are to offer, to a player.
+fn check_offer(join: &Join) -> Result<Option<OfferSummary>, CommandError> {
+    let is_player = matches!(join.door, Door::Watch { .. });
+    let offer = match &join.offer {
+        Some(offer) => offer,
+        None if is_player => return Ok(None),
+        None => return Err(CommandError::Malformed("there is no offer".into())),
+    };
+    let summary = OfferSummary::parse(offer)?;
+    match join.door {
+        Door::Publish { .. } => sdp::check_whip(&summary)?,
+        Door::Watch { .. } => sdp::check_whep(&summary)?,
+        Door::Meet => sdp::check_meet(&summary)?,
+    }
+    Ok(Some(summary))
+}
+
 /// Has str0m answer an offer, and makes the answer ours.
 fn negotiate(
     session: &mut Session,
@@ -355,6 +372,12 @@ fn negotiate(
         session.restarted_ice(credentials);
     }
     session.offer = offer.into();
+    describe(session, summary, rng);
+    Ok(write_answer(session, &answer, summary))
+}
+
+/// Makes of every m-line what it is for us.
+pub(super) fn describe(session: &mut Session, summary: &OfferSummary, rng: &mut StdRng) {
     for line in &summary.lines {
         let Some(kind) = kind_of(line) else { continue };
         let media = Mid::from(line.mid.as_str());
@@ -365,7 +388,6 @@ fn negotiate(
             update_local_line(session, line, media, kind);
         }
     }
-    Ok(write_answer(session, &answer, summary))
 }
 
 fn new_credentials(key: SessionKey, rng: &mut StdRng) -> IceCreds {
@@ -375,8 +397,13 @@ fn new_credentials(key: SessionKey, rng: &mut StdRng) -> IceCreds {
     }
 }
 
-/// Makes a slot of an m-line; one that exists keeps its state and its SSRC.
-fn update_slot(session: &mut Session, line: &OfferLine, media: Mid, kind: Kind, rng: &mut StdRng) {
+/// The slot of an m-line; one that exists keeps its state and its SSRC.
+pub(super) fn slot_of<'a>(
+    session: &'a mut Session,
+    line: &OfferLine,
+    kind: Kind,
+    rng: &mut StdRng,
+) -> &'a mut Slot {
     let known = session
         .egress
         .slots
@@ -388,22 +415,24 @@ fn update_slot(session: &mut Session, line: &OfferLine, media: Mid, kind: Kind, 
         session.egress.slots.push(slot);
         session.egress.slots.len() - 1
     });
+    &mut session.egress.slots[place]
+}
+
+/// Makes a slot of an m-line, for what was negotiated of it.
+fn update_slot(session: &mut Session, line: &OfferLine, media: Mid, kind: Kind, rng: &mut StdRng) {
     let Some(negotiated) = session.rtc.media(media) else {
         return;
     };
     let params = session.rtc.codec_config().params();
-    let slot = &mut session.egress.slots[place];
-    slot.header = HeaderTemplate::new(kind, &line.mid, negotiated.remote_extmap());
-    slot.codecs = negotiated
+    let header = HeaderTemplate::new(kind, &line.mid, negotiated.remote_extmap());
+    let codecs = negotiated
         .remote_pts()
         .iter()
         .filter_map(|pt| params.iter().find(|params| params.pt() == *pt))
-        .map(|params| SlotCodec {
-            params: *params,
-            pt: *params.pt(),
-            rtx_pt: params.resend().map(|pt| *pt),
-        })
+        .map(SlotCodec::from)
         .collect();
+    let slot = slot_of(session, line, kind, rng);
+    (slot.header, slot.codecs) = (header, codecs);
 }
 
 fn new_ssrc(session: &Session, rng: &mut StdRng) -> u32 {
@@ -460,7 +489,7 @@ fn accept(rtc: &mut Rtc, offer: &str) -> Result<String, CommandError> {
 }
 
 /// A door for one publisher or one player takes all of an offer or nothing (RFC 9725 §4.5).
-fn check_codecs(session: &Session, summary: &OfferSummary) -> Result<(), CommandError> {
+pub(super) fn check_codecs(session: &Session, summary: &OfferSummary) -> Result<(), CommandError> {
     if session.door == Door::Meet {
         return Ok(());
     }
@@ -468,7 +497,7 @@ fn check_codecs(session: &Session, summary: &OfferSummary) -> Result<(), Command
         let media = session.rtc.media(Mid::from(line.mid.as_str()));
         if media.is_none_or(|media| media.disabled() || media.remote_pts().is_empty()) {
             let why = format!("m-line {} offers no codec that is known here", line.index);
-            return Err(CommandError::Unsupported(why));
+            return Err(CommandError::NoCommonCodec(why));
         }
     }
     Ok(())
@@ -485,7 +514,7 @@ fn silence(rtc: &mut Rtc, media: Mid) {
     }
 }
 
-fn kind_of(line: &OfferLine) -> Option<Kind> {
+pub(super) fn kind_of(line: &OfferLine) -> Option<Kind> {
     match line.kind {
         LineKind::Audio if !line.rejected => Some(Kind::Audio),
         LineKind::Video if !line.rejected => Some(Kind::Video),
@@ -520,7 +549,8 @@ fn update_local_line(session: &mut Session, line: &OfferLine, media: Mid, kind: 
     });
 }
 
-fn write_answer(session: &Session, answer: &str, summary: &OfferSummary) -> String {
+/// A description of str0m's with our names in it.
+pub(super) fn write_answer(session: &Session, answer: &str, summary: &OfferSummary) -> String {
     let cname = session.egress.cname();
     let is_player = matches!(session.door, Door::Watch { .. });
     let names: Vec<String> = summary

@@ -51,6 +51,7 @@ mod layers;
 mod life;
 mod messages;
 mod moderation;
+mod offering;
 mod outbox;
 mod path;
 mod quality;
@@ -405,7 +406,7 @@ impl Engine {
 
     fn session_timeout(&mut self, place: usize, now: Instant) {
         let session = &mut self.sessions[place];
-        if !session.connected && now >= session.joined_at + CONNECT_PATIENCE {
+        if !session.connected && now >= session.connect_by {
             self.end_session(place, CloseReason::NeverConnected, now);
             return;
         }

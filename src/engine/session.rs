@@ -26,6 +26,7 @@ use super::event::{CloseReason, Kind};
 use super::feedback::{self, Wanted};
 use super::ids::SessionId;
 use super::life::Life;
+use super::offering::Offering;
 use super::outbox::Outbox;
 use super::path::{Path, Paths};
 use super::srtp::RtcpOpener;
@@ -82,12 +83,16 @@ pub(crate) struct Session {
     pub(crate) lines: Vec<LocalLine>,
     /// Which SSRC carries which layer: place in the engine's table of layers.
     pub(crate) layers: Vec<(u32, usize)>,
-    /// The newest offer, which a restart by fragment takes up again.
+    /// The newest offer (or the answer to ours), which a restart by fragment takes up again.
     pub(crate) offer: Box<str>,
     pub(crate) tags: Tags,
     /// The number of its newest event.
     pub(crate) version: u64,
     pub(crate) joined_at: Instant,
+    /// When its place is given back, unless it is connected.
+    pub(crate) connect_by: Instant,
+    /// Whether the server offered.
+    pub(crate) offering: Offering,
     pub(crate) media_seen: bool,
     /// The smallest difference seen between its clock and ours, with its sign.
     pub(crate) clock_offset: Option<ClockOffset>,
@@ -189,6 +194,7 @@ impl Session {
         advertised: Advertised,
         salt: u32,
         now: Instant,
+        connect_by: Instant,
     ) -> Self {
         Self {
             id,
@@ -208,6 +214,8 @@ impl Session {
             },
             version: 0,
             joined_at: now,
+            connect_by,
+            offering: Offering::default(),
             media_seen: false,
             clock_offset: None,
             armed: None,

@@ -29,6 +29,16 @@ pub(crate) struct SlotCodec {
     pub(crate) rtx_pt: Option<u8>,
 }
 
+impl From<&PayloadParams> for SlotCodec {
+    fn from(params: &PayloadParams) -> Self {
+        Self {
+            params: *params,
+            pt: *params.pt(),
+            rtx_pt: params.resend().map(|pt| *pt),
+        }
+    }
+}
+
 /// One m-line on which a session receives.
 #[derive(Debug)]
 pub(crate) struct Slot {

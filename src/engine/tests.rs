@@ -1,9 +1,50 @@
-use super::command::{Door, Join};
+use super::command::{Door, Join, Joined, OFFER_PATIENCE};
 use super::*;
 
 #[test]
 fn a_session_whose_work_panics_ends_alone() {
     let now = some_moment();
+    let mut engine = engine();
+    let offer = include_str!("../../tests/fixtures/sdp/chromium-meet.sdp");
+    let mut sessions = Vec::new();
+    for _ in 0..2 {
+        let joined = join(&mut engine, Door::Meet, Some(offer.to_owned()), now);
+        sessions.push(joined.session);
+    }
+    let place = engine.session_ids[&sessions[0]];
+    engine.guarded(place, now, |_| panic!("as if str0m had a mistake"));
+    assert_eq!(engine.counters.panics, 1);
+    assert_eq!(ended(&mut engine), [(sessions[0], CloseReason::Failed)]);
+    let others = Command::Snapshot {
+        session: sessions[1],
+    };
+    assert!(matches!(
+        engine.handle_command(others, now),
+        Ok(Reply::Snapshot(_))
+    ));
+}
+
+#[test]
+fn an_offer_of_ours_that_nobody_answers_is_forgotten_after_half_a_minute() {
+    let now = some_moment();
+    let mut engine = engine();
+    let door = Door::Watch { participant: None };
+    let session = join(&mut engine, door, None, now).session;
+    engine.handle_timeout(now + Duration::from_secs(29));
+    assert_eq!(ended(&mut engine), []);
+    let late = now + OFFER_PATIENCE + Duration::from_secs(1);
+    engine.handle_timeout(late);
+    assert_eq!(ended(&mut engine), [(session, CloseReason::NeverConnected)]);
+    let answer = Command::Describe {
+        session,
+        if_match: None,
+        description: "v=0".to_owned(),
+    };
+    let refused = engine.handle_command(answer, late);
+    assert!(matches!(refused, Err(CommandError::NoSuchSession)));
+}
+
+fn engine() -> Engine {
     let config = EngineConfig {
         shard: 0,
         shards: 1,
@@ -12,45 +53,38 @@ fn a_session_whose_work_panics_ends_alone() {
         limits: Limits::default(),
         wall_clock: Duration::ZERO,
     };
-    let mut engine = Engine::new(config, Certificate::generate(), [45; 32]);
-    let offer = include_str!("../../tests/fixtures/sdp/chromium-meet.sdp");
-    let mut sessions = Vec::new();
-    for _ in 0..2 {
-        let join = Join {
-            room: "lobby".parse().unwrap(),
-            door: Door::Meet,
-            name: None,
-            is_host: false,
-            is_hidden: false,
-            takes_over: false,
-            needs_publisher: false,
-            resume: None,
-            offer: offer.to_owned(),
-            home: None,
-            busy: Vec::new(),
-        };
-        match engine.handle_command(Command::Join(Box::new(join)), now) {
-            Ok(Reply::Joined(joined)) => sessions.push(joined.session),
-            other => panic!("a session is opened, not {other:?}"),
-        }
+    Engine::new(config, Certificate::generate(), [45; 32])
+}
+
+fn join(engine: &mut Engine, door: Door, offer: Option<String>, now: Instant) -> Joined {
+    let join = Join {
+        room: "lobby".parse().unwrap(),
+        door,
+        name: None,
+        is_host: false,
+        is_hidden: false,
+        takes_over: false,
+        needs_publisher: false,
+        resume: None,
+        offer,
+        home: None,
+        busy: Vec::new(),
+    };
+    match engine.handle_command(Command::Join(Box::new(join)), now) {
+        Ok(Reply::Joined(joined)) => joined,
+        other => panic!("a session is opened, not {other:?}"),
     }
-    let place = engine.session_ids[&sessions[0]];
-    engine.guarded(place, now, |_| panic!("as if str0m had a mistake"));
-    assert_eq!(engine.counters.panics, 1);
+}
+
+/// The sessions that have ended since this was asked last, and why.
+fn ended(engine: &mut Engine) -> Vec<(SessionId, CloseReason)> {
     let mut ended = Vec::new();
     while let Some(event) = engine.poll_event() {
         if let Change::Closed { reason } = event.change {
             ended.push((event.session, reason));
         }
     }
-    assert_eq!(ended, [(sessions[0], CloseReason::Failed)]);
-    let others = Command::Snapshot {
-        session: sessions[1],
-    };
-    assert!(matches!(
-        engine.handle_command(others, now),
-        Ok(Reply::Snapshot(_))
-    ));
+    ended
 }
 
 /// A moment for tests to count from.

@@ -21,7 +21,9 @@ use super::relays::Relays;
 use super::replay::Turn;
 use super::session::PATCHABLE;
 use super::{App, clock, percent_encoded, whep};
-use crate::engine::command::{Command, Door, Join, Joined, MAX_DISPLAY_NAME_CHARS, Reply};
+use crate::engine::command::{
+    Command, Door, Join, Joined, MAX_DISPLAY_NAME_CHARS, OFFER_PATIENCE, Reply,
+};
 use crate::engine::ids::{NameError, ParticipantId, RoomId, SessionId};
 
 /// `POST /whip/{room}`.
@@ -119,6 +121,8 @@ struct DoorQuery {
     name: Option<String>,
     /// Whether a publisher of the same name makes way: `1` or `true`.
     takeover: Option<String>,
+    /// `offer`, where a player wants the server to offer.
+    mode: Option<String>,
 }
 
 /// A request at a door; its body is not read yet.
@@ -183,18 +187,25 @@ impl Offer {
         let slot = self.app.limits.take_session(self.client).inspect_err(|_| {
             self.app.metrics.count_refusal("sessions");
         })?;
-        check_type(&self.headers, ACCEPT_POST, SDP)?;
+        let is_player = matches!(door, Door::Watch { .. });
+        let wants_offer = is_player && query.mode.is_some_and(|it| it == "offer");
+        if !wants_offer {
+            check_type(&self.headers, ACCEPT_POST, SDP)?;
+        }
         let home = self.app.engines.home(&room);
-        let may_go_elsewhere = matches!(door, Door::Watch { .. });
         let busy = self
             .app
-            .admit(home, may_go_elsewhere)
+            .admit(home, is_player)
             .inspect_err(|shortage| self.app.metrics.count_refusal(shortage.label()))?;
         let max_bytes = match door {
             Door::Meet => MAX_ROOM_OFFER_BYTES,
             Door::Publish { .. } | Door::Watch { .. } => MAX_BODY_BYTES,
         };
-        let offer = text(&self.headers, self.body, max_bytes).await?;
+        // Who is to be offered to has nothing to say.
+        let offer = match wants_offer {
+            true => String::new(),
+            false => text(&self.headers, self.body, max_bytes).await?,
+        };
         if let Some(pass) = &pass {
             pass.allows_offer(&door, &offer)?;
         }
@@ -218,12 +229,19 @@ impl Offer {
             takes_over,
             needs_publisher: self.app.settings.require_publisher,
             resume,
-            offer,
+            offer: (!wants_offer).then_some(offer),
             home: None,
             busy,
         };
-        let (joined, shard) = open(&self.app, home, Box::new(join)).await?;
-        let is_player = player.is_some();
+        let opening = Opening::of(&self.app, home, join).await?;
+        let Opening {
+            joined,
+            shard,
+            is_offer,
+        } = opening;
+        if let (true, Some(player)) = (is_offer, &player) {
+            player.describe(&joined.answer);
+        }
         let opened = Opened {
             shard,
             owner,
@@ -232,10 +250,54 @@ impl Offer {
         };
         self.app.hub.open(joined.session, opened);
         self.app.metrics.count_join(self.arrived.elapsed());
-        let headers = headers_of(&self.app, &place, &joined, is_player)?;
+        let mut headers = headers_of(&self.app, &place, &joined, is_player)?;
+        if is_offer {
+            headers.insert(CONTENT_TYPE, offer_type()?);
+            return Ok((StatusCode::NOT_ACCEPTABLE, headers, joined.answer).into_response());
+        }
         claim.keep(joined.session, &headers, &joined.answer);
         Ok((StatusCode::CREATED, headers, joined.answer).into_response())
     }
+}
+
+/// A session that an engine has opened.
+struct Opening {
+    joined: Joined,
+    shard: usize,
+    /// Whether what the client gets is an offer of ours.
+    is_offer: bool,
+}
+
+impl Opening {
+    /// Opens a session; one with an offer of ours, if a player wants it or has no codec that we know.
+    async fn of(app: &App, home: usize, join: Join) -> Result<Self, Problem> {
+        let is_player = matches!(join.door, Door::Watch { .. });
+        let counter = (is_player && join.offer.is_some()).then(|| Join {
+            offer: None,
+            ..join.clone()
+        });
+        let mut is_offer = join.offer.is_none();
+        let mut opened = open(app, home, Box::new(join)).await;
+        if let (Err(problem), Some(counter)) = (&opened, counter)
+            && problem.lacks_a_common_codec()
+        {
+            is_offer = true;
+            opened = open(app, home, Box::new(counter)).await;
+        }
+        let (joined, shard) = opened?;
+        Ok(Self {
+            joined,
+            shard,
+            is_offer,
+        })
+    }
+}
+
+/// The type of an offer of ours, which says until when it may be answered
+/// (draft-ietf-wish-whep-03, "counter-offer").
+fn offer_type() -> Result<HeaderValue, Problem> {
+    let until = httpdate::fmt_http_date(clock::wall() + OFFER_PATIENCE);
+    header(&format!("{SDP}; valid-until=\"{until}\""))
 }
 
 /// Has a room's home open a session, or the shard that home sends it to; says which it was.

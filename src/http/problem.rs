@@ -38,6 +38,9 @@ pub(super) struct Problem {
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
+/// The kind of an offer without a codec that is known here.
+const NO_COMMON_CODEC: &str = "no-common-codec";
+
 impl Problem {
     pub(super) fn new(status: StatusCode, kind: &'static str, detail: impl Into<String>) -> Self {
         Self {
@@ -90,6 +93,11 @@ impl Problem {
         Self::new(StatusCode::PRECONDITION_FAILED, "stale", detail)
     }
 
+    /// Whether an offer was refused only because it has no codec that is known here.
+    pub(super) fn lacks_a_common_codec(&self) -> bool {
+        self.kind == NO_COMMON_CODEC
+    }
+
     /// Whether what was asked for is not there (any more).
     pub(super) fn is_gone(&self) -> bool {
         self.status == StatusCode::NOT_FOUND
@@ -117,6 +125,12 @@ impl From<Refusal> for Problem {
             Refusal::Command(error) => match error {
                 CommandError::Malformed(_) => Self::bad_request(detail),
                 CommandError::Unsupported(_) => Self::unprocessable(detail),
+                CommandError::NoCommonCodec(_) => {
+                    Self::new(StatusCode::UNPROCESSABLE_ENTITY, NO_COMMON_CODEC, detail)
+                }
+                CommandError::AnsweredAlready => {
+                    Self::new(StatusCode::CONFLICT, "answered", detail)
+                }
                 CommandError::NoSuchSession => Self::no_such_session(),
                 CommandError::NotFound(_) => Self::not_found(detail),
                 CommandError::Stale => Self::stale(),
@@ -176,7 +190,9 @@ pub(super) async fn document_errors(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();
-    if !is_error || response.headers().get(CONTENT_TYPE) == Some(&PROBLEM_JSON) {
+    // A counter-offer is a refusal, too, and says what would do.
+    let is_offer = status == StatusCode::NOT_ACCEPTABLE;
+    if !is_error || is_offer || response.headers().get(CONTENT_TYPE) == Some(&PROBLEM_JSON) {
         return response;
     }
     let (kind, detail) = match status {

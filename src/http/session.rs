@@ -23,7 +23,8 @@ use crate::engine::ids::SessionId;
 /// What `PATCH` of a session takes.
 pub(super) const PATCHABLE: &str = "application/trickle-ice-sdpfrag, application/sdp";
 
-/// `PATCH`: candidates or new ICE credentials (RFC 9725 §4.3), or a whole new offer.
+/// `PATCH`: candidates or new ICE credentials (RFC 9725 §4.3), a whole new offer, or the answer to
+/// ours.
 pub(super) async fn patch(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
@@ -47,20 +48,20 @@ pub(super) async fn patch(
         }
         Some(SDP) => {
             let if_match = Precondition::of(&headers)?.into_tag();
-            let offer = text(&headers, body, MAX_ROOM_OFFER_BYTES).await?;
+            let description = text(&headers, body, MAX_ROOM_OFFER_BYTES).await?;
             if let (Some(pass), Some(owner)) = (app.pass(&headers)?, app.hub.owner(session)) {
-                pass.allows_offer(&owner.door, &offer)?;
+                pass.allows_offer(&owner.door, &description)?;
             }
             let player = app.hub.player(session);
-            let lines = player.as_ref().map(|_| offer.clone());
-            let command = Command::Reoffer {
+            let lines = player.as_ref().map(|_| description.clone());
+            let command = Command::Describe {
                 session,
                 if_match,
-                offer,
+                description,
             };
-            let answer = reoffer(&app, shard, command).await?;
-            if let (Some(player), Some(offer)) = (player, lines) {
-                player.describe(&offer);
+            let answer = describe(&app, shard, command).await?;
+            if let (Some(player), Some(description)) = (player, lines) {
+                player.describe(&description);
             }
             Ok(answer)
         }
@@ -94,21 +95,26 @@ async fn trickle(
     }
 }
 
-async fn reoffer(app: &App, shard: usize, command: Command) -> Result<Response, Problem> {
-    let Reply::Reoffered {
-        answer,
-        ice_tag,
-        sdp_tag,
-    } = app.command(shard, command).await?
-    else {
-        return Err(unexpected_reply());
-    };
-    let headers = [
-        (CONTENT_TYPE, HeaderValue::from_static(SDP)),
-        (ETAG, entity_tag(&ice_tag)?),
-        (X_DESCRIPTION_TAG, entity_tag(&sdp_tag)?),
-    ];
-    Ok((StatusCode::OK, headers, answer).into_response())
+/// An offer is answered; an answer to ours is taken without body.
+async fn describe(app: &App, shard: usize, command: Command) -> Result<Response, Problem> {
+    match app.command(shard, command).await? {
+        Reply::Reoffered {
+            answer,
+            ice_tag,
+            sdp_tag,
+        } => {
+            let headers = [
+                (CONTENT_TYPE, HeaderValue::from_static(SDP)),
+                (ETAG, entity_tag(&ice_tag)?),
+                (X_DESCRIPTION_TAG, entity_tag(&sdp_tag)?),
+            ];
+            Ok((StatusCode::OK, headers, answer).into_response())
+        }
+        Reply::Answered { ice_tag } => {
+            Ok((StatusCode::NO_CONTENT, [(ETAG, entity_tag(&ice_tag)?)]).into_response())
+        }
+        _ => Err(unexpected_reply()),
+    }
 }
 
 /// `GET` and `HEAD`: the session is there, and that is all (RFC 9725 §4.2).

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::format::Codec;
 use str0m::media::{Direction, MediaKind, MediaTime, Mid};
 use str0m::net::{Protocol, Receive};
@@ -34,13 +34,38 @@ impl Peer {
         Self::new(MediaKind::Video).await
     }
 
+    /// A player that answers an offer of the server's, and what it answers.
+    pub(crate) async fn player(offer: &str) -> (Self, String) {
+        let (mut rtc, socket, address) = connection().await;
+        let read = SdpOffer::from_sdp_string(offer).expect("an offer");
+        let answer = rtc
+            .sdp_api()
+            .accept_offer(read)
+            .expect("it can be answered");
+        let player = Self {
+            rtc,
+            socket,
+            address,
+            // It sends nothing.
+            mid: Mid::from("none"),
+            pending: None,
+            offer: String::new(),
+        };
+        (player, answer.to_sdp_string())
+    }
+
+    /// Waits until pictures come.
+    pub(crate) async fn sees_video(&mut self) {
+        let is_picture = |event: &Event| match event {
+            Event::MediaData(data) => data.params.spec().codec.is_video(),
+            _ => false,
+        };
+        self.run_until(|_, event| event.is_some_and(is_picture))
+            .await;
+    }
+
     async fn new(kind: MediaKind) -> Self {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .expect("loopback has free ports");
-        let address = socket.local_addr().expect("it is bound");
-        let mut rtc = Rtc::new(now());
-        rtc.add_local_candidate(Candidate::host(address, "udp").expect("a candidate"));
+        let (mut rtc, socket, address) = connection().await;
         let mut changes = rtc.sdp_api();
         let mid = changes.add_media(kind, Direction::SendOnly, None, None, None);
         let (offer, pending) = changes.apply().expect("there is a change");
@@ -174,6 +199,16 @@ impl Peer {
         };
         self.rtc.handle_input(input).expect("no error");
     }
+}
+
+async fn connection() -> (Rtc, UdpSocket, SocketAddr) {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .expect("loopback has free ports");
+    let address = socket.local_addr().expect("it is bound");
+    let mut rtc = Rtc::new(now());
+    rtc.add_local_candidate(Candidate::host(address, "udp").expect("a candidate"));
+    (rtc, socket, address)
 }
 
 #[expect(

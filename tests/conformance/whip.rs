@@ -96,7 +96,7 @@ async fn w5_an_offer_is_taken_whole_or_not_at_all() {
     let world = World::start().await;
     let h265 = LIBDATACHANNEL.replace("H264/90000", "H265/90000");
     let answer = world.post("/whip/demo", h265).await;
-    answer.is(422, "unsupported");
+    answer.is(422, "no-common-codec");
     assert!(answer.body.contains("m-line 0"), "{}", answer.body);
     assert_eq!(world.sessions().await, 0);
 }

@@ -50,7 +50,7 @@ test('the interface is as its description says, whatever is sent', async () => {
       process.env.PLENUM_SCHEMATHESIS ?? 'schemathesis',
       args,
       options,
-    ).catch(failed => assert.fail(`${failed.stdout}${failed.stderr}${server.lastWords}`));
+    ).catch(failed => assert.fail(`${failed.message}\n${failed.stdout}${failed.stderr}${server.lastWords}`));
     const tried = Number(/(\d+) generated/.exec(said)?.[1]);
     assert.ok(tried > 500, `only ${tried} requests:\n${said}`);
     // It stands, and nobody's work has ended in a panic.

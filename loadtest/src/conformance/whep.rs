@@ -1,7 +1,7 @@
 //! Rows of WHEP, and those of WHIP that hold for players.
 
 use super::Report;
-use super::probe::{Answer, Fault, JSON, Probe, demand};
+use super::probe::{Answer, Fault, JSON, Probe, SDP, demand};
 use super::whip;
 
 const EVENTS: &str = "urn:ietf:params:whep:ext:core:server-sent-events";
@@ -17,6 +17,8 @@ pub(super) async fn check(probe: &mut Probe, report: &mut Report) {
     rows! {
         "E1" "GET and HEAD of the door: 200, type, no body" shown;
         "E2" "the answer sends; an offer that does not receive is refused" directions;
+        "E3" "a counter-offer is 406 with SDP that sends, and Location" counter_offer;
+        "E4" "what is no answer to a counter-offer is refused" no_answer;
         "E8" "all m-lines belong to one stream" one_stream;
         "E10" "a POST without offer is refused" empty;
         "E11" "the events extension is offered by Link" events_link;
@@ -71,6 +73,47 @@ async fn directions(probe: &mut Probe) -> Result<(), Fault> {
         )?;
     }
     Ok(())
+}
+
+/// What a server offers to a player of codecs that no server knows, and the session's URL.
+async fn refused(probe: &mut Probe) -> Result<(Answer, String), Fault> {
+    let offer = probe.offer();
+    let lines = offer.lines().map(|line| match line.split_once(' ') {
+        Some((name, codec)) if name.starts_with("a=rtpmap:") => {
+            let clock = codec.split_once('/').map_or("90000", |(_, clock)| clock);
+            format!("{name} x-unheard-of/{clock}\r\n")
+        }
+        _ => format!("{line}\r\n"),
+    });
+    let answer = probe.post(&lines.collect::<String>()).await?;
+    demand(
+        !answer.is_success(),
+        "an offer without a known codec is taken",
+    )?;
+    if answer.status != 406 {
+        return Err(Fault::NotApplicable("the server makes no counter-offers"));
+    }
+    let session = answer.header("location").and_then(|it| probe.resolve(it));
+    let session = session.ok_or_else(|| Fault::Broken("406 without Location".to_owned()))?;
+    Ok((answer, session))
+}
+
+async fn counter_offer(probe: &mut Probe) -> Result<(), Fault> {
+    let (answer, session) = refused(probe).await?;
+    let is_sdp = answer.header_contains("content-type", "application/sdp");
+    demand(is_sdp, "the type is not application/sdp")?;
+    let sends = answer.lines("a=sendonly") > 0;
+    let is_still = answer.lines("a=recvonly") + answer.lines("a=inactive") > 0;
+    demand(sends && !is_still, "it does not offer to send alone")?;
+    let left = probe.ask("DELETE", &session, &[], "").await?;
+    demand(left.is_success(), "its session cannot be left")
+}
+
+async fn no_answer(probe: &mut Probe) -> Result<(), Fault> {
+    let (_, session) = refused(probe).await?;
+    let garbage = probe.ask("PATCH", &session, &[SDP], "garbage").await?;
+    probe.ask("DELETE", &session, &[], "").await?;
+    demand(garbage.is_refused(), "garbage is taken for an answer")
 }
 
 async fn one_stream(probe: &mut Probe) -> Result<(), Fault> {

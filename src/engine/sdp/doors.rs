@@ -1,5 +1,7 @@
 //! What each door takes, held against an offer's summary.
 
+use str0m::media::Direction;
+
 use super::{LineKind, OfferLine, OfferSummary, SdpError, Setup, unsupported};
 
 /// `POST /whip/{room}`: sends all of its tracks, one stream of at most one video and one
@@ -57,6 +59,33 @@ pub fn check_reoffer(former: &OfferSummary, offer: &OfferSummary) -> Result<(), 
         }
         if before.rejected && !now.rejected {
             return unsupported(format!("m-line {} was stopped before", now.index));
+        }
+    }
+    Ok(())
+}
+
+/// A player's answer to an offer of ours: it receives on what it does not refuse
+/// (draft-ietf-wish-whep-03, "counter-offer").
+pub fn check_answer(offer: &OfferSummary, answer: &OfferSummary) -> Result<(), SdpError> {
+    check_transport(answer)?;
+    let is_same = |(ours, theirs): (&OfferLine, &OfferLine)| {
+        ours.mid == theirs.mid && ours.kind == theirs.kind
+    };
+    let is_whole = offer.lines.len() == answer.lines.len();
+    if !is_whole || !offer.lines.iter().zip(&answer.lines).all(is_same) {
+        return unsupported("its m-lines are others than those of the offer");
+    }
+    if answer.setup == Setup::ActPass {
+        return unsupported(
+            "an answer says who begins the handshake: a=setup is active or passive",
+        );
+    }
+    if standing_lines(answer).next().is_none() {
+        return unsupported("there is no m-line that stands");
+    }
+    for line in standing_lines(answer) {
+        if line.direction != Direction::RecvOnly {
+            return unsupported(format!("m-line {} is not recvonly", line.index));
         }
     }
     Ok(())

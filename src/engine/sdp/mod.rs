@@ -19,7 +19,7 @@ use thiserror::Error;
 use super::command::CommandError;
 
 pub use answer::{AnswerLine, ExtensionIds, SendSource, extmap_ids, rewrite_answer};
-pub use doors::{check_meet, check_reoffer, check_whep, check_whip};
+pub use doors::{check_answer, check_meet, check_reoffer, check_whep, check_whip};
 pub use fragment::{Fragment, MAX_TRICKLED_CANDIDATES, RestartAnswer};
 pub use offer::{OfferLine, OfferSummary};
 

@@ -80,7 +80,7 @@ impl Scripted {
                 sdp_tag: "d1".to_owned(),
                 subscriptions_tag: "s1".to_owned(),
             }),
-            Command::Reoffer { .. } => Reply::Reoffered {
+            Command::Describe { .. } => Reply::Reoffered {
                 answer: ANSWER.to_owned(),
                 ice_tag: "i1".to_owned(),
                 sdp_tag: "d2".to_owned(),

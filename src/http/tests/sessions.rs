@@ -129,7 +129,7 @@ async fn a_new_offer_is_answered_with_the_new_tags() {
     assert_eq!(answer.header("content-type"), "application/sdp");
     assert_eq!(answer.header("etag"), "\"i1\"");
     assert_eq!(answer.header("x-description-tag"), "\"d2\"");
-    let (_, Command::Reoffer { if_match, .. }) = world.heard() else {
+    let (_, Command::Describe { if_match, .. }) = world.heard() else {
         panic!("a new offer")
     };
     assert_eq!(if_match.as_deref(), Some("d1"));

@@ -94,7 +94,7 @@ impl World {
             takes_over: false,
             needs_publisher: false,
             resume: guest.resume,
-            offer,
+            offer: Some(offer),
             home: None,
             busy: guest.busy.clone(),
         };
@@ -249,10 +249,10 @@ impl World {
             .seat
             .as_ref()
             .map(|seat| seat.sdp_tag.clone());
-        let reoffer = Command::Reoffer {
+        let reoffer = Command::Describe {
             session,
             if_match,
-            offer: offered.sdp.clone(),
+            description: offered.sdp.clone(),
         };
         match self.command_of(person, reoffer) {
             Ok(Reply::Reoffered {
