@@ -5,6 +5,7 @@
 
 mod offers;
 mod peer;
+mod rooms;
 mod server;
 mod table;
 mod tls;

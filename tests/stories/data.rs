@@ -121,7 +121,7 @@ fn messages_that_are_posted_come_on_a_channel_too_and_nobody_can_pretend_to_be_t
 }
 
 #[test]
-fn a_reader_who_cannot_keep_up_costs_a_bounded_amount_and_delays_nobody() {
+fn m38_a_reader_who_cannot_keep_up_costs_a_bounded_amount_and_delays_nobody() {
     let mut world = World::new(84);
     let both = || Guest::meeting().opening([Topic::reliable("file"), Topic::lossy("cursor")]);
     let (ada, ben, slow) = (
@@ -137,8 +137,13 @@ fn a_reader_who_cannot_keep_up_costs_a_bounded_amount_and_delays_nobody() {
         let topic = if n % 2 == 0 { "file" } else { "cursor" };
         world.send(ada, topic, &piece);
         world.run_for(millis(100));
+        // A piece takes a few round trips while SCTP begins slowly, and then less than one turn here.
+        let behind = n + 1 - got(&world, ben).len();
+        assert!(
+            behind <= if n < 20 { 3 } else { 1 },
+            "ben waits for {behind}"
+        );
     }
-    assert_eq!(got(&world, ben).len(), 40);
     let counters = world.counters();
     let lost = counters.drops[&DropReason::DataBacklog];
     assert!(lost > 0, "she is told less");

@@ -25,6 +25,7 @@ mod hostile;
 mod hosting;
 mod inspection;
 mod layers;
+mod letter;
 mod lips;
 mod loss;
 mod meeting;

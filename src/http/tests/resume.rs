@@ -190,7 +190,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_stream_cut_anywhere_ends_in_the_same_room(steps in vec(step(), 0..60)) {
+    fn r3_a_stream_cut_anywhere_ends_in_the_same_room(steps in vec(step(), 0..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         runtime.block_on(live_through(steps))?;
     }
