@@ -76,6 +76,8 @@ fn files_of<Files: Embed + 'static, S: Clone + Send + Sync + 'static>() -> Route
         |headers: HeaderMap| async move { serve(Files::get("publish.html"), &headers, EMBEDDABLE) };
     let watch =
         |headers: HeaderMap| async move { serve(Files::get("watch.html"), &headers, EMBEDDABLE) };
+    let direct =
+        |headers: HeaderMap| async move { serve(Files::get("direct.html"), &headers, POLICY) };
     let file = |method: Method, uri: Uri, headers: HeaderMap| async move {
         // Names are plain ASCII: what needs an escape is not one of them.
         let file = Files::get(uri.path().trim_start_matches('/'));
@@ -90,6 +92,7 @@ fn files_of<Files: Embed + 'static, S: Clone + Send + Sync + 'static>() -> Route
         .route("/publish/{room}", get(publish))
         .route("/watch/{room}", get(watch))
         .route("/watch/{room}/{participant}", get(watch))
+        .route("/direct/{room}", get(direct))
         .fallback(file)
         .layer(CompressionLayer::new())
         .layer(map_response(tag_compressed))

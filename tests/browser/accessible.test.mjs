@@ -40,7 +40,7 @@ describe('pages that everyone can use', { timeout: 120_000 }, () => {
   }
 
   test('the front page, the lobby and the pages of broadcasts have no violation', async () => {
-    for (const path of ['/', '/r/tea', '/publish/tea', '/watch/tea']) {
+    for (const path of ['/', '/r/tea', '/publish/tea', '/watch/tea', '/direct/tea']) {
       await ada.open(server.url + path);
       await ada.page.getByRole('button').first().waitFor();
       await assertAccessible(ada, path);

@@ -309,6 +309,18 @@ export const strings = {
     again: 'Noch einmal versuchen',
   },
 
+  direct: {
+    title: room => `Direkter Anruf in ${room} · Plenum`,
+    other: 'Das Bild der anderen Seite',
+    own: 'Ihr Bild',
+    starting: 'Kamera und Mikrofon werden angefragt …',
+    waiting: 'Warten auf jemanden, der diese Seite öffnet.',
+    connecting: 'Wird verbunden …',
+    connected: 'Sie sind direkt verbunden.',
+    over: 'Der Anruf ist beendet.',
+    hangUp: 'Auflegen',
+  },
+
   publish: {
     heading: 'Live gehen',
     title: room => `Live gehen in ${room} · Plenum`,

@@ -303,6 +303,18 @@ export const strings = {
     again: 'Try again',
   },
 
+  direct: {
+    title: (/** @type {string} */ room) => `Direct call in ${room} · Plenum`,
+    other: 'The other’s picture',
+    own: 'Your picture',
+    starting: 'Asking for camera and microphone…',
+    waiting: 'Waiting for somebody else who opens this page.',
+    connecting: 'Connecting…',
+    connected: 'You are connected directly.',
+    over: 'The call is over.',
+    hangUp: 'Hang up',
+  },
+
   publish: {
     heading: 'Go live',
     title: (/** @type {string} */ room) => `Go live in ${room} · Plenum`,
