@@ -11,7 +11,7 @@ use plenum::config::{Action, Config, ConfigError, DoctorRequest, LoadError};
 use plenum::doctor::reach::Reach;
 use plenum::doctor::{self, Finding, Verdict};
 use plenum::engine::tape::Recording;
-use plenum::engine::{Certificate, Limits, replay};
+use plenum::engine::{Certificate, replay};
 use plenum::http::{Drained, Hub, MintError, OwnRelay, Server, StartError, TokenRequest};
 use plenum::logging;
 use plenum::metrics::{LostLines, Metrics, Reading};
@@ -238,10 +238,7 @@ fn start_shards(
         shards,
         advertised: opened.advertised,
         advertised_tcp: opened.advertised_tcp,
-        limits: Limits {
-            viewers_per_shard: config.shard.viewers_per_shard,
-            ..Limits::default()
-        },
+        limits: config.shard.limits(),
     };
     let certificate = Certificate::generate();
     let shards = Shards::start(&config, opened.sockets, &certificate, events)?;

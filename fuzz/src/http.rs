@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use plenum::http::readers::{self, Tokens};
+use plenum::http::untrusted::{self, Tokens};
 
 thread_local! {
     static TOKENS: Tokens = Tokens::of_secret("a secret of more than thirty-two bytes");
@@ -11,7 +11,7 @@ thread_local! {
 /// What `PUT` takes.
 pub(crate) fn json(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
-        readers::bodies(text);
+        untrusted::bodies(text);
     }
 }
 

@@ -386,6 +386,9 @@ pub enum CommandError {
         /// Its limit.
         limit: usize,
     },
+    /// The shard has as many rooms as it may have.
+    #[error("there are as many rooms as there may be")]
+    TooManyRooms,
     /// The server has as many sessions as it may have, or is shutting down.
     #[error("the server takes no more sessions now")]
     Overloaded,

@@ -47,6 +47,9 @@ impl Engine {
         if self.is_draining || self.sessions.len() >= self.config.limits.sessions {
             return Err(CommandError::Overloaded);
         }
+        if !self.room_ids.contains_key(&join.room) {
+            self.check_rooms()?;
+        }
         let summary = check_offer(&join)?;
         self.check_published(&join)?;
         let member = self.member_of(&join, now)?;

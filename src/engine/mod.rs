@@ -191,6 +191,8 @@ pub struct EngineConfig {
 pub struct Limits {
     /// Sessions on this shard.
     pub sessions: usize,
+    /// Rooms on this shard, those of others that it serves viewers of included.
+    pub rooms: usize,
     /// Participants in one room.
     pub participants_per_room: usize,
     /// Sessions of one room on its home shard from which on viewers go to other shards.
@@ -202,6 +204,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             sessions: 10_000,
+            // Who makes them all in a loop ends here. Without anybody in it, one takes about a kilobyte.
+            rooms: 20_000,
             participants_per_room: 5_000,
             // A few percent of a core. Below that, waking a second thread for every packet
             // costs more than it takes off the first.

@@ -11,11 +11,6 @@ use super::notice::News;
 use super::room::Room;
 use super::track::Origin;
 
-/// Most rooms of an engine: what somebody makes who makes them all in a loop ends here.
-///
-/// A room without anybody in it takes about a kilobyte.
-const MAX_ROOMS: usize = 20_000;
-
 /// How long a room that was made is there before anybody comes, unless it was said: long enough
 /// to send out the link.
 const EMPTY_TIMEOUT: Duration = Duration::from_secs(300);
@@ -69,9 +64,10 @@ impl Engine {
         let place = match self.room_ids.get(room) {
             Some(place) => *place,
             None => {
-                if self.rooms.len() >= MAX_ROOMS || self.is_shutting_down {
+                if self.is_shutting_down {
                     return Err(CommandError::Overloaded);
                 }
+                self.check_rooms()?;
                 let place = self.new_room(room, now);
                 self.announce(place, News::RoomStarted, now);
                 let until_told = RoomSettings {
@@ -86,6 +82,14 @@ impl Engine {
         self.carry_out(place, now);
         self.rearm_room(place);
         Ok(Reply::Room(Box::new(self.rooms[place].detail())))
+    }
+
+    /// Whether there may be one more room.
+    pub(super) fn check_rooms(&self) -> Result<(), CommandError> {
+        if self.rooms.len() >= self.config.limits.rooms {
+            return Err(CommandError::TooManyRooms);
+        }
+        Ok(())
     }
 
     /// A room that is not there yet.

@@ -15,10 +15,10 @@ use super::auth::Pass;
 use super::body::{MAX_BODY_BYTES, MAX_ROOM_OFFER_BYTES, SDP, check_type, text};
 use super::engines::Refusal;
 use super::hub::{Opened, Owner};
+use super::idempotency::Turn;
 use super::limits::Client;
 use super::problem::{ACCEPT_PATCH, ACCEPT_POST, Problem, unexpected_reply};
 use super::relays::Relays;
-use super::replay::Turn;
 use super::session::PATCHABLE;
 use super::{App, clock, percent_encoded, whep};
 use crate::engine::command::{
@@ -187,6 +187,11 @@ impl Offer {
         let slot = self.app.limits.take_session(self.client).inspect_err(|_| {
             self.app.metrics.count_refusal("sessions");
         })?;
+        let identity = pass.as_ref().map(|pass| &pass.identity);
+        let own_slot = identity.map(|identity| self.app.limits.take_identity(&room, identity));
+        let own_slot = own_slot.transpose().inspect_err(|_| {
+            self.app.metrics.count_refusal("identity");
+        })?;
         let is_player = matches!(door, Door::Watch { .. });
         let wants_offer = is_player && query.mode.is_some_and(|it| it == "offer");
         if !wants_offer {
@@ -211,9 +216,13 @@ impl Offer {
         }
 
         let is_open = |session| self.app.hub.shard_of(session).is_some();
-        let replays = &self.app.replays;
-        let claim = match replays.take(&self.path, &self.headers, &offer, is_open, self.arrived)? {
+        let keys = &self.app.idempotency;
+        let claim = match keys.take(&self.path, &self.headers, &offer, is_open, self.arrived)? {
             Turn::First(claim) => claim,
+            Turn::Unkept(claim) => {
+                self.app.metrics.count_refusal("idempotency_keys");
+                claim
+            }
             Turn::Again(answer) => return Ok(*answer),
         };
 
@@ -245,7 +254,7 @@ impl Offer {
         let opened = Opened {
             shard,
             owner,
-            slot,
+            slots: [slot, own_slot.flatten()],
             player,
         };
         self.app.hub.open(joined.session, opened);

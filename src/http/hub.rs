@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::auth::{Grants, KeyPrint, Pass};
 use super::clock;
-use super::limits::AddressSlot;
+use super::limits::SessionSlot;
 use super::players::Player;
 use crate::engine::command::Door;
 use crate::engine::event::{Change, CloseReason, SessionEvent};
@@ -75,7 +75,7 @@ impl Hub {
         let mut state = lock(&log.state);
         state.owner = opened.owner;
         if state.closed.is_none() {
-            state.slot = opened.slot;
+            state.slots = opened.slots;
             state.player = opened.player;
         }
     }
@@ -213,7 +213,7 @@ pub(super) struct Opened {
     /// Whose it is, where that is known.
     pub(super) owner: Option<Owner>,
     /// Its place among those of its client's address; given back when it closes.
-    pub(super) slot: Option<AddressSlot>,
+    pub(super) slots: [Option<SessionSlot>; 2],
     /// What is kept of players; given up when it closes.
     pub(super) player: Option<Arc<Player>>,
 }
@@ -280,7 +280,7 @@ struct State {
     readers: VecDeque<u64>,
     next_reader: u64,
     /// The session's place among those of its client's address.
-    slot: Option<AddressSlot>,
+    slots: [Option<SessionSlot>; 2],
     /// Its place at the relay.
     guest: Option<Guest>,
     /// What is kept of a player.
@@ -306,7 +306,7 @@ impl Log {
         state.latest = state.latest.max(entry.version);
         if matches!(*entry.change, Change::Closed { .. }) {
             state.closed = Some(entry.clone());
-            state.slot = None;
+            state.slots = [None, None];
             state.guest = None;
             state.player = None;
         }

@@ -18,7 +18,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use super::App;
 use super::problem::{Problem, jittered_seconds};
 use super::settings::Settings;
-use crate::engine::ids::SessionId;
+use crate::engine::ids::{ParticipantId, RoomId, SessionId};
 
 /// How many seconds' worth of messages may come at once: the candidates of a connection between
 /// two browsers do.
@@ -34,8 +34,16 @@ pub(super) struct Limits {
     requests: Option<DefaultKeyedRateLimiter<IpAddr>>,
     /// One bucket per session; `None` where no rate is set.
     messages: Option<DefaultKeyedRateLimiter<SessionId>>,
-    sessions: Arc<DashMap<IpAddr, u32>>,
+    sessions: Arc<DashMap<Holder, u32>>,
     sessions_per_address: u32,
+    sessions_per_identity: u32,
+}
+
+/// Whose sessions are counted together.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Holder {
+    Address(IpAddr),
+    Identity(RoomId, ParticipantId),
 }
 
 impl Limits {
@@ -53,6 +61,7 @@ impl Limits {
             messages,
             sessions: Arc::default(),
             sessions_per_address: settings.sessions_per_address,
+            sessions_per_identity: settings.sessions_per_identity,
         }
     }
 
@@ -82,22 +91,39 @@ impl Limits {
 
     /// A place for one more session of this client, if it may have one. `Ok(None)` is
     /// a client that is not counted.
-    pub(super) fn take_session(&self, client: Client) -> Result<Option<AddressSlot>, Problem> {
-        let Some(key) = key(client.0).filter(|_| self.sessions_per_address > 0) else {
+    pub(super) fn take_session(&self, client: Client) -> Result<Option<SessionSlot>, Problem> {
+        let holder = key(client.0).map(Holder::Address);
+        self.take(holder, self.sessions_per_address, "An address")
+    }
+
+    /// A place for one more session of somebody in a room, by their token.
+    pub(super) fn take_identity(
+        &self,
+        room: &RoomId,
+        identity: &ParticipantId,
+    ) -> Result<Option<SessionSlot>, Problem> {
+        let holder = Holder::Identity(room.clone(), identity.clone());
+        self.take(Some(holder), self.sessions_per_identity, "An identity")
+    }
+
+    fn take(
+        &self,
+        holder: Option<Holder>,
+        limit: u32,
+        who: &str,
+    ) -> Result<Option<SessionSlot>, Problem> {
+        let Some(holder) = holder.filter(|_| limit > 0) else {
             return Ok(None);
         };
-        let mut count = self.sessions.entry(key).or_insert(0);
-        if *count >= self.sessions_per_address {
-            let detail = format!(
-                "An address has at most {} sessions.",
-                self.sessions_per_address
-            );
+        let mut count = self.sessions.entry(holder.clone()).or_insert(0);
+        if *count >= limit {
+            let detail = format!("{who} has at most {limit} sessions.");
             let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-sessions", detail);
             return Err(problem.retry_after(jittered_seconds(10, 30)));
         }
         *count += 1;
-        Ok(Some(AddressSlot {
-            key,
+        Ok(Some(SessionSlot {
+            holder,
             counts: Arc::clone(&self.sessions),
         }))
     }
@@ -115,16 +141,16 @@ impl Limits {
     }
 }
 
-/// One session's place among those of its address; given back when dropped.
+/// One session's place among those of its address or identity; given back when dropped.
 #[derive(Debug)]
-pub(super) struct AddressSlot {
-    key: IpAddr,
-    counts: Arc<DashMap<IpAddr, u32>>,
+pub(super) struct SessionSlot {
+    holder: Holder,
+    counts: Arc<DashMap<Holder, u32>>,
 }
 
-impl Drop for AddressSlot {
+impl Drop for SessionSlot {
     fn drop(&mut self) {
-        self.counts.remove_if_mut(&self.key, |_, count| {
+        self.counts.remove_if_mut(&self.holder, |_, count| {
             *count -= 1;
             *count == 0
         });

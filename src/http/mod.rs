@@ -17,6 +17,7 @@ mod drain;
 mod engines;
 mod events;
 mod hub;
+mod idempotency;
 mod insight;
 mod limits;
 mod memory;
@@ -29,14 +30,13 @@ mod players;
 mod precondition;
 mod problem;
 mod reader;
-pub mod readers;
 mod relays;
-mod replay;
 mod router;
 mod server;
 mod session;
 mod settings;
 mod tls;
+pub mod untrusted;
 mod watched;
 mod whep;
 mod wish;
@@ -68,10 +68,10 @@ use crate::turn::Relay;
 use admission::Admission;
 use auth::{Auth, Pass, Permissions};
 use drain::Drain;
+use idempotency::IdempotencyKeys;
 use limits::Limits;
 use players::Audiences;
 use problem::Problem;
-use replay::Replays;
 
 /// Longest wait for an engine's reply.
 ///
@@ -87,7 +87,7 @@ struct App {
     hub: Arc<Hub>,
     limits: Limits,
     audiences: Audiences,
-    replays: Replays,
+    idempotency: IdempotencyKeys,
     metrics: Arc<Metrics>,
     admission: Admission,
     /// Relays for clients that reach media no other way.
@@ -108,7 +108,7 @@ impl App {
             auth: Auth::new(&settings.auth)?,
             limits: Limits::new(&settings),
             audiences: Audiences::default(),
-            replays: Replays::default(),
+            idempotency: IdempotencyKeys::new(settings.idempotency_keys),
             admission: Admission::new(settings.max_load, settings.max_memory),
             drain: Drain::default(),
             settings,

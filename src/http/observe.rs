@@ -7,6 +7,7 @@ use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 
+use super::problem::OverLimit;
 use super::{App, clock};
 
 /// Middleware: counts a request by method, route and status. The route is the pattern,
@@ -20,6 +21,9 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
     let route = route.as_ref().map_or("files", MatchedPath::as_str);
     let status = response.status();
     let took = arrived.elapsed();
+    if let Some(OverLimit(limit)) = response.extensions().get() {
+        app.metrics.count_refusal(limit);
+    }
     if status == StatusCode::FORBIDDEN {
         app.metrics.count_auth_failure("forbidden");
     }

@@ -38,6 +38,23 @@ pub(super) struct Problem {
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
+/// The limit that a request was over, for whoever counts the answers.
+#[derive(Clone, Copy)]
+pub(super) struct OverLimit(pub(super) &'static str);
+
+impl OverLimit {
+    fn of(kind: &str) -> Option<Self> {
+        Some(Self(match kind {
+            "too-large" => "body",
+            "timeout" => "time",
+            "overloaded" => "shard",
+            "room-full" => "participants",
+            "too-many-rooms" => "rooms",
+            _ => return None,
+        }))
+    }
+}
+
 /// The kind of an offer without a codec that is known here.
 const NO_COMMON_CODEC: &str = "no-common-codec";
 
@@ -147,6 +164,9 @@ impl From<Refusal> for Problem {
                 CommandError::RoomFull { .. } => {
                     unavailable("room-full").retry_after(jittered_seconds(10, 30))
                 }
+                CommandError::TooManyRooms => {
+                    unavailable("too-many-rooms").retry_after(jittered_seconds(10, 30))
+                }
                 CommandError::Overloaded => {
                     unavailable("overloaded").retry_after(jittered_seconds(2, 8))
                 }
@@ -178,6 +198,9 @@ impl IntoResponse for Problem {
             "detail": detail,
         });
         let mut response = (self.status, document.to_string()).into_response();
+        if let Some(limit) = OverLimit::of(self.kind) {
+            response.extensions_mut().insert(limit);
+        }
         response.headers_mut().extend(self.headers);
         response.headers_mut().insert(CONTENT_TYPE, PROBLEM_JSON);
         response

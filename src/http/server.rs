@@ -243,7 +243,7 @@ async fn reap(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
     {
         app.hub.reap(clock::now());
         app.limits.forget_idle();
-        app.replays.forget(clock::now());
+        app.idempotency.forget(clock::now());
     }
 }
 

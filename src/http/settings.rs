@@ -48,6 +48,14 @@ pub struct Settings {
     #[arg(long, env = "PLENUM_SESSIONS_PER_ADDRESS", value_name = "SESSIONS", default_value_t = Self::default().sessions_per_address)]
     pub sessions_per_address: u32,
 
+    /// Open sessions per room and identity, where tokens are required; 0 sets no limit.
+    #[arg(long, env = "PLENUM_SESSIONS_PER_IDENTITY", value_name = "SESSIONS", default_value_t = Self::default().sessions_per_identity)]
+    pub sessions_per_identity: u32,
+
+    /// Answers that are kept for those who lost them and ask again with their Idempotency-Key.
+    #[arg(long, env = "PLENUM_IDEMPOTENCY_KEYS", value_name = "ANSWERS", default_value_t = Self::default().idempotency_keys)]
+    pub idempotency_keys: usize,
+
     /// Messages per second and session, five times as many at once; 0 sets no limit.
     #[arg(long, env = "PLENUM_MESSAGE_RATE", value_name = "PER_SECOND", default_value_t = Self::default().message_rate)]
     pub message_rate: u32,
@@ -105,6 +113,10 @@ impl Default for Settings {
             http_rate: 50,
             http_burst: 200,
             sessions_per_address: 500,
+            // The viewers of a broadcast may all have one token.
+            sessions_per_identity: 0,
+            // Of some 10 KiB each: 10 MiB.
+            idempotency_keys: 1024,
             // Faster than anybody types; each message goes to everybody in the room.
             message_rate: 10,
             // A page holds one or two; each costs some 20 KiB and a file descriptor.

@@ -17,7 +17,21 @@ use crate::engine::counters::Histogram;
 const HTTP_SECONDS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0];
 
 /// Why requests are refused, by limit.
-const LIMITS: [&str; 6] = ["rate", "sessions", "messages", "draining", "load", "memory"];
+const LIMITS: [&str; 13] = [
+    "rate",
+    "sessions",
+    "identity",
+    "messages",
+    "body",
+    "time",
+    "participants",
+    "rooms",
+    "shard",
+    "draining",
+    "load",
+    "memory",
+    "idempotency_keys",
+];
 
 /// Why requests are refused for their token.
 const AUTH_FAILURES: [&str; 7] = [

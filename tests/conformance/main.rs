@@ -3,6 +3,7 @@
 //! Each test is named for its row in `docs/http.md`, and asks the whole server, with its
 //! engines and its media socket, over real sockets on loopback.
 
+mod limits;
 mod offers;
 mod peer;
 mod rooms;

@@ -171,12 +171,24 @@ impl World {
 
     /// How many sessions the server has, as an operator sees it.
     pub(crate) async fn sessions(&self) -> u64 {
+        self.metric("plenum_sessions").await
+    }
+
+    /// How many requests were over a limit, as an operator sees it.
+    pub(crate) async fn refusals(&self, limit: &str) -> u64 {
+        let name = format!("plenum_http_refusals_total{{limit=\"{limit}\"}}");
+        self.metric(&name).await
+    }
+
+    async fn metric(&self, name: &str) -> u64 {
         let url = format!("{}/metrics", self.operator);
         let text = self.send("GET", &url, &[], "").await.body;
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix("plenum_sessions "));
-        line.expect("it is exported").parse().expect("a number")
+        let value = text.lines().find_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            rest.strip_prefix(' ')
+        });
+        let value = value.unwrap_or_else(|| panic!("{name} is not exported"));
+        value.parse().expect("a number")
     }
 }
 

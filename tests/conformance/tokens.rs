@@ -655,3 +655,29 @@ async fn only_who_administers_every_room_sends_the_server_away() {
     let answer = open.send("POST", "/api/drain", &[JSON], "").await;
     answer.is(403, "forbidden");
 }
+
+#[tokio::test]
+async fn an_identity_has_as_many_sessions_as_it_may_have() {
+    let world = World::with(|settings| {
+        settings.auth.key = Some(SECRET.parse().expect("long enough"));
+        settings.sessions_per_identity = 1;
+    })
+    .await;
+    let (ada, ben) = (
+        token_with(json!({})),
+        token_with(json!({"identity": "ben"})),
+    );
+    let first = post(&world, "/whep/demo", &ada, CHROMIUM_PLAYS).await;
+    assert_eq!(first.status, 201, "{first:?}");
+    let second = post(&world, "/whep/demo", &ada, CHROMIUM_PLAYS).await;
+    second.is(429, "too-many-sessions");
+    assert!(second.has("retry-after"));
+    assert_eq!(world.refusals("identity").await, 1);
+    let other = post(&world, "/whep/demo", &ben, CHROMIUM_PLAYS).await;
+    assert_eq!(other.status, 201, "{other:?}");
+    let left = send(&world, "DELETE", first.session(), JSON, &ada, "").await;
+    assert_eq!(left.status, 200);
+    world.forgets(first.session()).await;
+    let third = post(&world, "/whep/demo", &ada, CHROMIUM_PLAYS).await;
+    assert_eq!(third.status, 201, "{third:?}");
+}

@@ -137,6 +137,7 @@ async fn w28_an_address_that_is_too_fast_is_429() {
     }
     let answer = world.send("POST", "/whip/demo", &first, CHROMIUM).await;
     seconds(answer.is(429, "too-fast"));
+    assert_eq!(world.refusals("rate").await, 1);
     let answer = world.send("POST", "/whip/demo", &second, CHROMIUM).await;
     assert_eq!(answer.status, 201);
 }
@@ -201,6 +202,7 @@ async fn w36_bodies_are_small_and_not_compressed() {
     let fragment = padding(80 * 1024);
     let answer = world.send("PATCH", joined.session(), &[FRAGMENT], fragment);
     answer.await.is(413, "too-large");
+    assert_eq!(world.refusals("body").await, 5);
     let compressed = [SDP, ("content-encoding", "gzip")];
     let answer = world.send("POST", "/whip/demo", &compressed, "x").await;
     answer.is(415, "content-encoding");
@@ -231,6 +233,7 @@ async fn w36_a_body_that_does_not_come_is_408() {
     let read = tokio::time::timeout(Duration::from_secs(15), stream.read_exact(&mut answer));
     read.await.expect("within its 10 s").expect("an answer");
     assert_eq!(&answer, b"HTTP/1.1 408");
+    assert_eq!(world.refusals("time").await, 1);
 }
 
 #[tokio::test]

@@ -18,17 +18,17 @@ use crate::engine::ids::SessionId;
 /// How long an answer is kept: whoever asks again does so within seconds.
 const KEPT: Duration = Duration::from_secs(60);
 
-/// Most answers that are kept, of some 10 KiB each. Beyond that, keys are taken and forgotten.
-const MAX_ANSWERS: usize = 1024;
-
 /// Longest key, in bytes: a UUID has 36.
 const MAX_KEY_BYTES: usize = 128;
 
 type Hash = [u8; 32];
 
 /// What was answered to whom.
-#[derive(Default)]
-pub(super) struct Replays(Arc<DashMap<Hash, Kept>>);
+pub(super) struct IdempotencyKeys {
+    kept: Arc<DashMap<Hash, Kept>>,
+    /// Most answers that are kept. Beyond that, keys are taken and forgotten.
+    most: usize,
+}
 
 struct Kept {
     /// Of the offer: a key is for one.
@@ -49,6 +49,8 @@ struct Answer {
 pub(super) enum Turn {
     /// It is the first; what it is answered is to be kept.
     First(Claim),
+    /// It is the first, and there is no room for what it is answered.
+    Unkept(Claim),
     /// It was answered before.
     Again(Box<Response>),
 }
@@ -59,7 +61,13 @@ pub(super) struct Claim {
     kept: Arc<DashMap<Hash, Kept>>,
 }
 
-impl Replays {
+impl IdempotencyKeys {
+    /// `most` answers are kept.
+    pub(super) fn new(most: usize) -> Self {
+        let kept = Arc::default();
+        Self { kept, most }
+    }
+
     /// Whether a request at a door is the first of its key, or the first since its session ended. A
     /// key is its sender's own: with another token it is another key, and with another offer it is
     /// refused.
@@ -71,12 +79,12 @@ impl Replays {
         is_open: impl Fn(SessionId) -> bool,
         now: Instant,
     ) -> Result<Turn, Problem> {
-        let claim = |place: Option<Hash>| {
-            let kept = Arc::clone(&self.0);
-            Ok(Turn::First(Claim { place, kept }))
+        let claim = |place: Option<Hash>| Claim {
+            place,
+            kept: Arc::clone(&self.kept),
         };
         let Some(key) = headers.get("idempotency-key") else {
-            return claim(None);
+            return Ok(Turn::First(claim(None)));
         };
         if key.is_empty() || key.len() > MAX_KEY_BYTES {
             let detail = format!("Idempotency-Key has 1 to {MAX_KEY_BYTES} bytes.");
@@ -87,13 +95,14 @@ impl Replays {
             .map_or(&[][..], |it| it.as_bytes());
         let place = hash(&[door.as_bytes(), token, key.as_bytes()]);
         let offer = hash(&[offer.as_bytes()]);
-        if self.0.len() >= MAX_ANSWERS {
+        if self.kept.len() >= self.most {
             self.forget(now);
-            if self.0.len() >= MAX_ANSWERS {
-                return claim(None);
+            // An answer that is there is given all the same.
+            if self.kept.len() >= self.most && !self.kept.contains_key(&place) {
+                return Ok(Turn::Unkept(claim(None)));
             }
         }
-        match self.0.entry(place) {
+        match self.kept.entry(place) {
             Entry::Occupied(entry) if entry.get().holds(is_open, now) => {
                 let kept = entry.get();
                 if kept.offer != offer {
@@ -116,14 +125,14 @@ impl Replays {
                     until: now + KEPT,
                     answer: None,
                 });
-                claim(Some(place))
+                Ok(Turn::First(claim(Some(place))))
             }
         }
     }
 
     /// Forgets answers that were kept for long enough.
     pub(super) fn forget(&self, now: Instant) {
-        self.0.retain(|_, kept| kept.until > now);
+        self.kept.retain(|_, kept| kept.until > now);
     }
 }
 
@@ -191,12 +200,13 @@ mod tests {
         "a".repeat(26).parse().expect("26 characters of base32")
     }
 
-    fn is_first(replays: &Replays, headers: &HeaderMap, now: Instant) -> bool {
-        match replays.take("/whip/demo", headers, "v=0", |_| true, now) {
+    fn is_first(keys: &IdempotencyKeys, headers: &HeaderMap, now: Instant) -> bool {
+        match keys.take("/whip/demo", headers, "v=0", |_| true, now) {
             Ok(Turn::First(claim)) => {
                 claim.keep(session(), &HeaderMap::new(), "answer");
                 true
             }
+            Ok(Turn::Unkept(_)) => true,
             Ok(Turn::Again(..)) => false,
             Err(problem) => panic!("{problem:?}"),
         }
@@ -204,41 +214,45 @@ mod tests {
 
     #[test]
     fn a_key_is_its_senders_own_and_holds_for_a_minute() {
-        let (replays, now) = (Replays::default(), clock::now());
+        let (keys, now) = (IdempotencyKeys::new(1024), clock::now());
         let (ada, grace) = (headers("1", "Bearer ada"), headers("1", "Bearer grace"));
-        assert!(is_first(&replays, &ada, now));
-        assert!(!is_first(&replays, &ada, now));
-        assert!(is_first(&replays, &grace, now));
-        assert!(is_first(&replays, &ada, now + KEPT));
+        assert!(is_first(&keys, &ada, now));
+        assert!(!is_first(&keys, &ada, now));
+        assert!(is_first(&keys, &grace, now));
+        assert!(is_first(&keys, &ada, now + KEPT));
     }
 
     #[test]
     fn a_request_that_fails_leaves_its_key_free_and_one_under_way_does_not() {
-        let (replays, now) = (Replays::default(), clock::now());
+        let (keys, now) = (IdempotencyKeys::new(1024), clock::now());
         let ada = headers("1", "Bearer ada");
-        let claim = replays.take("/whip/demo", &ada, "v=0", |_| true, now);
-        assert!(
-            replays
-                .take("/whip/demo", &ada, "v=0", |_| true, now)
-                .is_err()
-        );
+        let claim = keys.take("/whip/demo", &ada, "v=0", |_| true, now);
+        assert!(keys.take("/whip/demo", &ada, "v=0", |_| true, now).is_err());
         drop(claim);
-        assert!(is_first(&replays, &ada, now));
-        assert!(
-            replays
-                .take("/whip/demo", &ada, "v=1", |_| true, now)
-                .is_err()
-        );
+        assert!(is_first(&keys, &ada, now));
+        assert!(keys.take("/whip/demo", &ada, "v=1", |_| true, now).is_err());
     }
 
     #[test]
     fn a_flood_of_keys_is_kept_up_to_a_limit() {
-        let (replays, now) = (Replays::default(), clock::now());
-        for key in 0..MAX_ANSWERS + 10 {
-            is_first(&replays, &headers(&key.to_string(), "Bearer ada"), now);
+        let (keys, now) = (IdempotencyKeys::new(1024), clock::now());
+        for key in 0..1024 + 10 {
+            is_first(&keys, &headers(&key.to_string(), "Bearer ada"), now);
         }
-        assert_eq!(replays.0.len(), MAX_ANSWERS);
-        assert!(is_first(&replays, &headers("x", "Bearer ada"), now + KEPT));
-        assert_eq!(replays.0.len(), 1);
+        assert_eq!(keys.kept.len(), 1024);
+        let late = keys.take(
+            "/whip/demo",
+            &headers("y", "Bearer ada"),
+            "v=0",
+            |_| true,
+            now,
+        );
+        assert!(matches!(late, Ok(Turn::Unkept(_))), "it is counted");
+        assert!(
+            !is_first(&keys, &headers("0", "Bearer ada"), now),
+            "what is there is given"
+        );
+        assert!(is_first(&keys, &headers("x", "Bearer ada"), now + KEPT));
+        assert_eq!(keys.kept.len(), 1);
     }
 }

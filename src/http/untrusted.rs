@@ -1,4 +1,5 @@
-//! Readers of what clients send that are no part of the interface, for whoever feeds them bytes.
+//! What reads the bytes that clients send, for whoever feeds it with bytes of their own: no part of
+//! the interface.
 
 use std::time::SystemTime;
 
