@@ -303,6 +303,33 @@ test('what the machine lacks is a reason, too', { timeout: 60_000 }, async () =>
   await look(await serve([`--tls-cert=${certificate}`, `--tls-key=${key}`]));
 });
 
+test('what is over a limit is counted by that limit', { timeout: 60_000 }, async () => {
+  const small = await serve([
+    ...[`--key=${KEY}`, '--shards=1', '--participants-per-room=1', '--rooms-per-shard=2'],
+    ...['--sessions-per-identity=1', '--idempotency-keys=0'],
+  ]);
+  await look(small);
+  const join = async (room, identity, headers = {}) => {
+    const url = `${small.url}/whep/${room}`;
+    const answer = await post(url, viewerOffer(), { ...bearer(token({ identity })), ...headers });
+    return answer.status;
+  };
+  assert.equal(await join('one', 'ada', { 'idempotency-key': 'k' }), 201);
+  assert.equal(await join('one', 'ben'), 503, 'its room is full');
+  assert.equal(await join('two', 'ada'), 201);
+  assert.equal(await join('three', 'ben'), 503, 'there are two rooms');
+  assert.equal(await join('one', 'ada'), 429, 'she has her session');
+  const large = 'x'.repeat(70_000);
+  assert.equal((await post(`${small.url}/whep/one`, large, bearer(token({ identity: 'cleo' })))).status, 413);
+  const slow = connect(small.ports.http, '127.0.0.1');
+  const head = ['POST /whep/one HTTP/1.1', 'host: x', 'content-type: application/sdp', 'content-length: 9'];
+  slow.write(`${[...head, `authorization: Bearer ${token({ identity: 'dora' })}`].join('\r\n')}\r\n\r\nv=0`);
+  const [answer] = await once(slow, 'data');
+  assert.match(String(answer), /^HTTP\/1.1 408/);
+  slow.destroy();
+  await look(small);
+});
+
 /** A server that is never ready, or whose log nobody reads. */
 async function bare(options) {
   const ports = { http: await freeTcpPort(), operator: await freeTcpPort(), udp: await freeUdpPort() };
