@@ -200,6 +200,32 @@ async fn what_does_not_fit_the_queue_is_counted_and_nobody_waits() {
     assert_eq!(waiting, QUEUE_EVENTS as u64);
 }
 
+/// With the clock stopped: it goes on as soon as nothing else can.
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_never_answers_is_given_up_after_its_time() {
+    // It takes connections, as every listening socket does, and that is all.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (webhooks, sink) = webhooks("127.0.0.1", port, true);
+    sink.announce(notice(News::RoomStarted));
+    let counters = Arc::clone(webhooks.counters());
+    let began = virtual_now();
+    let running = webhooks.start();
+    while counters.waiting.load(Ordering::Relaxed) > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // Three attempts of five seconds each.
+    assert_eq!(counted(&counters), [0, 1, 0, 2]);
+    let took = virtual_now() - began;
+    assert!((15..16).contains(&took.as_secs()), "{took:?}");
+    running.finish().await;
+}
+
+#[expect(clippy::disallowed_methods, reason = "it is not the real one")]
+fn virtual_now() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
 #[tokio::test]
 async fn what_waits_is_posted_before_the_server_goes() {
     let (port, inbox) = receiver(&[]).await;
