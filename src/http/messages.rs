@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::App;
 use super::body::json_text_within;
 use super::doors::name;
+use super::owned::Owned;
 use super::problem::{Problem, unexpected_reply};
 use super::wish::parse;
 use crate::engine::command::{Command, Reply};
@@ -102,19 +103,13 @@ impl MessageBody {
 }
 
 /// `PUT attributes`: what an application notes of a participant, all of it at once.
-pub(super) async fn set_attributes(
-    State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<StatusCode, Problem> {
-    let (session, shard) = app.find_for(&id, &headers)?;
-    let text = json_text_within(&headers, body, MAX_ATTRIBUTES_BYTES).await?;
+pub(super) async fn set_attributes(owned: Owned, body: Body) -> Result<StatusCode, Problem> {
+    let text = json_text_within(&owned.headers, body, MAX_ATTRIBUTES_BYTES).await?;
     let command = Command::SetAttributes {
-        session,
+        session: owned.session,
         attributes: attributes(parse(&text)?)?,
     };
-    app.command(shard, command).await?;
+    owned.command(command).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -26,6 +26,7 @@ mod observe;
 mod openapi;
 mod operator;
 mod origin;
+mod owned;
 mod players;
 mod precondition;
 mod problem;

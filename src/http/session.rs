@@ -14,28 +14,23 @@ use super::body::{
     FRAGMENT, MAX_BODY_BYTES, MAX_ROOM_OFFER_BYTES, SDP, content_type, json_text, text,
 };
 use super::doors::{X_DESCRIPTION_TAG, entity_tag};
+use super::owned::Owned;
 use super::precondition::Precondition;
 use super::problem::{ACCEPT_PATCH, Problem, unexpected_reply};
 use super::wish::{parse_muted, parse_wish};
 use crate::engine::command::{Binding, Command, Reply};
-use crate::engine::ids::SessionId;
 
 /// What `PATCH` of a session takes.
 pub(super) const PATCHABLE: &str = "application/trickle-ice-sdpfrag, application/sdp";
 
 /// `PATCH`: candidates or new ICE credentials (RFC 9725 §4.3), a whole new offer, or the answer to
 /// ours.
-pub(super) async fn patch(
-    State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    let (session, shard) = app.find_for(&id, &headers)?;
-    match content_type(&headers).as_deref() {
+pub(super) async fn patch(owned: Owned, body: Body) -> Result<Response, Problem> {
+    let headers = &owned.headers;
+    match content_type(headers).as_deref() {
         Some(FRAGMENT) => {
-            let precondition = Precondition::of(&headers)?;
-            if app.settings.strict_if_match && precondition == Precondition::Missing {
+            let precondition = Precondition::of(headers)?;
+            if owned.app.settings.strict_if_match && precondition == Precondition::Missing {
                 let detail = "A trickle fragment needs If-Match (RFC 9725, section 4.3.1).";
                 return Err(Problem::new(
                     StatusCode::PRECONDITION_REQUIRED,
@@ -43,27 +38,13 @@ pub(super) async fn patch(
                     detail,
                 ));
             }
-            let fragment = text(&headers, body, MAX_BODY_BYTES).await?;
-            trickle(&app, shard, session, precondition, fragment).await
+            let fragment = text(headers, body, MAX_BODY_BYTES).await?;
+            trickle(&owned, precondition, fragment).await
         }
         Some(SDP) => {
-            let if_match = Precondition::of(&headers)?.into_tag();
-            let description = text(&headers, body, MAX_ROOM_OFFER_BYTES).await?;
-            if let (Some(pass), Some(owner)) = (app.pass(&headers)?, app.hub.owner(session)) {
-                pass.allows_offer(&owner.door, &description)?;
-            }
-            let player = app.hub.player(session);
-            let lines = player.as_ref().map(|_| description.clone());
-            let command = Command::Describe {
-                session,
-                if_match,
-                description,
-            };
-            let answer = describe(&app, shard, command).await?;
-            if let (Some(player), Some(description)) = (player, lines) {
-                player.describe(&description);
-            }
-            Ok(answer)
+            let if_match = Precondition::of(headers)?.into_tag();
+            let description = text(headers, body, MAX_ROOM_OFFER_BYTES).await?;
+            describe(&owned, if_match, description).await
         }
         _ => Err(Problem::media_type(ACCEPT_PATCH, PATCHABLE)),
     }
@@ -71,18 +52,16 @@ pub(super) async fn patch(
 
 /// Candidates are answered without body and tag, a restart with both.
 async fn trickle(
-    app: &App,
-    shard: usize,
-    session: SessionId,
+    owned: &Owned,
     precondition: Precondition,
     fragment: String,
 ) -> Result<Response, Problem> {
     let command = Command::Trickle {
-        session,
+        session: owned.session,
         if_match: precondition.into_tag(),
         fragment,
     };
-    match app.command(shard, command).await? {
+    match owned.command(command).await? {
         Reply::Done => Ok(StatusCode::NO_CONTENT.into_response()),
         Reply::IceRestarted { fragment, ice_tag } => {
             let headers = [
@@ -96,8 +75,23 @@ async fn trickle(
 }
 
 /// An offer is answered; an answer to ours is taken without body.
-async fn describe(app: &App, shard: usize, command: Command) -> Result<Response, Problem> {
-    match app.command(shard, command).await? {
+async fn describe(
+    owned: &Owned,
+    if_match: Option<String>,
+    description: String,
+) -> Result<Response, Problem> {
+    let (app, session) = (&owned.app, owned.session);
+    if let (Some(pass), Some(owner)) = (app.pass(&owned.headers)?, app.hub.owner(session)) {
+        pass.allows_offer(&owner.door, &description)?;
+    }
+    let player = app.hub.player(session);
+    let lines = player.as_ref().map(|_| description.clone());
+    let command = Command::Describe {
+        session,
+        if_match,
+        description,
+    };
+    let answer = match owned.command(command).await? {
         Reply::Reoffered {
             answer,
             ice_tag,
@@ -108,13 +102,17 @@ async fn describe(app: &App, shard: usize, command: Command) -> Result<Response,
                 (ETAG, entity_tag(&ice_tag)?),
                 (X_DESCRIPTION_TAG, entity_tag(&sdp_tag)?),
             ];
-            Ok((StatusCode::OK, headers, answer).into_response())
+            (StatusCode::OK, headers, answer).into_response()
         }
         Reply::Answered { ice_tag } => {
-            Ok((StatusCode::NO_CONTENT, [(ETAG, entity_tag(&ice_tag)?)]).into_response())
+            (StatusCode::NO_CONTENT, [(ETAG, entity_tag(&ice_tag)?)]).into_response()
         }
-        _ => Err(unexpected_reply()),
+        _ => return Err(unexpected_reply()),
+    };
+    if let (Some(player), Some(description)) = (player, lines) {
+        player.describe(&description);
     }
+    Ok(answer)
 }
 
 /// `GET` and `HEAD`: the session is there, and that is all (RFC 9725 §4.2).
@@ -170,17 +168,11 @@ struct Subscribed {
 }
 
 /// `PUT subscriptions`: the whole wish.
-pub(super) async fn subscribe(
-    State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    let (session, shard) = app.find_for(&id, &headers)?;
-    let if_match = Precondition::of(&headers)?.into_tag();
-    let text = json_text(&headers, body).await?;
+pub(super) async fn subscribe(owned: Owned, body: Body) -> Result<Response, Problem> {
+    let if_match = Precondition::of(&owned.headers)?.into_tag();
+    let text = json_text(&owned.headers, body).await?;
     let command = Command::Subscribe {
-        session,
+        session: owned.session,
         if_match,
         wish: parse_wish(&text)?,
     };
@@ -188,7 +180,7 @@ pub(super) async fn subscribe(
         bindings,
         version,
         subscriptions_tag,
-    } = app.command(shard, command).await?
+    } = owned.command(command).await?
     else {
         return Err(unexpected_reply());
     };
@@ -201,15 +193,12 @@ pub(super) async fn subscribe(
 }
 
 /// `PUT tracks`: which of its own tracks the client has muted.
-pub(super) async fn mute(
-    State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<StatusCode, Problem> {
-    let (session, shard) = app.find_for(&id, &headers)?;
-    let text = json_text(&headers, body).await?;
-    let muted = parse_muted(&text)?;
-    app.command(shard, Command::Mute { session, muted }).await?;
+pub(super) async fn mute(owned: Owned, body: Body) -> Result<StatusCode, Problem> {
+    let text = json_text(&owned.headers, body).await?;
+    let command = Command::Mute {
+        session: owned.session,
+        muted: parse_muted(&text)?,
+    };
+    owned.command(command).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use axum::http::header::{HeaderValue, LOCATION};
-use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use super::App;
 use super::body::{json_text, optional_json_text};
 use super::events::{EVENT_STREAM, Open, PING, PING_INTERVAL};
+use super::owned::Owned;
 use super::players::{EventStream, EventType, Player};
 use super::problem::{Problem, unexpected_reply};
 use super::reader::{Reader, Told};
@@ -46,15 +47,9 @@ pub(super) fn links(session: &str) -> [String; 2] {
 }
 
 /// `POST sse`: makes a stream of the types in the body, or of all without one.
-pub(super) async fn make_stream(
-    State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    let (session, _) = app.find_for(&id, &headers)?;
-    let player = app.player(session)?;
-    let wanted: BTreeSet<EventType> = match optional_json_text(&headers, body).await? {
+pub(super) async fn make_stream(owned: Owned, body: Body) -> Result<Response, Problem> {
+    let player = owned.player()?;
+    let wanted: BTreeSet<EventType> = match optional_json_text(&owned.headers, body).await? {
         Some(text) => serde_json::from_str(&text).map_err(|_| {
             let names = EventType::NAMES;
             Problem::bad_request(format!("The body is a list of these: {names}."))
@@ -62,25 +57,26 @@ pub(super) async fn make_stream(
         None => EventType::ALL.into(),
     };
     let (number, oldest) = player.add_stream(wanted);
+    let session = owned.session;
     if let Some(oldest) = oldest {
-        app.end_stream(session, &oldest);
+        owned.app.end_stream(session, &oldest);
     }
-    let location = app.url(&format!("/sessions/{session}/sse/{number}"));
+    let location = format!("/sessions/{session}/sse/{number}");
+    let location = owned.app.url(&location);
     let location = HeaderValue::try_from(location).map_err(|_| unexpected_reply())?;
     Ok((StatusCode::CREATED, [(LOCATION, location)]).into_response())
 }
 
 /// `DELETE` of a stream: who reads it hears no more.
 pub(super) async fn end_stream(
-    State(app): State<Arc<App>>,
-    Path((id, number)): Path<(String, String)>,
-    headers: HeaderMap,
+    owned: Owned,
+    Path((_, number)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
-    let (session, _) = app.find_for(&id, &headers)?;
-    let player = app.player(session)?;
+    let player = owned.player()?;
     let number = number.parse().ok();
     let ended = number.and_then(|number| player.remove_stream(number));
-    app.end_stream(session, &*ended.ok_or_else(no_such_stream)?);
+    let ended = ended.ok_or_else(no_such_stream)?;
+    owned.app.end_stream(owned.session, &ended);
     Ok(StatusCode::OK)
 }
 
@@ -110,6 +106,12 @@ pub(super) async fn read_stream(
 
 fn no_such_stream() -> Problem {
     Problem::not_found("There is no such stream.")
+}
+
+impl Owned {
+    fn player(&self) -> Result<Arc<Player>, Problem> {
+        self.app.player(self.session)
+    }
 }
 
 impl App {
@@ -342,15 +344,9 @@ enum MediaId {
 }
 
 /// `POST layer`: what an m-line shows at most, until the next such request.
-pub(super) async fn choose_layer(
-    State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<StatusCode, Problem> {
-    let (session, shard) = app.find_for(&id, &headers)?;
-    let player = app.player(session)?;
-    let text = json_text(&headers, body).await?;
+pub(super) async fn choose_layer(owned: Owned, body: Body) -> Result<StatusCode, Problem> {
+    let player = owned.player()?;
+    let text = json_text(&owned.headers, body).await?;
     let body: LayerBody = parse(&text)?;
     let no_such_line = || Problem::not_found("There is no such m-line.");
     let index = match &body.media_id {
@@ -359,11 +355,11 @@ pub(super) async fn choose_layer(
         None => None,
     };
     let command = Command::LimitLayer {
-        session,
+        session: owned.session,
         mid: player.mid_at(index).ok_or_else(no_such_line)?,
         limit: body.into(),
     };
-    app.command(shard, command).await?;
+    owned.command(command).await?;
     Ok(StatusCode::OK)
 }
 
