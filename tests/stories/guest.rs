@@ -48,6 +48,8 @@ pub(crate) struct Guest {
     pub(crate) busy: Vec<u16>,
     /// A codec that it does not know, as SDP has it.
     pub(crate) lacks: Option<&'static str>,
+    /// The certificate that is shown is not the one that the offer names.
+    pub(crate) is_impostor: bool,
 }
 
 impl Guest {
@@ -66,6 +68,7 @@ impl Guest {
             one_way_delay: Duration::from_millis(20),
             busy: Vec::new(),
             lacks: None,
+            is_impostor: false,
         }
     }
 
@@ -133,6 +136,12 @@ impl Guest {
     /// With a token that lets them administer the room.
     pub(crate) fn hosting(mut self) -> Self {
         self.is_host = true;
+        self
+    }
+
+    /// With a certificate that the offer does not name.
+    pub(crate) fn impersonating(mut self) -> Self {
+        self.is_impostor = true;
         self
     }
 

@@ -39,6 +39,25 @@ fn a_hello_from_an_address_that_proved_nothing_does_nothing() {
 }
 
 #[test]
+fn who_shows_another_certificate_than_the_offer_names_is_not_let_in() {
+    let mut world = World::new(96);
+    let viewer = world.enter("lobby", Guest::meeting().with([]));
+    let mallory = world.enter("lobby", Guest::meeting().impersonating());
+    world.run_for(secs(5));
+    assert_eq!(world.counters().connected_sessions, 1, "the viewer alone");
+    let roster = &world.client(viewer).roster;
+    assert!(
+        !roster
+            .participants
+            .contains_key(&world.participant(mallory))
+    );
+    assert!(roster.tracks.is_empty() && world.video(viewer, 0).shown.is_empty());
+    world.run_for(secs(20));
+    assert!(world.client(mallory).closed_because.is_some());
+    assert_eq!(world.counters().sessions, 1, "nothing is kept of her");
+}
+
+#[test]
 fn a_check_with_a_wrong_password_teaches_nothing_and_gets_no_answer() {
     let mut world = World::new(82);
     let ada = world.enter("lobby", Guest::publishing("ada"));
