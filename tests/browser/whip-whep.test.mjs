@@ -134,6 +134,18 @@ describe('broadcasting by WHIP and WHEP', { timeout: 300_000 }, () => {
     assert.notEqual((await waiting).firstFrameMs, null);
   });
 
+  test('a player that only answers sees the picture of what it is offered', async () => {
+    await publisher('/whip/answered/ada');
+    const bob = await someone();
+    const door = `${server.url}/whep/answered/ada?mode=offer`;
+    const answered = await bob.page.evaluate(url => lab.answer(url), door);
+    await until('the picture moves', async () => {
+      const { video, audio } = await bob.page.evaluate(id => lab.received(id), answered);
+      return video?.framesDecoded > 20 && audio?.totalAudioEnergy > 1e-6;
+    });
+    assert.equal(await bob.page.evaluate(id => lab.stop(id), answered), 200);
+  });
+
   for (const codec of ['VP8', 'VP9', 'H264', 'AV1']) {
     test(`${codec} is passed on`, async () => {
       await publisher(`/whip/codec-${codec}/ada`, { codec, simulcast: false });

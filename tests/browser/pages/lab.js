@@ -62,6 +62,29 @@ export async function watch(url, { timeoutMs = 10_000 } = {}) {
   }
 }
 
+/** Watches what the server offers (WHEP's counter-offer): the answer goes to the session. */
+export async function answer(url) {
+  const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
+  const element = document.body.appendChild(document.createElement('video'));
+  element.srcObject = new MediaStream();
+  element.autoplay = true;
+  element.playsInline = true;
+  pc.addEventListener('track', ({ track }) => element.srcObject.addTrack(track));
+  const offered = await fetch(url, { method: 'POST' });
+  if (offered.status !== 406) throw new Error(`POST ${url} answered ${offered.status}`);
+  const location = new URL(offered.headers.get('Location'), url).href;
+  await pc.setRemoteDescription({ type: 'offer', sdp: await offered.text() });
+  await pc.setLocalDescription();
+  const taken = await fetch(location, {
+    method: 'PATCH',
+    headers: { 'Content-Type': 'application/sdp', 'If-Match': offered.headers.get('ETag') },
+    body: pc.localDescription.sdp,
+  });
+  if (taken.status !== 204) throw new Error(`PATCH answered ${taken.status}: ${await taken.text()}`);
+  sessions.push({ pc, location });
+  return sessions.length - 1;
+}
+
 /** What a watching session has received so far. */
 export async function received(session) {
   const { pc } = sessions[session];
