@@ -48,10 +48,12 @@ class Session:
                 self.participant = answer.headers["X-Participant"]
 
 
-CLIENT = Session("/rooms/{room}/sessions", "/rooms/demo/sessions")
-PLAYER = Session("/whep/{room}", "/whep/demo")
+# A room that no test case thinks of: others are locked, limited and ended all the time.
+ROOM = "a-room-of-the-hooks-own"
+CLIENT = Session("/rooms/{room}/sessions", f"/rooms/{ROOM}/sessions")
+PLAYER = Session("/whep/{room}", f"/whep/{ROOM}")
 # A publisher goes by the identity in the token.
-PUBLISHER = Session("/whip/{room}/{participant}", "/whip/demo/suite?takeover=1")
+PUBLISHER = Session("/whip/{room}/{participant}", f"/whip/{ROOM}/suite?takeover=1")
 
 
 @schemathesis.hook
@@ -72,4 +74,4 @@ def before_call(context, case, kwargs):
         # Only room clients can be sent elsewhere.
         session = CLIENT if path.endswith("/move") else PUBLISHER
         session.find()
-        names.update(room="demo", participant=session.participant)
+        names.update(room=ROOM, participant=session.participant)
