@@ -354,6 +354,11 @@ fn traffic_families(shards: &[Counters]) -> Vec<MetricFamily> {
             sum(|c| c.starved_slots),
         ),
         counter(
+            "plenum_cut_slots_total",
+            "Pictures cut off until their next keyframe, as too much waited for a narrow path.",
+            sum(|c| c.cut_slots),
+        ),
+        counter(
             "plenum_path_overloads_total",
             "Times that a receiver's path was seen to be overloaded.",
             sum(|c| c.overloads),

@@ -59,6 +59,8 @@ pub struct Counters {
     pub probe_packets_out: u64,
     /// Slots that were paused because their receiver's path has no room for them.
     pub starved_slots: u64,
+    /// Pictures that were cut off until their next keyframe, as too much of them waited.
+    pub cut_slots: u64,
     /// Paths that were seen to be overloaded.
     pub overloads: u64,
 

@@ -31,6 +31,8 @@ pub(crate) enum Note {
     Paused { slot: u16, paused: bool },
     /// The path has no room for a slot, or has it again.
     Starved { slot: u16, starves: bool },
+    /// A slot's picture was cut off, as too much of it waited.
+    Cut { slot: u16 },
     /// Something else is going on on the path.
     Path { state: PathState, estimate: Bitrate },
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::bitrate::Bitrate;
 use super::estimate::{Estimator, Moved, PathReport, PathState, ProbeCluster, Purpose};
+use super::pacer::Way;
 use super::rtcp::TransportFeedback;
 use super::tape::{Event, Tape};
 
@@ -23,9 +24,13 @@ const PROBE_TICK: Duration = Duration::from_millis(2);
 /// become better without notice.
 const HEADROOM_PERCENT: u64 = 150;
 
+/// What may be sent again, as a part of the target of a path whose limit is known: enough for a path
+/// that loses a third by its own nature.
+const MOST_REPEATED: f64 = 0.33;
+
 /// What is known of the way to one receiver. Empty, and free, for those who only publish.
 #[derive(Debug, Default)]
-pub(crate) struct Downlink {
+pub struct Downlink {
     /// From the first packet on that carries a transport-wide sequence number.
     estimator: Option<Box<Estimator>>,
     /// What all that was chosen costs.
@@ -36,6 +41,10 @@ pub(crate) struct Downlink {
     informed_at: Option<Instant>,
     probe: Option<Probe>,
     sent_bytes: u64,
+    /// What is sent again.
+    repeated: Recently,
+    /// What may be sent again and was not yet, when something last was.
+    repeating_bytes: usize,
     /// What was last told of it.
     told: Told,
     /// What happens on it, while an operator has it recorded.
@@ -47,6 +56,31 @@ pub(crate) struct Downlink {
 struct Told {
     state: Option<PathState>,
     overloads: u64,
+}
+
+/// A rate over about a second.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Recently {
+    bps: f64,
+    at: Option<Instant>,
+}
+
+impl Recently {
+    pub(super) fn add(&mut self, bytes: usize, now: Instant) {
+        self.bps = self.bps(now) + bytes as f64 * 8.0;
+        self.at = Some(now);
+    }
+
+    fn bps(&self, now: Instant) -> f64 {
+        let since = self.at.map(|at| now.saturating_duration_since(at));
+        since.map_or(0.0, |since| self.bps * (-since.as_secs_f64()).exp())
+    }
+
+    /// What remains of a path beside it: at least half.
+    pub(super) fn remainder(&self, bitrate: Bitrate, now: Instant) -> Bitrate {
+        let taken = self.bps(now) as u64;
+        Bitrate::bps(bitrate.as_bps() - taken.min(bitrate.as_bps() / 2))
+    }
 }
 
 /// A burst that is being sent.
@@ -68,11 +102,15 @@ impl Downlink {
     }
 
     /// A packet left with this transport-wide sequence number.
-    pub(crate) fn sent(&mut self, twcc: u16, bytes: usize, purpose: Purpose, now: Instant) {
+    pub fn sent(&mut self, twcc: u16, bytes: usize, purpose: Purpose, now: Instant) {
         let estimator = self
             .estimator
             .get_or_insert_with(|| Box::new(Estimator::new(now)));
         estimator.sent(twcc, bytes, purpose, now);
+        if purpose == Purpose::Retransmission {
+            self.repeated.add(bytes, now);
+            self.repeating_bytes = 0;
+        }
         self.sent_bytes += bytes as u64;
         self.review_at.get_or_insert(now + REVIEW_INTERVAL);
         if let Some(probe) = &mut self.probe {
@@ -81,7 +119,7 @@ impl Downlink {
     }
 
     /// The receiver tells what arrived.
-    pub(crate) fn feedback(&mut self, feedback: &TransportFeedback<'_>, now: Instant) {
+    pub fn feedback(&mut self, feedback: &TransportFeedback<'_>, now: Instant) {
         let Some(estimator) = &mut self.estimator else {
             return;
         };
@@ -89,7 +127,9 @@ impl Downlink {
             self.informed_at = Some(now);
             self.review_at = Some(now);
         }
-        if estimator.feedback(feedback, now) == Moved::Down {
+        let overloads = estimator.overloads();
+        let moved = estimator.feedback(feedback, now);
+        if moved == Moved::Down || estimator.overloads() > overloads {
             self.review_at = Some(now);
             // Whatever the grace was for, this path has shown that it needs a choice.
             self.informed_at = now.checked_sub(GRACE).or(self.informed_at);
@@ -98,7 +138,7 @@ impl Downlink {
     }
 
     /// The receiver is reached another way.
-    pub(crate) fn path_changed(&mut self, now: Instant) {
+    pub fn path_changed(&mut self, now: Instant) {
         if let Some(tape) = &mut self.tape {
             tape.note(now, Event::PathChanged);
         }
@@ -109,40 +149,47 @@ impl Downlink {
     }
 
     /// What may be shared among slots; `None` while nothing limits them.
-    pub(crate) fn estimate(&self, now: Instant) -> Option<Bitrate> {
+    pub fn estimate(&self, now: Instant) -> Option<Bitrate> {
         let informed_at = self.informed_at?;
         let is_over = now.saturating_duration_since(informed_at) >= GRACE;
         let estimator = self.estimator.as_ref().filter(|_| is_over)?;
-        Some(estimator.budget())
+        Some(self.repeated.remainder(estimator.budget(), now))
+    }
+
+    /// What new media may be sent now: less than the estimate while a queue is emptied.
+    #[must_use]
+    pub fn target(&self, now: Instant) -> Option<Bitrate> {
+        let estimator = self.estimator.as_ref()?;
+        Some(self.repeated.remainder(estimator.target(), now))
     }
 
     /// Whether it is sure that there is no room for everything, so that pictures may be stopped.
-    pub(crate) fn may_pause(&self) -> bool {
+    pub fn may_pause(&self) -> bool {
         self.estimator
             .as_ref()
             .is_some_and(|estimator| estimator.may_pause())
     }
 
     /// What is sent now costs `total`; the next better step would take `next`.
-    pub(crate) fn shared(&mut self, total: Bitrate, next: Option<Bitrate>) {
+    pub fn shared(&mut self, total: Bitrate, next: Option<Bitrate>) {
         self.allocated = total;
         let headroom = Bitrate::bps(total.as_bps() * HEADROOM_PERCENT / 100);
         self.demand = next.unwrap_or(headroom);
     }
 
     /// What is known, in numbers; `None` where nothing is sent that is reported upon.
-    pub(crate) fn report(&self) -> Option<PathReport> {
+    pub fn report(&self) -> Option<PathReport> {
         self.estimator.as_ref().map(|estimator| estimator.report())
     }
 
     /// What all that was chosen costs.
-    pub(crate) fn allocated(&self) -> Bitrate {
+    pub fn allocated(&self) -> Bitrate {
         self.allocated
     }
 
     /// The state, if it is another one than when this was last asked; and how many overloads there
     /// were since.
-    pub(crate) fn news(&mut self) -> (Option<PathState>, u64) {
+    pub fn news(&mut self) -> (Option<PathState>, u64) {
         let Some(estimator) = &self.estimator else {
             return (None, 0);
         };
@@ -162,7 +209,7 @@ impl Downlink {
     }
 
     /// When [`Self::handle_timeout`] has something to do.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Instant> {
         let fades_at = self.estimator.as_ref()?.poll_timeout();
         let probes_at = self.probe.map(|probe| probe.next_at);
         [self.review_at, probes_at, fades_at]
@@ -172,7 +219,7 @@ impl Downlink {
     }
 
     /// Time has passed; whether layers are to be chosen anew.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) -> bool {
+    pub fn handle_timeout(&mut self, now: Instant) -> bool {
         let Some(estimator) = &mut self.estimator else {
             return false;
         };
@@ -187,8 +234,47 @@ impl Downlink {
         is_due
     }
 
-    /// How many bytes the probe lacks now; zero if there is none, or it is on time.
-    pub(crate) fn probe_bytes(&mut self, now: Instant) -> u64 {
+    /// What the pacer is to know.
+    #[must_use]
+    pub fn way(&self) -> Way {
+        let Some(estimator) = &self.estimator else {
+            return Way::Open;
+        };
+        let target = estimator.target();
+        match estimator.state() {
+            PathState::Draining => Way::Draining { target },
+            _ if estimator.is_limited() => Way::Limited {
+                target,
+                probe: self.probe.map(|probe| probe.cluster.rate),
+            },
+            _ => Way::Open,
+        }
+    }
+
+    /// Whether so much may be sent again; if so, it is taken as sent. Not while a path has broken
+    /// down: what was lost belongs to a picture that is too large for it, and would take the room of
+    /// the smaller one.
+    ///
+    /// Nor beyond a part of what a narrow path carries, or a receiver that asks for everything it
+    /// lacks would keep its own path full.
+    #[must_use]
+    pub fn may_repeat(&mut self, bytes: usize, now: Instant) -> bool {
+        let Some(estimator) = &self.estimator else {
+            return true;
+        };
+        let most = estimator.target().as_f64() * MOST_REPEATED;
+        let repeats = self.repeated.bps(now) + self.repeating_bytes as f64 * 8.0;
+        let is_too_much = estimator.is_limited() && repeats > most;
+        let may = !estimator.is_broken_down() && !is_too_much;
+        if may {
+            self.repeating_bytes += bytes;
+        }
+        may
+    }
+
+    /// How many bytes the probe lacks now, beyond `waiting` ones that will leave at its rate; zero if
+    /// there is none, or it is on time.
+    pub fn probe_bytes(&mut self, waiting: u64, now: Instant) -> u64 {
         let Some(probe) = &mut self.probe else {
             return 0;
         };
@@ -202,16 +288,20 @@ impl Downlink {
         }
         probe.next_at = now + PROBE_TICK;
         let elapsed = now.saturating_duration_since(probe.began) + PROBE_TICK;
-        probe.cluster.rate.bytes_in(elapsed).saturating_sub(sent)
+        probe
+            .cluster
+            .rate
+            .bytes_in(elapsed)
+            .saturating_sub(sent + waiting)
     }
 
     /// There is nothing that a probe could be made of.
-    pub(crate) fn give_up_probe(&mut self) {
+    pub fn give_up_probe(&mut self) {
         self.probe = None;
     }
 
     /// Begins a probe, if one is due.
-    pub(crate) fn poll_probe(&mut self, now: Instant) {
+    pub fn poll_probe(&mut self, now: Instant) {
         let Some(estimator) = self.estimator.as_mut().filter(|_| self.probe.is_none()) else {
             return;
         };

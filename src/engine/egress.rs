@@ -12,6 +12,8 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
+
 use super::codec::patch;
 use super::counters::Counters;
 use super::downlink::Downlink;
@@ -19,6 +21,7 @@ use super::estimate::Purpose;
 use super::event::Kind;
 use super::header::Fields;
 use super::outbox::Outbox;
+use super::pacer::{Pacer, Urgency};
 use super::path::Path;
 use super::rtcp::{self, ReportBlock, SenderInfo};
 use super::slot::{Queued, Slot};
@@ -50,6 +53,10 @@ pub(crate) struct Egress {
     sealers: Option<Sealers>,
     pub(crate) slots: Vec<Slot>,
     queue: Vec<Queued>,
+    /// What may not leave yet, on narrow paths.
+    pacer: Pacer<Queued>,
+    /// Whether some slot's picture was cut off, as too much waited.
+    pub(crate) has_cut: bool,
     /// The transport-wide sequence number of the next packet that carries one.
     twcc_seq: u16,
     /// What the way to the receiver carries.
@@ -132,7 +139,7 @@ impl Egress {
         self.downlink.warm();
     }
 
-    /// Seals everything that is queued into datagrams.
+    /// Seals everything that is queued into datagrams, but for what its path has no room for yet.
     pub(crate) fn flush(
         &mut self,
         path: Option<Path>,
@@ -140,30 +147,108 @@ impl Egress {
         out: &mut Outbox,
         counters: &mut Counters,
     ) {
-        let (Some(path), Some(sealers)) = (path, self.sealers.as_ref()) else {
+        let (Some(path), true) = (path, self.is_connected()) else {
             self.queue.clear();
+            self.pacer.clear();
             return;
         };
-        for queued in self.queue.drain(..) {
-            let slot = &mut self.slots[usize::from(queued.slot)];
-            let twcc = self.twcc_seq;
-            if slot.header.has_twcc() {
-                self.twcc_seq = self.twcc_seq.wrapping_add(1);
+        self.pacer.set_way(self.downlink.way());
+        let mut queue = std::mem::take(&mut self.queue);
+        if self.pacer.is_idle() {
+            for queued in queue.drain(..) {
+                self.write(&queued, path, now, out, counters);
             }
-            let bytes = write_packet(slot, &queued, twcc, &sealers.rtp, path, out);
-            let has_twcc = slot.header.has_twcc();
-            if let Some(tape) = &mut self.downlink.tape {
-                let twcc = has_twcc.then_some(twcc);
-                tape.note(now, sent(slot, &queued, twcc, bytes));
+        } else {
+            while let Some(queued) = self.pacer.release(now) {
+                self.write(&queued, path, now, out, counters);
             }
-            if has_twcc {
-                self.downlink.sent(twcc, bytes, purpose(slot, &queued), now);
-            }
-            account(slot, &queued, now, counters);
-            if slot.report_at < self.report_at || self.report_at.is_none() {
-                self.report_at = slot.report_at;
+            for queued in queue.drain(..) {
+                if let Some(queued) = self.admit(queued, now) {
+                    self.write(&queued, path, now, out, counters);
+                }
             }
         }
+        // It keeps its capacity.
+        self.queue = queue;
+    }
+
+    /// Gives a packet back if it may leave now: sound and probes always may.
+    fn admit(&mut self, queued: Queued, now: Instant) -> Option<Queued> {
+        let slot = &mut self.slots[usize::from(queued.slot)];
+        if slot.kind == Kind::Audio || queued.is_probe {
+            return Some(queued);
+        }
+        let bytes = queued.packet.payload.len();
+        if queued.rtx_seq.is_some() {
+            return self.pacer.admit(queued, bytes, Urgency::Again, now);
+        }
+        let ends_frame = queued.packet.marker;
+        let queued = self.pacer.admit(queued, bytes, Urgency::Picture, now);
+        if queued.is_none() && ends_frame && self.pacer.is_overfull(now) {
+            slot.cut(now);
+            self.has_cut = true;
+        }
+        queued
+    }
+
+    /// Seals one packet into a datagram.
+    fn write(
+        &mut self,
+        queued: &Queued,
+        path: Path,
+        now: Instant,
+        out: &mut Outbox,
+        counters: &mut Counters,
+    ) {
+        let Some(sealers) = &self.sealers else {
+            return;
+        };
+        let slot = &mut self.slots[usize::from(queued.slot)];
+        let twcc = self.twcc_seq;
+        let has_twcc = slot.header.has_twcc();
+        if has_twcc {
+            self.twcc_seq = self.twcc_seq.wrapping_add(1);
+        }
+        let bytes = write_packet(slot, queued, twcc, &sealers.rtp, path, out);
+        self.pacer.spend(bytes);
+        if let Some(tape) = &mut self.downlink.tape {
+            let twcc = has_twcc.then_some(twcc);
+            tape.note(now, sent(slot, queued, twcc, bytes));
+        }
+        if has_twcc {
+            self.downlink.sent(twcc, bytes, purpose(slot, queued), now);
+        }
+        account(slot, queued, now, counters);
+        if slot.report_at < self.report_at || self.report_at.is_none() {
+            self.report_at = slot.report_at;
+        }
+    }
+
+    /// The slots that were cut off as too much waited, once all of it has left.
+    pub(crate) fn mended(&mut self) -> SmallVec<[usize; 2]> {
+        if !self.has_cut || self.pacer.waiting_bytes() > 0 {
+            return SmallVec::new();
+        }
+        self.has_cut = false;
+        let slots = self.slots.iter_mut().enumerate();
+        slots
+            .filter_map(|(number, slot)| slot.mend().then_some(number))
+            .collect()
+    }
+
+    /// When what waits may go on.
+    pub(crate) fn paces_at(&self) -> Option<Instant> {
+        self.pacer.deadline()
+    }
+
+    /// Whether what waits is to be flushed now; said once.
+    pub(crate) fn is_pace_due(&mut self, now: Instant) -> bool {
+        self.pacer.is_due(now)
+    }
+
+    /// What waits, in bytes.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        self.pacer.waiting_bytes()
     }
 
     /// Whether a slot goes on however little the path seems to carry: nothing has proven that it

@@ -180,6 +180,10 @@ impl Engine {
         session
             .egress
             .flush(path, now, &mut self.outbox, &mut self.counters);
+        if session.egress.has_cut {
+            self.begin_anew(place, now);
+        }
+        let session = &mut self.sessions[place];
         if session.egress.report_at().is_some_and(|at| at <= now) {
             self.send_reports(place, now);
         }
@@ -197,9 +201,14 @@ impl Engine {
             at = Some(at.map_or(session.connect_by, |at| at.min(session.connect_by)));
         }
         self.timers.set_loosely(timer, &mut session.armed, at);
-        // A probe measures by its pace; and with layers reviewed on the grid, which has the beat of
-        // frames, a viewer of a slightly narrow path was left without a picture (tests/stories).
-        if let Some(at) = session.egress.downlink.deadline() {
+        // A probe measures by its pace, and so does what is paced; and with layers reviewed on the grid,
+        // which has the beat of frames, a viewer of a slightly narrow path was left without a picture
+        // (tests/stories).
+        let exact = [
+            session.egress.downlink.deadline(),
+            session.egress.paces_at(),
+        ];
+        if let Some(at) = exact.into_iter().flatten().min() {
             self.timers.set(timer, &mut session.armed, Some(at));
         }
     }

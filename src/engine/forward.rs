@@ -16,6 +16,7 @@ use super::Engine;
 use super::codec::{self, Codec, PayloadInfo};
 use super::counters::DropReason;
 use super::diary::Note;
+use super::egress::Egress;
 use super::event::Kind;
 use super::feedback::Wanted;
 use super::flush::Passing;
@@ -356,12 +357,21 @@ impl Engine {
     fn retransmit(&mut self, place: usize, slot: usize, seq: u16, now: Instant) {
         let session = &mut self.sessions[place];
         let rtt = session.egress.rtt;
-        let sender = &mut session.egress.slots[slot];
+        let Egress {
+            slots, downlink, ..
+        } = &mut session.egress;
+        let sender = &mut slots[slot];
+        let flows = sender.subscription.as_ref().and_then(|sub| sub.current);
         let queued = sender.origin_of(seq).and_then(|(seq, origin)| {
+            // After a change of layer nobody needs what was before its keyframe.
+            if flows.is_some_and(|flows| flows.layer != origin.source) {
+                return None;
+            }
             let layer = self.layers.get(origin.source.place)?;
             let packet = layer.remembered(origin.seq)?;
             let allowed = layer.serial == origin.source.serial
-                && sender.rtx.allow(seq, packet.payload.len(), rtt, now);
+                && sender.rtx.allow(seq, packet.payload.len(), rtt, now)
+                && downlink.may_repeat(packet.payload.len(), now);
             allowed
                 .then(|| sender.retransmit(slot as u16, seq, &origin, packet))
                 .flatten()

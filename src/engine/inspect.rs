@@ -419,6 +419,7 @@ fn words(note: Note, session: &Session) -> String {
             };
             format!("slot {}: the path {what}", mid(slot))
         }
+        Note::Cut { slot } => format!("slot {}: cut off, as too much waited", mid(slot)),
         Note::Path { state, estimate } => {
             format!("the path: {}, estimate {estimate}", state.label())
         }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::allocation::{Choice, SlotDemand, allocate};
 use super::bitrate::Bitrate;
-use super::estimate::Estimator;
+use super::downlink::Recently;
+use super::estimate::{Estimator, Purpose};
 use super::rtcp::{self, Packet};
 use super::share::UNLIMITED;
 use super::tape::{Event, Recording, Shared};
@@ -85,6 +86,7 @@ fn words(choices: &[Choice]) -> String {
 #[must_use]
 pub fn replay(recording: &Recording, began: Instant) -> Vec<Review> {
     let mut estimator: Option<Estimator> = None;
+    let mut repeated = Recently::default();
     let mut reviews = Vec::new();
     for entry in &recording.entries {
         let at = Duration::from_micros(entry.at_us);
@@ -97,12 +99,14 @@ pub fn replay(recording: &Recording, began: Instant) -> Vec<Review> {
                 header,
                 twcc: Some(twcc),
                 purpose,
-            } => estimator.get_or_insert_with(|| Estimator::new(now)).sent(
-                *twcc,
-                header.bytes as usize,
-                *purpose,
-                now,
-            ),
+            } => {
+                let bytes = header.bytes as usize;
+                let estimator = estimator.get_or_insert_with(|| Estimator::new(now));
+                estimator.sent(*twcc, bytes, *purpose, now);
+                if *purpose == Purpose::Retransmission {
+                    repeated.add(bytes, now);
+                }
+            }
             Event::Rtcp { packet } => {
                 for packet in rtcp::packets(packet).filter_map(Result::ok) {
                     if let (Packet::TransportFeedback(feedback), Some(estimator)) =
@@ -130,7 +134,9 @@ pub fn replay(recording: &Recording, began: Instant) -> Vec<Review> {
             Event::Shared(shared) => reviews.push(Review {
                 at,
                 estimate: shared.estimate_bps.map(Bitrate::bps),
-                replayed_estimate: estimator.as_ref().map(Estimator::budget),
+                replayed_estimate: estimator
+                    .as_ref()
+                    .map(|estimator| repeated.remainder(estimator.budget(), now)),
                 choices: shared.choices.clone(),
                 replayed_choices: choose(shared),
             }),

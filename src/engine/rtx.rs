@@ -21,7 +21,7 @@ const BUDGET_BURST_BYTES: u64 = 128 * 1024;
 
 /// The memory behind the two limits.
 #[derive(Debug)]
-pub(crate) struct RtxLimit {
+pub struct RtxLimit {
     recent: Vec<(u64, Instant)>,
     next: usize,
     budget_bytes: u64,
@@ -39,19 +39,13 @@ impl Default for RtxLimit {
 
 impl RtxLimit {
     /// Media was sent: that much more may be sent again.
-    pub(crate) fn sent(&mut self, bytes: usize) {
+    pub fn sent(&mut self, bytes: usize) {
         self.budget_bytes =
             (self.budget_bytes + bytes as u64 / BUDGET_SHARE).min(BUDGET_BURST_BYTES);
     }
 
     /// Whether this packet may be sent again now; if so, it is taken as sent.
-    pub(crate) fn allow(
-        &mut self,
-        seq: u64,
-        bytes: usize,
-        rtt: Option<Duration>,
-        now: Instant,
-    ) -> bool {
+    pub fn allow(&mut self, seq: u64, bytes: usize, rtt: Option<Duration>, now: Instant) -> bool {
         let interval = rtt.unwrap_or(DEFAULT_INTERVAL);
         let again = self
             .recent

@@ -56,6 +56,30 @@ impl Engine {
             self.sessions[place].egress.downlink.poll_probe(now);
         }
         self.send_probe(place, now);
+        if self.sessions[place].egress.is_pace_due(now) {
+            self.mark_dirty(place);
+        }
+    }
+
+    /// Pictures that were cut off, as too much of them waited, go on with keyframes once it has left.
+    pub(super) fn begin_anew(&mut self, place: usize, now: Instant) {
+        for slot in self.sessions[place].egress.mended() {
+            self.counters.cut_slots += 1;
+            let session = &mut self.sessions[place];
+            let number = slot as u16;
+            session.diary.note(now, Note::Cut { slot: number });
+            let shown = session.egress.slots[slot].subscription.as_ref();
+            if let Some(wanted) = shown.map(|shown| shown.wanted) {
+                self.want_keyframe(wanted.layer, now);
+            }
+        }
+    }
+
+    fn mark_dirty(&mut self, place: usize) {
+        if !self.sessions[place].is_dirty {
+            self.sessions[place].is_dirty = true;
+            self.dirty.push(place);
+        }
     }
 
     /// Takes note of what has become of a session's path.
@@ -191,7 +215,9 @@ impl Engine {
     /// Sends what a probe lacks: packets of the newest pictures once more, which a receiver can
     /// even use if one of them was lost.
     fn send_probe(&mut self, place: usize, now: Instant) {
-        let mut missing = self.sessions[place].egress.downlink.probe_bytes(now);
+        let egress = &mut self.sessions[place].egress;
+        let waiting = egress.waiting_bytes();
+        let mut missing = egress.downlink.probe_bytes(waiting, now);
         let mut packets = 0;
         while missing > 0 && packets < MAX_PROBE_PACKETS {
             let Some(bytes) = self.queue_again(place, packets as u64) else {
@@ -201,9 +227,8 @@ impl Engine {
             missing = missing.saturating_sub(bytes);
             packets += 1;
         }
-        if packets > 0 && !self.sessions[place].is_dirty {
-            self.sessions[place].is_dirty = true;
-            self.dirty.push(place);
+        if packets > 0 {
+            self.mark_dirty(place);
         }
     }
 

@@ -69,6 +69,8 @@ pub(crate) struct Slot {
     is_paused: bool,
     /// The path has no room for it.
     is_starved: bool,
+    /// Too much of it waits for the path.
+    is_cut: bool,
     timeline: SlotTimeline<LayerRef>,
     rtx_seq: u64,
 }
@@ -144,6 +146,7 @@ impl Slot {
             lowered_at: None,
             is_paused: false,
             is_starved: false,
+            is_cut: false,
             timeline: SlotTimeline::new(kind.clock_rate_hz(), random),
             // In the lower half, for the same reason as the media's first number.
             rtx_seq: random >> 49,
@@ -198,6 +201,21 @@ impl Slot {
         std::mem::replace(&mut self.is_starved, starves)
     }
 
+    /// Too much waits: what shows is cut off after this frame. It begins anew with a keyframe, but
+    /// not before what waits has left, or keyframes alone would fill the queue.
+    pub(crate) fn cut(&mut self, now: Instant) {
+        self.is_cut = true;
+        if let Some(subscription) = self.subscription.as_mut() {
+            subscription.current = None;
+            subscription.waiting_since = now;
+        }
+    }
+
+    /// What waited has left; whether it was cut off for that.
+    pub(crate) fn mend(&mut self) -> bool {
+        std::mem::take(&mut self.is_cut)
+    }
+
     /// Takes a packet of the track that it is bound to.
     ///
     /// Video starts and changes layer at a keyframe only, so that a decoder never sees a frame
@@ -213,7 +231,7 @@ impl Slot {
         let Some(subscription) = self.subscription.as_mut() else {
             return Forwarded::Elsewhere;
         };
-        if self.is_paused || self.is_starved {
+        if self.is_paused || self.is_starved || self.is_cut {
             return Forwarded::Elsewhere;
         }
         let flows = subscription.flows(layer);

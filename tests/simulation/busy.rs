@@ -58,8 +58,8 @@ fn case(
     };
     let mut plan = Plan::new(name, LinkPlan::steady(100_000_000), 60);
     plan.link.one_way_us = 1_000;
-    plan.source = Source::Cameras(CAMERAS, bitrates);
-    plan.feedback_ms = 100;
+    plan.flow().source = Source::Cameras(CAMERAS, bitrates);
+    plan.flow().feedback_ms = 100;
     plan.receiver_stalls = receiver_stalls;
     plan.sender_stalls = sender_stalls;
     Case {

@@ -8,9 +8,40 @@ use rand::{Rng, RngExt};
 /// A packet on its way.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Packet {
-    pub(crate) seq: u16,
+    pub(crate) load: Load,
     pub(crate) bytes: u32,
     pub(crate) sent_us: u64,
+}
+
+/// What a packet carries, and whose it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Load {
+    /// Something of a media flow, by its transport-wide number; a picture's part, if it is one.
+    Media {
+        flow: usize,
+        seq: u16,
+        part: Option<Part>,
+    },
+    /// A feedback of a media flow, by its place among all of them.
+    Feedback { flow: usize, place: usize },
+    /// Of a TCP flow.
+    Tcp { flow: usize, seq: u64 },
+    /// Its acknowledgement.
+    Ack { flow: usize, seq: u64 },
+}
+
+/// A packet of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) camera: usize,
+    /// Numbers follow each other, as in RTP.
+    pub(crate) number: u64,
+    pub(crate) bytes: u32,
+    pub(crate) begins: bool,
+    pub(crate) ends: bool,
+    pub(crate) is_key: bool,
+    /// Sent once more, as it was lost.
+    pub(crate) is_again: bool,
 }
 
 /// How a link treats packets.
@@ -66,7 +97,6 @@ pub(crate) struct Link {
     passed_bits: u64,
     in_burst: bool,
     last_arrival_us: u64,
-    pub(crate) overflowed_packets: u64,
     pub(crate) overflowed_ms: Vec<u64>,
     /// The queue as each packet found it, with when it came, in microseconds.
     pub(crate) waits_us: Vec<(u64, u64)>,
@@ -81,7 +111,6 @@ impl Link {
             passed_bits: 0,
             in_burst: false,
             last_arrival_us: 0,
-            overflowed_packets: 0,
             overflowed_ms: Vec::new(),
             waits_us: Vec::new(),
         }
@@ -99,7 +128,6 @@ impl Link {
             bps => (self.queued_bits - self.passed_bits) * 1_000_000 / bps,
         };
         if wait_us > self.plan.queue_us {
-            self.overflowed_packets += 1;
             self.overflowed_ms.push(ms);
             return;
         }

@@ -1,5 +1,6 @@
 //! What a run is judged by.
 
+use crate::picture::FREEZE_MS;
 use crate::world::{Run, Sample};
 
 /// A stretch of a run, in milliseconds.
@@ -126,7 +127,84 @@ pub(crate) fn until_layer(run: &Run, from: u64, layer: usize) -> f64 {
 
 /// The share of padding in everything that was sent, in percent.
 pub(crate) fn padding(run: &Run) -> f64 {
-    100.0 * run.padding_bytes as f64 / run.sent_bytes.max(1) as f64
+    let flow = &run.flows[0];
+    100.0 * flow.padding_bytes as f64 / flow.total_bytes.max(1) as f64
+}
+
+/// Every gap between two frames that is seen as a freeze, in milliseconds, of all cameras of a flow; from the first
+/// frame on, and with what is still missing at the end of the stretch.
+fn freezes(run: &Run, (from, to): Span) -> Vec<u64> {
+    let mut freezes = Vec::new();
+    for picture in &run.flows[0].pictures {
+        let shown = picture.shown_ms.iter().copied();
+        let before = shown.clone().rfind(|at| *at < from);
+        let within: Vec<u64> = before
+            .map(|_| from)
+            .into_iter()
+            .chain(shown.filter(|at| (from..to).contains(at)))
+            .chain([to])
+            .collect();
+        let gaps = within.windows(2).map(|pair| pair[1] - pair[0]);
+        freezes.extend(gaps.filter(|gap| *gap > FREEZE_MS));
+    }
+    freezes
+}
+
+/// The longest freeze, in milliseconds.
+pub(crate) fn longest_freeze(run: &Run, span: Span) -> f64 {
+    freezes(run, span).into_iter().max().unwrap_or(0) as f64
+}
+
+/// The part of the time in which a picture stood, in percent.
+pub(crate) fn frozen(run: &Run, span: Span) -> f64 {
+    let time = (span.1 - span.0) * run.flows[0].pictures.len() as u64;
+    100.0 * freezes(run, span).into_iter().sum::<u64>() as f64 / time as f64
+}
+
+/// The part of the sound that was lost, in percent.
+pub(crate) fn sound_lost(run: &Run) -> f64 {
+    let flow = &run.flows[0];
+    100.0 * (1.0 - flow.audio_arrived as f64 / flow.audio_sent.max(1) as f64)
+}
+
+/// What arrived of a flow, in kbit/s.
+pub(crate) fn arrived_kbps(run: &Run, flow: usize, (from, to): Span) -> f64 {
+    let samples = run.flows[flow].samples.iter();
+    let within = samples.filter(|sample| (from..to).contains(&sample.ms));
+    let bytes: u64 = within.map(|sample| sample.arrived_bytes).sum();
+    bytes as f64 * 8.0 / (to - from) as f64
+}
+
+/// How equal flows are: Jain's index of what arrives of them, in percent.
+pub(crate) fn fairness(run: &Run, flows: &[usize], span: Span) -> f64 {
+    let rates = flows.iter().map(|flow| arrived_kbps(run, *flow, span));
+    let sum: f64 = rates.clone().sum();
+    let squares: f64 = rates.map(|rate| rate * rate).sum();
+    100.0 * sum * sum / (flows.len() as f64 * squares)
+}
+
+/// The largest rate of any flow as a multiple of the smallest.
+pub(crate) fn spread(run: &Run, span: Span) -> f64 {
+    let rates = (0..run.flows.len()).map(|flow| arrived_kbps(run, flow, span));
+    let most = rates.clone().fold(0.0, f64::max);
+    most / rates.fold(f64::MAX, f64::min).max(1.0)
+}
+
+/// What arrives of all flows together as a part of the capacity, in percent.
+pub(crate) fn utilisation_by_all(run: &Run, span: Span) -> f64 {
+    let all: f64 = (0..run.flows.len())
+        .map(|flow| arrived_kbps(run, flow, span))
+        .sum();
+    let capacity: u64 = samples(run, span).map(|sample| sample.capacity).sum();
+    let count = samples(run, span).count() as f64;
+    100.0 * all / (capacity as f64 / 1e3 / count)
+}
+
+/// What downloads get, in percent of the capacity.
+pub(crate) fn tcp_share(run: &Run, (from, to): Span) -> f64 {
+    let at = |ms: u64| run.tcp_bytes[(ms / 1_000 - 1) as usize];
+    let capacity = run.samples[0].capacity as f64;
+    100.0 * (at(to) - at(from)) as f64 * 8e3 / (to - from) as f64 / capacity
 }
 
 fn pick(mut values: Vec<f64>, quantile: f64) -> f64 {

@@ -219,7 +219,7 @@ impl Control {
         {
             let bps = bps / (1.0 - seen.own_loss);
             let queue_us = delay.standing_us().unwrap_or(0);
-            self.begin_drain(bps.min(self.estimate), queue_us, false, i64::MIN, seen);
+            self.begin_drain(bps, queue_us, false, i64::MIN, seen);
             return Step::Overload;
         }
         self.grow(seen, delay)
@@ -233,7 +233,7 @@ impl Control {
                 Step::On
             }
             _ => {
-                self.begin_drain(bps.min(self.estimate), queue_us, true, since_us, seen);
+                self.begin_drain(bps, queue_us, true, since_us, seen);
                 Step::Overload
             }
         }
@@ -247,7 +247,11 @@ impl Control {
         busy_since_us: i64,
         seen: &Seen<'_>,
     ) {
-        let before = self.drain.map_or(self.estimate, |drain| drain.before);
+        // Where no limit was ever met, more may flow than was proven.
+        let flows = if self.is_free() { seen.sent_bps } else { 0.0 };
+        let most = self.estimate.max(flows);
+        let capacity = capacity.min(most);
+        let before = self.drain.map_or(most, |drain| drain.before);
         let sent_bps = self.drain.map_or(seen.sent_bps, |drain| drain.sent_bps);
         self.unhindered_secs = 0.0;
         self.drain = Some(Drain {
@@ -260,7 +264,7 @@ impl Control {
             is_breakdown,
             sent_bps,
         });
-        self.set_estimate((capacity * USED_SHARE).min(self.estimate));
+        self.set_estimate((capacity * USED_SHARE).min(most));
     }
 
     fn keep_draining(&mut self, seen: &Seen<'_>, delay: &mut Delay) {

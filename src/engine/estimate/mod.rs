@@ -64,7 +64,7 @@ const PROBE_WIN: f64 = 1.2;
 /// Time between two probes that came to nothing; doubled each time, up to the second. A receiver
 /// whose path has widened waits no longer than that for its next layer.
 const PROBE_INTERVAL_US: i64 = 1_500_000;
-const MAX_PROBE_INTERVAL_US: i64 = 5_000_000;
+const MAX_PROBE_INTERVAL_US: i64 = 3_000_000;
 
 /// A burst that the sender does not finish, or that nothing is heard of, is given up after this.
 const PROBE_PATIENCE_US: i64 = 1_000_000;
@@ -559,7 +559,11 @@ impl Estimator {
                     self.control.proved(outcome.bps, true);
                 }
                 self.probe_wishes.clear();
-                self.probe_interval_us = (self.probe_interval_us * 2).min(MAX_PROBE_INTERVAL_US);
+                // One that was sent too slowly to tell anything is no failure.
+                if outcome.is_none_or(|outcome| outcome.is_limit) {
+                    self.probe_interval_us =
+                        (self.probe_interval_us * 2).min(MAX_PROBE_INTERVAL_US);
+                }
                 self.next_probe_us = now_us + self.probe_interval_us;
             }
         }

@@ -72,8 +72,6 @@ pub(super) struct Burst {
     last_sent_us: i64,
     first_arrived_us: i64,
     last_arrived_us: i64,
-    first_bytes: u32,
-    last_bytes: u32,
 }
 
 impl Burst {
@@ -91,8 +89,6 @@ impl Burst {
             last_sent_us: 0,
             first_arrived_us: 0,
             last_arrived_us: 0,
-            first_bytes: 0,
-            last_bytes: 0,
         }
     }
 
@@ -121,12 +117,10 @@ impl Burst {
         if self.arrived_packets == 0 {
             self.first_sent_us = sent_us;
             self.first_arrived_us = arrived_us;
-            self.first_bytes = bytes;
         }
         if arrived_us >= self.last_arrived_us {
             self.last_arrived_us = arrived_us;
             self.last_sent_us = sent_us;
-            self.last_bytes = bytes;
         }
         self.arrived_packets += 1;
         self.arrived_bytes += bytes;
@@ -145,16 +139,12 @@ impl Burst {
         if self.arrived_packets < 3 || arrived < ENOUGH * expected {
             return None;
         }
-        // A rate is bytes between two moments: one of the packets at the ends does not count.
-        let rate = |bytes: u32, us: i64| f64::from(bytes) * 8e6 / us.max(1) as f64;
-        let sent = rate(
-            self.arrived_bytes - self.last_bytes,
-            self.last_sent_us - self.first_sent_us,
-        );
-        let arrived = rate(
-            self.arrived_bytes - self.first_bytes,
-            self.last_arrived_us - self.first_arrived_us,
-        );
+        // Between the ends lies one packet less than there are. Which one would be left out matters
+        // where sizes differ: sound and pictures mix here, so it is one of middling size.
+        let bytes = f64::from(self.arrived_bytes) * (1.0 - 1.0 / arrived);
+        let rate = |us: i64| bytes * 8e6 / us.max(1) as f64;
+        let sent = rate(self.last_sent_us - self.first_sent_us);
+        let arrived = rate(self.last_arrived_us - self.first_arrived_us);
         // Sent in one go it says what the receiver's own clock can tell, and that is all.
         let sent = sent.min(self.cluster.rate.as_f64());
         Some(Outcome {

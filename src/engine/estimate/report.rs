@@ -86,6 +86,18 @@ impl Estimator {
         }
     }
 
+    /// Whether a limit of the path is known, so that it matters how fast frames leave.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        !self.control.is_free() || self.control.is_draining()
+    }
+
+    /// Whether the path has just broken down, and the queue of that is being emptied.
+    #[must_use]
+    pub fn is_broken_down(&self) -> bool {
+        self.control.is_broken_down()
+    }
+
     /// How often the path was seen to be overloaded.
     #[must_use]
     pub fn overloads(&self) -> u64 {
