@@ -237,17 +237,18 @@ impl Downlink {
     /// What the pacer is to know.
     #[must_use]
     pub fn way(&self) -> Way {
-        let Some(estimator) = &self.estimator else {
+        // Asked at every flush, and mostly answered here.
+        let estimator = self.estimator.as_deref();
+        let Some(estimator) = estimator.filter(|estimator| estimator.is_limited()) else {
             return Way::Open;
         };
         let target = estimator.target();
         match estimator.state() {
             PathState::Draining => Way::Draining { target },
-            _ if estimator.is_limited() => Way::Limited {
+            _ => Way::Limited {
                 target,
                 probe: self.probe.map(|probe| probe.cluster.rate),
             },
-            _ => Way::Open,
         }
     }
 
