@@ -195,7 +195,7 @@ export class PathWatch {
 
   /** @param {Search} search */
   #begin(search) {
-    // The server forgets the credentials of before: a relayed path has to be found anew, too.
+    // A restart that finds no way at all fails: a relayed path has to be found anew, too.
     const byRelays = search.byRelays || this.#isRelayed;
     const iceServers = byRelays ? this.#relays : [];
     this.#pc.setConfiguration({ ...this.#pc.getConfiguration(), iceServers });

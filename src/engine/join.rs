@@ -66,7 +66,9 @@ impl Engine {
         let place = self.sessions.vacant_key();
         let mut session = self.new_session(place, join.door.clone(), now)?;
         let answer = match (&join.offer, &summary) {
-            (Some(offer), Some(summary)) => negotiate(&mut session, offer, summary, &mut self.rng)?,
+            (Some(offer), Some(summary)) => {
+                negotiate(&mut session, offer, summary, &mut self.rng, now)?
+            }
             _ => offering::offer(&mut session, &mut self.rng, now)?,
         };
 
@@ -121,7 +123,13 @@ impl Engine {
         now: Instant,
     ) -> Result<String, CommandError> {
         let summary = OfferSummary::parse(offer)?;
-        let answer = negotiate(&mut self.sessions[place], offer, &summary, &mut self.rng)?;
+        let answer = negotiate(
+            &mut self.sessions[place],
+            offer,
+            &summary,
+            &mut self.rng,
+            now,
+        )?;
         self.slots_changed(place, now);
         if self.sessions[place].connected {
             self.publish_tracks(place, now);
@@ -362,6 +370,7 @@ fn negotiate(
     offer: &str,
     summary: &OfferSummary,
     rng: &mut StdRng,
+    now: Instant,
 ) -> Result<String, CommandError> {
     let answer = accept(&mut session.rtc, &summary.normalize(offer))?;
     check_codecs(session, summary)?;
@@ -372,7 +381,7 @@ fn negotiate(
             .rtc
             .direct_api()
             .set_local_ice_credentials(credentials.clone());
-        session.restarted_ice(credentials);
+        session.restarted_ice(credentials, now);
     }
     session.offer = offer.into();
     describe(session, summary, rng);

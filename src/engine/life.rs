@@ -13,11 +13,15 @@ use std::time::{Duration, Instant};
 /// the last media is at most that much younger than the last check.
 const PROOF: Duration = Duration::from_secs(12);
 
+/// How long after its last sign a client may be sent media at the most (RFC 7675 §5.1).
+const CONSENT: Duration = Duration::from_secs(30);
+
 /// What is known of a client's being there.
 #[derive(Debug, Default)]
 pub(crate) struct Life {
     proven_at: Option<Instant>,
-    /// ICE has given it up.
+    restarted_at: Option<Instant>,
+    /// ICE has given it up, or begun anew and not found it yet.
     without_checks: bool,
 }
 
@@ -42,10 +46,19 @@ impl Life {
         self.without_checks = false;
     }
 
+    /// ICE begins anew, and str0m would wait for the first check without end.
+    pub(crate) fn restarted(&mut self, now: Instant) {
+        self.restarted_at = Some(now);
+        self.without_checks = true;
+    }
+
     /// When to look again; in the past where there is nothing to wait for.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let proven_at = self.proven_at?;
-        self.without_checks.then(|| proven_at + PROOF)
+        let proven_at = self.proven_at.filter(|_| self.without_checks)?;
+        // Whoever restarts is there as well, on another way than that of media.
+        let restarted = self.restarted_at.map(|at| at + PROOF);
+        let patience = restarted.map(|at| at.min(proven_at + CONSENT));
+        patience.max(Some(proven_at + PROOF))
     }
 
     /// Whether the client is gone.

@@ -45,6 +45,7 @@ mod diary;
 mod egress;
 mod feedback;
 mod flush;
+mod former;
 mod forward;
 mod header;
 mod join;

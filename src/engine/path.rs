@@ -89,6 +89,18 @@ impl Paths {
     /// A check whose integrity holds came by this path; `true` if media goes there from now on,
     /// and did not before.
     pub(crate) fn checked(&mut self, path: Path, nominates: bool, now: Instant) -> bool {
+        let moved = self.follow(path, nominates && self.restarted, nominates, now);
+        self.restarted &= !moved;
+        moved
+    }
+
+    /// As [`Self::checked`], with the credentials of before a restart: they wait for quiet.
+    pub(crate) fn checked_as_before(&mut self, path: Path, nominates: bool, now: Instant) -> bool {
+        self.follow(path, false, nominates, now)
+    }
+
+    /// Knows a way by which a check came, and takes it at once, or if the one in use is quiet.
+    fn follow(&mut self, path: Path, at_once: bool, if_quiet: bool, now: Instant) -> bool {
         match self
             .validated
             .iter_mut()
@@ -105,11 +117,10 @@ impl Paths {
         let moved = match self.current {
             None => true,
             Some(current) if current.leads_with(&path) => false,
-            Some(_) => nominates && (self.restarted || self.is_quiet(now)),
+            Some(_) => at_once || (if_quiet && self.is_quiet(now)),
         };
         if moved {
             self.current = Some(path);
-            self.restarted = false;
         }
         self.heard(&path, now);
         moved

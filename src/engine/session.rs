@@ -24,6 +24,7 @@ use super::dtls::KeyTap;
 use super::egress::Egress;
 use super::event::{CloseReason, Kind};
 use super::feedback::{self, Wanted};
+use super::former::{self, Former};
 use super::ids::SessionId;
 use super::life::Life;
 use super::offering::Offering;
@@ -110,6 +111,8 @@ pub(crate) struct Session {
     keys: KeyTap,
     opener: Option<RtcpOpener>,
     paths: Paths,
+    /// The credentials of before a restart.
+    former: Option<Former>,
     life: Life,
     /// Its client is gone, which is still to be given out.
     is_over: bool,
@@ -227,6 +230,7 @@ impl Session {
             keys,
             opener: None,
             paths: Paths::default(),
+            former: None,
             life: Life::default(),
             is_over: false,
             advertised,
@@ -271,11 +275,16 @@ impl Session {
         self.is_stirred
     }
 
-    /// The client restarted ICE: new credentials are in force.
-    pub(crate) fn restarted_ice(&mut self, credentials: IceCreds) {
-        self.credentials = credentials;
+    /// The client restarted ICE: new credentials are in force, besides those of the path in use.
+    pub(crate) fn restarted_ice(&mut self, credentials: IceCreds, now: Instant) {
+        let replaced = mem::replace(&mut self.credentials, credentials);
+        // Those of a restart that never came up are nobody's.
+        if self.former.as_ref().is_none_or(Former::has_successor) {
+            self.former = Some(Former::new(replaced));
+        }
         self.tags.ice += 1;
         self.paths.restart();
+        self.life.restarted(now);
     }
 
     /// Takes in a datagram. What the client wants of our egress is put into `wanted`; `true` tells
@@ -328,6 +337,9 @@ impl Session {
     ) -> Option<SessionOutput> {
         if mem::take(&mut self.is_over) {
             return Some(SessionOutput::Closed(CloseReason::Vanished));
+        }
+        if let Some(former) = &mut self.former {
+            former.flush(out);
         }
         let mut errors = 0;
         loop {
@@ -494,21 +506,49 @@ impl Session {
             counters.drop(DropReason::Unrecognized);
             return false;
         };
-        let is_ours = message.is_binding_request()
-            && message
-                .split_username()
-                .is_some_and(|(local, _)| local == self.credentials.ufrag)
-            && message.verify(self.credentials.pass.as_bytes(), hmac_sha1);
-        if !is_ours {
-            counters.drop(DropReason::StunIntegrity);
-            return false;
+        let is_request = message.is_binding_request();
+        if !is_request || !former::is_by(&message, &self.credentials) {
+            let is_former = is_request && self.handle_former(&message, datagram, now);
+            if !is_former {
+                counters.drop(DropReason::StunIntegrity);
+            }
+            return is_former;
         }
+        self.life.proven(now);
         let nominates = message.use_candidate();
+        if nominates && let Some(former) = &mut self.former {
+            former.is_succeeded(now);
+        }
         if self.paths.checked(Path::of(datagram), nominates, now) {
             debug!(session = ?self.id, "media path");
             self.egress.downlink.path_changed(now);
         }
         self.receive(datagram, now, counters);
+        true
+    }
+
+    /// A check with the credentials of before a restart: the client is there, and is answered.
+    fn handle_former(
+        &mut self,
+        message: &StunMessage<'_>,
+        datagram: &Datagram<'_>,
+        now: Instant,
+    ) -> bool {
+        let former = self.former.as_mut();
+        let Some(former) = former.filter(|former| former.verifies(message, now)) else {
+            return false;
+        };
+        let path = Path::of(datagram);
+        former.owe_answer(path, message);
+        self.is_stirred = true;
+        self.life.proven(now);
+        if self
+            .paths
+            .checked_as_before(path, message.use_candidate(), now)
+        {
+            debug!(session = ?self.id, "media path of before the restart");
+            self.egress.downlink.path_changed(now);
+        }
         true
     }
 
@@ -594,7 +634,8 @@ impl Session {
     }
 }
 
-fn hmac_sha1(key: &[u8], payloads: &[&[u8]]) -> [u8; 20] {
+/// What verifies and signs STUN messages (RFC 8489 §14.5).
+pub(super) fn hmac_sha1(key: &[u8], payloads: &[&[u8]]) -> [u8; 20] {
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key);
     let mut context = hmac::Context::with_key(&key);
     payloads.iter().for_each(|payload| context.update(payload));

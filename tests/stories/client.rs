@@ -11,7 +11,7 @@ use str0m::format::{Codec, PayloadParams};
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid, Simulcast, SimulcastLayer};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{ExtensionValues, RtpWrite};
-use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
+use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig};
 
 use super::guest::Topic;
 use super::media::{Device, Format, Made, Source, Stamp};
@@ -56,6 +56,8 @@ pub(crate) struct Client {
     pub(crate) connected_at: Option<Instant>,
     /// The other side said goodbye.
     pub(crate) is_closed: bool,
+    /// Its checks have gone unanswered for too long.
+    pub(crate) is_disconnected: bool,
     /// The data channels that are open.
     pub(crate) channels: Vec<(ChannelId, String)>,
     /// What came on them, by label.
@@ -111,6 +113,7 @@ impl Client {
             receivers: Vec::new(),
             connected_at: None,
             is_closed: false,
+            is_disconnected: false,
             channels: Vec::new(),
             data: Vec::new(),
             topics: Vec::new(),
@@ -378,6 +381,9 @@ impl Client {
                     .for_each(|source| source.next_at = now);
             }
             Event::Closed => self.is_closed = true,
+            Event::IceConnectionStateChange(state) => {
+                self.is_disconnected = state == IceConnectionState::Disconnected;
+            }
             Event::ChannelOpen(id, label) => self.channels.push((id, label)),
             Event::ChannelClose(id) => self.channels.retain(|(known, _)| *known != id),
             Event::ChannelData(data) => {

@@ -1,8 +1,10 @@
 //! Clients that move, restart, or vanish.
 
+use plenum::engine::counters::DropReason;
 use plenum::engine::event::{Change, CloseReason, Kind};
 
 use crate::guest::Guest;
+use crate::wire::Class;
 use crate::world::World;
 use crate::{millis, secs};
 
@@ -95,6 +97,64 @@ fn ten_ice_restarts_in_a_minute_are_not_seen() {
         assert!(freeze <= millis(300), "{kind} froze for {freeze:?}");
         assert_eq!(world.client(viewer).closed_because, None);
     }
+}
+
+#[test]
+fn a_restart_that_comes_to_nothing_costs_nothing() {
+    let mut world = World::new(179);
+    let ada = world.enter("lobby", Guest::publishing("ada"));
+    let viewer = world.enter("lobby", Guest::watching());
+    world.run_for(secs(3));
+    let from = world.now();
+    for person in [viewer, ada] {
+        world.restart_ice_unheard(person);
+        world.run_for(secs(2));
+        world.restart_ice_unheard(person);
+    }
+    // Long enough for consent to run out on both sides, if the old checks went unanswered.
+    world.run_for(secs(60));
+    for slot in [world.video(viewer, 0), world.audio(viewer, 0)] {
+        slot.assert_flawless();
+        let freeze = slot.longest_freeze(from, world.now());
+        assert!(freeze <= millis(300), "froze for {freeze:?}");
+    }
+    for person in [viewer, ada] {
+        assert!(!world.client(person).is_disconnected);
+        assert_eq!(world.client(person).closed_because, None);
+    }
+    assert!(
+        !world
+            .counters()
+            .drops
+            .contains_key(&DropReason::StunIntegrity)
+    );
+
+    // They may as well restart once more, and then those of before are over.
+    let former = world.last_sent(viewer, |class| class == Class::Stun);
+    world.restart_ice_by_fragment(viewer);
+    world.run_for(secs(20));
+    let public = world.client(viewer).public;
+    world.inject(viewer, public, &former);
+    assert_eq!(world.counters().drops[&DropReason::StunIntegrity], 1);
+    world.video(viewer, 0).assert_flawless();
+}
+
+#[test]
+fn who_vanishes_in_the_middle_of_a_restart_is_gone_as_soon() {
+    let mut world = World::new(180);
+    let ada = world.enter("lobby", Guest::publishing("ada"));
+    let viewer = world.enter("lobby", Guest::watching());
+    world.run_for(secs(3));
+    for person in [ada, viewer] {
+        world.restart_ice_unheard(person);
+        world.vanish(person);
+    }
+    world.run_for(secs(31));
+    for person in [ada, viewer] {
+        let because = world.client(person).closed_because;
+        assert_eq!(because, Some(CloseReason::Vanished));
+    }
+    world.assert_empty();
 }
 
 #[test]

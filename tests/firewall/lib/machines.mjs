@@ -77,11 +77,11 @@ export class Server {
 }
 
 export class Browser {
-  /** Starts a Chromium on the client's machine, where its own sandbox has no place. */
-  static async start(network) {
+  /** Starts a Chromium on a machine, where its own sandbox has no place. */
+  static async start(network, machine = 'client') {
     const folder = await mkdtemp(join(tmpdir(), 'plenum-browser-'));
     const script = join(folder, 'chromium');
-    const command = network.on('client', [process.env.CHROMIUM ?? '/usr/bin/chromium']);
+    const command = network.on(machine, [process.env.CHROMIUM ?? '/usr/bin/chromium']);
     await writeFile(script, `#!/bin/sh\nexec ${command.join(' ')} "$@"\n`);
     await chmod(script, 0o755);
     const browser = new Browser();

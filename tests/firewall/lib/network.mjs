@@ -13,6 +13,7 @@ const CLIENT = '198.51.100.2';
 export class Network {
   server = `plenum-server-${process.pid}`;
   client = `plenum-client-${process.pid}`;
+  bystander = `plenum-bystander-${process.pid}`;
 
   static async start() {
     const network = new Network();
@@ -105,13 +106,31 @@ export class Network {
     await exec('ip', ['-n', client, 'route', 'add', 'default', 'via', '198.51.101.1', 'dev', there]);
   }
 
+  /** A third machine, with a cable of its own to the server, and no firewall. */
+  async addBystander() {
+    const { server, bystander } = this;
+    await exec('ip', ['netns', 'add', bystander]);
+    const [here, there] = [`bs${process.pid}`, `bc${process.pid}`];
+    await exec('ip', ['-n', server, 'link', 'add', here, 'type', 'veth', 'peer', there, 'netns', bystander]);
+    for (const [name, link, address] of [
+      [server, here, '198.51.102.1'],
+      [bystander, there, '198.51.102.2'],
+    ]) {
+      await exec('ip', ['-n', name, 'address', 'add', `${address}/24`, 'dev', link]);
+      await exec('ip', ['-n', name, 'link', 'set', link, 'addrgenmode', 'none']);
+      await exec('ip', ['-n', name, 'link', 'set', link, 'up']);
+    }
+    await exec('ip', ['-n', bystander, 'link', 'set', 'lo', 'up']);
+    await exec('ip', ['-n', bystander, 'route', 'add', 'default', 'via', '198.51.102.1']);
+  }
+
   /** A command as it is on one of the machines. */
   on(machine, command) {
     return ['ip', 'netns', 'exec', this[machine], ...command];
   }
 
   async stop() {
-    for (const name of [this.server, this.client]) {
+    for (const name of [this.server, this.client, this.bystander]) {
       await exec('ip', ['netns', 'delete', name]).catch(() => {});
     }
   }

@@ -313,6 +313,20 @@ impl World {
         }
     }
 
+    /// A restart that the server hears of, and whose answer never reaches the guest.
+    pub(crate) fn restart_ice_unheard(&mut self, person: Person) {
+        let session = self.session(person);
+        let salt = self.rng.u32(1_000_000_000..);
+        let fragment = format!("a=ice-ufrag:u{salt}\r\na=ice-pwd:nobodyneverusesit{salt}\r\n");
+        let restart = Command::Trickle {
+            session,
+            if_match: Some("*".to_owned()),
+            fragment,
+        };
+        let answered = self.command_of(person, restart);
+        assert!(matches!(answered, Ok(Reply::IceRestarted { .. })));
+    }
+
     /// The NAT gives a guest another port; the old one leads nowhere.
     pub(crate) fn rebind(&mut self, person: Person) {
         let public = &mut self.guests[person.0].client.public;
