@@ -46,7 +46,9 @@ export class Bystander {
     }));
     for (const { at, frozenS, own } of grown.filter(({ frozenS, own }) => frozenS > 0 || own > 0)) {
       const when = ((at - noted[0].at) / 1000).toFixed(0);
-      console.log(`# after ${when} s: stood for ${frozenS.toFixed(2)} s, the bystander's for ${own.toFixed(2)} s`);
+      console.log(
+        `# after ${when} s: stood for ${frozenS.toFixed(2)} s, the bystander's for ${own.toFixed(2)} s`,
+      );
     }
     const shared = ({ at }) => grown.some(other => other.own > 0 && Math.abs(other.at - at) < TOGETHER_MS);
     return grown.filter(step => !shared(step)).reduce((sum, { frozenS }) => sum + frozenS, 0);
