@@ -117,6 +117,9 @@ pub enum Command {
         /// Whose.
         session: SessionId,
     },
+    /// How much of its time the engine's thread has left, once a second. Answered by
+    /// [`Reply::VideoShare`].
+    Headroom(Headroom),
     /// The server is going away: no more sessions are taken, and those that there are, are told
     /// to reconnect elsewhere. They go on until they leave. Answered by [`Reply::Done`].
     Drain,
@@ -134,6 +137,17 @@ pub enum Command {
         /// Who.
         participant: ParticipantId,
     },
+}
+
+/// What a thread has left of its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Headroom {
+    /// It does not keep up.
+    None,
+    /// It keeps up, and should have no more to do.
+    Little,
+    /// It could do more.
+    Enough,
 }
 
 /// Which of the four doors a session came through; one mechanism behind all of them.
@@ -254,6 +268,11 @@ pub struct LayerLimit {
 pub enum Reply {
     /// It is done.
     Done,
+    /// How much of the video that its receivers would get the engine forwards.
+    VideoShare {
+        /// In percent; 100 unless the machine does not keep up.
+        percent: u8,
+    },
     /// The session exists.
     Joined(Joined),
     /// The room has outgrown this shard, or the shard is busy: ask that one, with [`Join::home`]

@@ -68,6 +68,7 @@ impl Engine {
                 self.end_session(place, CloseReason::Expired, now);
                 Ok(Reply::Done)
             }
+            Command::Headroom(headroom) => Ok(self.headroom(headroom, now)),
             Command::Drain => {
                 self.drain();
                 Ok(Reply::Done)
@@ -274,7 +275,7 @@ impl Engine {
         }
     }
 
-    fn session_places(&self) -> Vec<usize> {
+    pub(super) fn session_places(&self) -> Vec<usize> {
         self.sessions.iter().map(|(place, _)| place).collect()
     }
 

@@ -61,6 +61,8 @@ pub(crate) struct Egress {
     twcc_seq: u16,
     /// What the way to the receiver carries.
     pub(crate) downlink: Downlink,
+    /// It was given less than its way carries, as the machine does not keep up.
+    pub(crate) is_shed: bool,
     /// When the first of its slots' sender reports is due.
     report_at: Option<Instant>,
     /// The newest round trip that a report block told.

@@ -65,6 +65,7 @@ pub mod replay;
 mod room;
 mod session;
 mod share;
+mod shedding;
 mod slot;
 pub mod tape;
 mod timers;
@@ -101,6 +102,7 @@ pub use relay::RelayMessage;
 use relay::Relays;
 use room::{Decision, Room};
 use session::{Session, SessionOutput};
+use shedding::Shedding;
 use timers::{Timer, Timers};
 use track::{Layer, LayerRef, Origin, Track};
 
@@ -261,6 +263,7 @@ pub struct Engine {
     next_serial: u32,
     is_draining: bool,
     is_shutting_down: bool,
+    shedding: Shedding,
     /// Who is recorded when they come.
     expected: Option<Expected>,
 }
@@ -299,6 +302,7 @@ impl Engine {
             next_serial: 0,
             is_draining: false,
             is_shutting_down: false,
+            shedding: Shedding::default(),
             expected: None,
         }
     }

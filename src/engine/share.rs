@@ -1,5 +1,6 @@
 //! Which layer each slot of a session gets of what its path carries.
 
+use std::mem;
 use std::time::{Duration, Instant};
 
 use super::Engine;
@@ -98,7 +99,7 @@ impl Engine {
     }
 
     /// Chooses the layers of all of a session's slots by what its path carries.
-    fn share_estimate(&mut self, place: usize, now: Instant) {
+    pub(super) fn share_estimate(&mut self, place: usize, now: Instant) {
         self.note_path(place, now);
         let estimate = self.sessions[place].egress.downlink.estimate(now);
         let offers = self.offers(place, now);
@@ -106,13 +107,19 @@ impl Engine {
             .iter()
             .map(|offer| self.demand(place, offer, now))
             .collect();
-        let allocation = allocate(estimate.unwrap_or(UNLIMITED), &demands);
-        let downlink = &mut self.sessions[place].egress.downlink;
-        downlink.shared(allocation.total, allocation.next_step);
-        if let Some(tape) = &mut downlink.tape {
-            tape.shared(now, estimate, &demands, &allocation);
+        let shed = self.shedding.share_percent();
+        let most = shed.map(|percent| shed_to(percent, &demands));
+        // What there is to share: the machine's limit counts as the path's.
+        let budget = [estimate, most].into_iter().flatten().min();
+        let allocation = allocate(budget.unwrap_or(UNLIMITED), &demands);
+        let egress = &mut self.sessions[place].egress;
+        let was_shed = mem::replace(&mut egress.is_shed, shed.is_some());
+        let next_step = allocation.next_step.filter(|_| shed.is_none());
+        egress.downlink.shared(allocation.total, next_step);
+        if let Some(tape) = &mut egress.downlink.tape {
+            tape.shared(now, budget, &demands, &allocation);
         }
-        if estimate.is_none() {
+        if budget.is_none() && !was_shed {
             return;
         }
         for (offer, choice) in offers.iter().zip(&allocation.choices) {
@@ -166,7 +173,7 @@ impl Engine {
             may_rise: slot
                 .lowered_at
                 .is_none_or(|at| now.saturating_duration_since(at) >= LOWERED_FOR),
-            is_kept: session.egress.may_not_starve(slot),
+            is_kept: self.shedding.share_percent().is_none() && session.egress.may_not_starve(slot),
             layers: &offer.costs,
         }
     }
@@ -264,6 +271,18 @@ impl Engine {
         };
         egress.queue(again).then_some(bytes)
     }
+}
+
+/// What is left where this much of video may be shown, and all sound.
+fn shed_to(percent: u64, demands: &[SlotDemand<'_>]) -> Bitrate {
+    let most = |demand: &SlotDemand<'_>| {
+        let most = demand.layers.last().map_or(0, |bitrate| bitrate.as_bps());
+        match demand.kind {
+            Kind::Audio => most,
+            Kind::Video => most * percent / 100,
+        }
+    };
+    Bitrate::bps(demands.iter().map(most).sum())
 }
 
 /// What a step of a ladder costs on the way.

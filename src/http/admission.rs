@@ -14,6 +14,7 @@ use super::engines::Engines;
 use super::memory;
 use super::problem::{Problem, jittered_seconds};
 use super::settings::Ratio;
+use crate::engine::command::Headroom;
 
 /// How often the shards' load is measured.
 pub(super) const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -88,8 +89,21 @@ impl Admission {
 
     /// The part of the last seconds that a shard's thread was awake, from 0 to 1.
     pub(super) fn load(&self, shard: usize) -> f64 {
+        self.load_over(shard, SAMPLES)
+    }
+
+    /// What a shard's thread has left: of the newest two seconds, so that what was done about it
+    /// shows in the next answer but one.
+    pub(super) fn headroom(&self, shard: usize) -> Headroom {
+        self.max_load.headroom(self.load_over(shard, 3))
+    }
+
+    /// As [`Self::load`], over the newest so many measurements.
+    fn load_over(&self, shard: usize, newest: usize) -> f64 {
         let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
-        let (Some((from, before)), Some((to, after))) = (samples.front(), samples.back()) else {
+        let oldest = samples.len().saturating_sub(newest);
+        let (Some((from, before)), Some((to, after))) = (samples.get(oldest), samples.back())
+        else {
             return 0.0;
         };
         let (Some(before), Some(after)) = (before.get(shard), after.get(shard)) else {
@@ -208,6 +222,20 @@ mod tests {
             "the other one has room"
         );
         assert_eq!(admission.general_shortage(1), Some(Shortage::Load));
+    }
+
+    #[test]
+    fn a_shard_keeps_up_or_not_by_what_it_did_lately() {
+        let admission = admission("0.9", "1", None);
+        busy(&admission, clock::now(), 10, [0.96, 0.9]);
+        let headroom = |shard| admission.headroom(shard);
+        assert_eq!(
+            [headroom(0), headroom(1)],
+            [Headroom::None, Headroom::Little]
+        );
+        let unlimited = self::admission("1", "1", None);
+        busy(&unlimited, clock::now(), 10, [1.0, 0.2]);
+        assert_eq!(unlimited.headroom(0), Headroom::Enough);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use super::settings::Settings;
 use super::tls::{Tls, TlsError};
 use super::watched::LOOK_INTERVAL;
 use super::{App, clock, operator, router};
+use crate::engine::command::{Command, Headroom, Reply};
 use crate::metrics::Metrics;
 use crate::turn::Relay;
 
@@ -249,6 +250,8 @@ async fn reap(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
 
 /// Measures how busy the engines are.
 async fn measure(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
+    let mut shares = vec![100; app.engines.count()];
+    (0..shares.len()).for_each(|shard| app.metrics.set_video_share(shard, 100));
     while tokio::time::timeout(SAMPLE_INTERVAL, stopped.changed())
         .await
         .is_err()
@@ -256,8 +259,42 @@ async fn measure(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
         app.admission.sample(&*app.engines, clock::now());
         for shard in 0..app.engines.count() {
             app.metrics.set_load(shard, app.admission.load(shard));
+            shares[shard] = tell_headroom(&app, shard, shares[shard]).await;
         }
     }
+}
+
+/// How long a shard may take to be told what it has left. It may be behind by more, and is told
+/// again with the next measurement.
+const HEADROOM_PATIENCE: Duration = Duration::from_millis(300);
+
+/// Tells a shard what its thread has left, where that may change how much video it forwards.
+/// Gives that share, in percent.
+async fn tell_headroom(app: &App, shard: usize, share: u8) -> u8 {
+    let headroom = app.admission.headroom(shard);
+    if headroom == Headroom::Enough && share == 100 {
+        return share;
+    }
+    let told = app.engines.command(shard, Command::Headroom(headroom));
+    let Ok(Ok(Reply::VideoShare { percent })) = tokio::time::timeout(HEADROOM_PATIENCE, told).await
+    else {
+        return share;
+    };
+    if percent < share {
+        tracing::warn!(
+            shard,
+            percent,
+            "the machine does not keep up: part of the video is forwarded"
+        );
+    } else if percent > share {
+        tracing::info!(
+            shard,
+            percent,
+            "the machine keeps up: more of the video is forwarded"
+        );
+    }
+    app.metrics.set_video_share(shard, percent);
+    percent
 }
 
 /// Reads keys and certificates again when their files change, and ends sessions whose token

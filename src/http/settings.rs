@@ -11,6 +11,7 @@ use thiserror::Error;
 use super::auth::AuthSettings;
 use super::relays::TurnSettings;
 use super::tls::TlsSettings;
+use crate::engine::command::Headroom;
 
 /// The HTTP interface: where it listens and how much it takes.
 #[derive(Args, Clone, Debug)]
@@ -150,10 +151,24 @@ pub struct Ratio(f64);
 #[error("a ratio is a number from 0 to 1, such as 0.75")]
 pub struct RatioError;
 
+/// Less than this part of what is wanted leaves room for the next step of video.
+const AMPLE: f64 = 0.8;
+
 impl Ratio {
     /// Whether a measured part is more than it may be.
     pub(super) fn is_exceeded(self, part: f64) -> bool {
         self.0 < 1.0 && part > self.0
+    }
+
+    /// What a part leaves, where no more than this ratio is wanted, and one is all there is.
+    pub(super) fn headroom(self, part: f64) -> Headroom {
+        if self.0 >= 1.0 || part < self.0 * AMPLE {
+            Headroom::Enough
+        } else if part < (1.0 + self.0) / 2.0 {
+            Headroom::Little
+        } else {
+            Headroom::None
+        }
     }
 }
 

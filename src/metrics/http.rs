@@ -59,6 +59,7 @@ pub struct HttpMetrics {
     event_logs: IntGauge,
     draining: IntGauge,
     load: GaugeVec,
+    video_share: GaugeVec,
     memory_limit: IntGaugeVec,
     certificate_end: IntGaugeVec,
     join: Mutex<Histogram>,
@@ -106,6 +107,14 @@ impl HttpMetrics {
                 &["shard"],
             )
             .expect(VALID),
+            video_share: GaugeVec::new(
+                Opts::new(
+                    "plenum_shard_video_share_ratio",
+                    "Part of the video wanted that a shard forwards: 1 unless its thread does not keep up.",
+                ),
+                &["shard"],
+            )
+            .expect(VALID),
             // Without labels and without a value until there is one.
             memory_limit: maybe_gauge(
                 "plenum_memory_limit_bytes",
@@ -129,7 +138,7 @@ impl HttpMetrics {
     }
 
     fn register(&self) {
-        let all: [Box<dyn Collector>; 12] = [
+        let all: [Box<dyn Collector>; 13] = [
             Box::new(self.requests.clone()),
             Box::new(self.duration.clone()),
             Box::new(self.refusals.clone()),
@@ -139,6 +148,7 @@ impl HttpMetrics {
             Box::new(self.event_logs.clone()),
             Box::new(self.draining.clone()),
             Box::new(self.load.clone()),
+            Box::new(self.video_share.clone()),
             Box::new(self.memory_limit.clone()),
             Box::new(self.certificate_end.clone()),
             Box::new(ProcessCollector::for_self()),
@@ -211,6 +221,12 @@ impl HttpMetrics {
     /// Notes how busy a shard is, from 0 to 1.
     pub(crate) fn set_load(&self, shard: usize, load: f64) {
         self.load.with_label_values(&[&shard.to_string()]).set(load);
+    }
+
+    /// Notes how much of the video that is wanted a shard forwards, in percent.
+    pub(crate) fn set_video_share(&self, shard: usize, percent: u8) {
+        let share = self.video_share.with_label_values(&[&shard.to_string()]);
+        share.set(f64::from(percent) / 100.0);
     }
 
     /// Notes how much memory there may be, where it is known.

@@ -48,6 +48,7 @@ fn busy_as(format: Format) -> String {
     shard.forward_delay.observe(Duration::from_micros(150), 3);
     shard.forward_delay.observe(Duration::from_secs(60), 1);
     metrics.set_load(1, 0.25);
+    metrics.set_video_share(1, 70);
     metrics.set_memory_limit(Some(1 << 30));
     metrics.set_certificate_end(Some(UNIX_EPOCH + Duration::from_secs(1_900_000_000)));
     metrics.encode(&[shard.clone(), shard], 1, format)
@@ -69,6 +70,7 @@ fn shards_are_added_up() {
         "plenum_udp_drops_total{reason=\"receive_buffer_full\"} 7",
         "plenum_log_lines_lost_total{reason=\"repeated\"} 1",
         "plenum_shard_load_ratio{shard=\"1\"} 0.25",
+        "plenum_shard_video_share_ratio{shard=\"1\"} 0.7",
         "plenum_tls_certificate_end_timestamp_seconds 1900000000",
         "plenum_auth_failures_total{reason=\"expired\"} 0",
         "plenum_shard_busy_seconds_total{shard=\"1\"} 1.5",

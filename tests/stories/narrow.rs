@@ -1,5 +1,6 @@
 //! Narrow paths: whoever has less room sees less, hears everything, and is told.
 
+use plenum::engine::command::Headroom;
 use plenum::engine::event::{Change, Kind};
 use str0m_netem::{Bitrate, DataSize};
 
@@ -78,6 +79,42 @@ fn a_path_that_carries_only_sound_pauses_the_picture_and_says_so() {
     assert!(took <= secs(8), "took {took:?}");
     let goes_on = |change: &Change| matches!(change, Change::Quality { paused: false, .. });
     assert!(world.heard(viewer, widened_at, goes_on), "it is told");
+}
+
+#[test]
+fn a_machine_that_does_not_keep_up_leaves_out_video_and_no_sound() {
+    let (mut world, viewer) = watch(94);
+    let overloaded_at = world.now();
+    for _ in 0..14 {
+        world.measure(Headroom::None);
+        world.run_for(secs(1));
+    }
+    let pauses = |change: &Change| matches!(change, Change::Quality { paused: true, .. });
+    assert!(world.heard(viewer, overloaded_at, pauses), "it is told");
+    let video = world.video(viewer, 0);
+    let layers: Vec<u8> = video
+        .since(overloaded_at)
+        .iter()
+        .map(|shown| shown.layer)
+        .collect();
+    assert!(
+        layers.contains(&1) && layers.contains(&0),
+        "smaller pictures first"
+    );
+    let seen = video.since(world.now() - secs(1)).len();
+    assert_eq!(seen, 0, "pictures at last");
+
+    let calm_at = world.now();
+    for _ in 0..45 {
+        world.measure(Headroom::Enough);
+        world.run_for(secs(1));
+    }
+    let goes_on = |change: &Change| matches!(change, Change::Quality { paused: false, .. });
+    assert!(world.heard(viewer, calm_at, goes_on), "it is told");
+    assert_eq!(layer(&world, viewer), Some(2), "all of it is back");
+    world.audio(viewer, 0).assert_flawless();
+    let heard = world.audio(viewer, 0).since(overloaded_at).len();
+    assert!(heard >= 2_940, "{heard} of 2950 packets of sound");
 }
 
 #[test]

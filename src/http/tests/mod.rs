@@ -94,6 +94,7 @@ impl Scripted {
                 self.snapshot.lock().expect("no test panics here").clone(),
             )),
             Command::Layers { .. } => Reply::Layers(Vec::new()),
+            Command::Headroom(_) => Reply::VideoShare { percent: 100 },
             Command::Counters => Reply::Counters(Box::default()),
             Command::Overview => Reply::Overview(Vec::new()),
             Command::Inspect { .. } => Reply::Inspected(Vec::new()),

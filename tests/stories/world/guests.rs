@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
-use plenum::engine::command::{Command, CommandError, Door, Join, Joined, Reply, SlotWish, Wish};
+use plenum::engine::command::{
+    Command, CommandError, Door, Headroom, Join, Joined, Reply, SlotWish, Wish,
+};
 use plenum::engine::event::Kind;
 use plenum::engine::ids::TrackId;
 use plenum::engine::ufrag::session_of_ufrag;
@@ -338,6 +340,15 @@ impl World {
     pub(crate) fn cut(&mut self, person: Person, is_cut: bool) {
         let house = &mut self.guests[person.0];
         (house.up.is_cut, house.down.is_cut) = (is_cut, is_cut);
+    }
+
+    /// What the threads have left of their time was measured.
+    pub(crate) fn measure(&mut self, headroom: Headroom) {
+        for shard in 0..self.engines.len() {
+            let told = self.engines[shard].handle_command(Command::Headroom(headroom), self.now);
+            assert!(matches!(told, Ok(Reply::VideoShare { .. })));
+        }
+        self.settle();
     }
 
     /// The server has a mistake that shows in somebody's session alone.
