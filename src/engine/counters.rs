@@ -250,6 +250,12 @@ impl Histogram {
         self.buckets.iter().sum()
     }
 
+    /// How many there were of more than this, which is a bucket's bound.
+    pub fn count_over(&self, bound: Duration) -> u64 {
+        let within = BUCKETS_US.partition_point(|&us| us <= bound.as_micros() as u64);
+        self.buckets[within..].iter().sum()
+    }
+
     /// Adds another shard's observations.
     pub fn merge(&mut self, other: &Histogram) {
         for (mine, theirs) in self.buckets.iter_mut().zip(other.buckets) {

@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 
 use super::App;
 use super::engines::Engines;
+use super::engines::Handled;
 use super::memory;
 use super::problem::{Problem, jittered_seconds};
 use super::settings::Ratio;
@@ -60,7 +61,16 @@ pub(super) struct Admission {
     memory_limit_bytes: Option<u64>,
     /// How long each shard was awake, at times; oldest first.
     samples: Mutex<VecDeque<(Instant, Vec<Duration>)>>,
+    /// What became of each shard's datagrams, as long ago as that.
+    handled: Mutex<VecDeque<Vec<Handled>>>,
 }
+
+/// Part of a second's datagrams that may be late, or lost on the way in: more, for two seconds in a
+/// row, and the machine does not keep up. After a pause it is more for one.
+const LATE_PART: f64 = 0.1;
+
+/// Fewer datagrams say nothing.
+const MIN_HANDLED: u64 = 50;
 
 impl Admission {
     pub(super) fn new(max_load: Ratio, max_memory: Ratio) -> Self {
@@ -69,6 +79,7 @@ impl Admission {
             max_memory,
             memory_limit_bytes: memory::limit_bytes(),
             samples: Mutex::default(),
+            handled: Mutex::default(),
         }
     }
 
@@ -85,6 +96,12 @@ impl Admission {
             samples.pop_front();
         }
         samples.push_back((now, awake.collect()));
+        let handled = (0..engines.count()).map(|shard| engines.handled(shard));
+        let mut seconds = self.handled.lock().unwrap_or_else(PoisonError::into_inner);
+        if seconds.len() == SAMPLES {
+            seconds.pop_front();
+        }
+        seconds.push_back(handled.collect());
     }
 
     /// The part of the last seconds that a shard's thread was awake, from 0 to 1.
@@ -95,7 +112,29 @@ impl Admission {
     /// What a shard's thread has left: of the newest two seconds, so that what was done about it
     /// shows in the next answer but one.
     pub(super) fn headroom(&self, shard: usize) -> Headroom {
-        self.max_load.headroom(self.load_over(shard, 3))
+        let by_load = self.max_load.headroom(self.load_over(shard, 3));
+        let late_for = self.late_for(shard);
+        match by_load {
+            // Whoever wants no limit has none.
+            _ if !self.max_load.is_limit() => Headroom::Enough,
+            _ if late_for >= 2 => Headroom::None,
+            Headroom::Enough if late_for > 0 => Headroom::Little,
+            by_load => by_load,
+        }
+    }
+
+    /// For how many of the newest seconds too much was late.
+    fn late_for(&self, shard: usize) -> usize {
+        let seconds = self.handled.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |second: &Vec<Handled>| second.get(shard).copied().unwrap_or_default();
+        let newest = seconds.iter().rev().map(of);
+        let before = newest.clone().skip(1);
+        let is_late = |(after, before): &(Handled, Handled)| {
+            let all = after.all.saturating_sub(before.all);
+            let late = after.late.saturating_sub(before.late);
+            all >= MIN_HANDLED && late as f64 > all as f64 * LATE_PART
+        };
+        newest.zip(before).take_while(is_late).count()
     }
 
     /// As [`Self::load`], over the newest so many measurements.
@@ -236,6 +275,31 @@ mod tests {
         let unlimited = self::admission("1", "1", None);
         busy(&unlimited, clock::now(), 10, [1.0, 0.2]);
         assert_eq!(unlimited.headroom(0), Headroom::Enough);
+    }
+
+    #[test]
+    fn what_is_late_for_two_seconds_is_too_much_however_idle_a_thread_looks() {
+        let admission = admission("0.9", "1", None);
+        let second = |all, late| {
+            let mut seconds = admission.handled.lock().unwrap();
+            let before = seconds
+                .back()
+                .map_or(Handled::default(), |all: &Vec<_>| all[0]);
+            let (all, late) = (before.all + all, before.late + late);
+            seconds.push_back(vec![Handled { all, late }]);
+        };
+        second(0, 0);
+        for (all, late, expected) in [
+            (1_000, 90, Headroom::Enough),
+            (1_000, 900, Headroom::Little),
+            (1_000, 110, Headroom::None),
+            (1_000, 0, Headroom::Enough),
+            (10, 10, Headroom::Enough),
+            (10, 10, Headroom::Enough),
+        ] {
+            second(all, late);
+            assert_eq!(admission.headroom(0), expected, "{late} of {all}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::hub::Hub;
 use crate::engine::command::{Command, CommandError, Reply};
 use crate::engine::event::SessionEvent;
 use crate::engine::ids::RoomId;
+use crate::net::DropReason;
 use crate::shard::{EventSink, ShardError, ShardHandle, Shards};
 
 /// A reply on its way.
@@ -42,6 +43,11 @@ pub trait Engines: Send + Sync + 'static {
     /// How long a shard's thread has been awake since it started.
     fn awake(&self, shard: usize) -> Duration;
 
+    /// What became of the datagrams that came for a shard.
+    fn handled(&self, _: usize) -> Handled {
+        Handled::default()
+    }
+
     /// Hands a command to one engine. Must not block.
     fn command(&self, shard: usize, command: Command) -> CommandFuture<'_>;
 
@@ -50,6 +56,18 @@ pub trait Engines: Send + Sync + 'static {
         None
     }
 }
+
+/// Datagrams since the server started.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Handled {
+    /// All that came.
+    pub all: u64,
+    /// Those of them that left late, or were lost as nobody took them in.
+    pub late: u64,
+}
+
+/// What is late: a conversation suffers by a tenth of a second more.
+const LATE: Duration = Duration::from_millis(100);
 
 /// Takes a connection over (RFC 6544), without a byte of it having been read.
 pub type TakeStream = Arc<dyn Fn(TcpStream) + Send + Sync>;
@@ -66,6 +84,19 @@ impl Engines for Shards {
     fn awake(&self, shard: usize) -> Duration {
         let load = self.all().get(shard).map(ShardHandle::load);
         load.map_or(Duration::ZERO, |load| load.busy)
+    }
+
+    fn handled(&self, shard: usize) -> Handled {
+        let turnaround = self.all().get(shard).map(|shard| shard.load().turnaround);
+        let turnaround = turnaround.unwrap_or_default();
+        let socket = self.socket();
+        // Whose they were, nobody knows.
+        let lost = socket.kernel_drops().unwrap_or(0)
+            + socket.counters().drops(DropReason::ShardQueueFull);
+        Handled {
+            all: turnaround.count() + lost,
+            late: turnaround.count_over(LATE) + lost,
+        }
     }
 
     fn command(&self, shard: usize, command: Command) -> CommandFuture<'_> {

@@ -257,9 +257,9 @@ async fn measure(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
         .is_err()
     {
         app.admission.sample(&*app.engines, clock::now());
-        for shard in 0..app.engines.count() {
+        for (shard, share) in shares.iter_mut().enumerate() {
             app.metrics.set_load(shard, app.admission.load(shard));
-            shares[shard] = tell_headroom(&app, shard, shares[shard]).await;
+            *share = tell_headroom(&app, shard, *share).await;
         }
     }
 }

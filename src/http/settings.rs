@@ -160,9 +160,14 @@ impl Ratio {
         self.0 < 1.0 && part > self.0
     }
 
+    /// Whether there is one.
+    pub(super) fn is_limit(self) -> bool {
+        self.0 < 1.0
+    }
+
     /// What a part leaves, where no more than this ratio is wanted, and one is all there is.
     pub(super) fn headroom(self, part: f64) -> Headroom {
-        if self.0 >= 1.0 || part < self.0 * AMPLE {
+        if part < self.0 * AMPLE {
             Headroom::Enough
         } else if part < (1.0 + self.0) / 2.0 {
             Headroom::Little

@@ -35,6 +35,7 @@ const ELSEWHERE = {
     'needs 1024 wake-ups in a moment: src/shard/inbound.rs',
   'plenum_webhooks_total{result="failed"}': 'takes 46 s: src/webhooks/tests.rs',
   'plenum_webhooks_total{result="dropped"}': 'src/webhooks/tests.rs: what_does_not_fit_the_queue',
+  'plenum_shard_video_share_ratio{shard="0"}': 'tests/operation/overload.test.mjs',
   plenum_udp_receive_errors_total: 'no kernel fails here unasked: src/net/receive.rs',
   'plenum_udp_send_errors_total{reason="would_block"}':
     'a network card that is full or gone: src/net/send.rs, kind_of',

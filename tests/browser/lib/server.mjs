@@ -25,25 +25,31 @@ export class Server {
   #child = null;
   #log = '';
   #more;
+  #through;
 
-  /** Starts a server on free ports and waits until it is ready. `more` are further arguments. */
-  static async start(more = []) {
+  /**
+   * Starts a server on free ports and waits until it is ready. `more` are further arguments, and `through` a
+   * command that is given the server's and becomes it.
+   */
+  static async start(more = [], through = []) {
     const ports = { http: await freeTcpPort(), operator: await freeTcpPort(), udp: await freeUdpPort() };
-    const server = new Server(ports, more);
+    const server = new Server(ports, more, through);
     await server.run();
     return server;
   }
 
-  constructor(ports, more) {
+  constructor(ports, more, through = []) {
     this.ports = ports;
     this.url = `http://127.0.0.1:${ports.http}`;
     this.operatorUrl = `http://127.0.0.1:${ports.operator}`;
     this.#more = more;
+    this.#through = through;
   }
 
   /** Starts the process, on the same ports as before. */
   async run() {
-    const child = spawn(BINARY, [...flags(this.ports), ...this.#more], {
+    const [program, ...args] = [...this.#through, BINARY, ...flags(this.ports), ...this.#more];
+    const child = spawn(program, args, {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, RUST_BACKTRACE: '1' },
     });
