@@ -10,6 +10,7 @@ mod clock;
 mod descriptors;
 pub mod reach;
 mod sockets;
+mod turn;
 
 use std::fmt;
 use std::time::SystemTime;
@@ -93,6 +94,7 @@ pub fn examine(config: &Config, now: SystemTime) -> Vec<Finding> {
     findings.extend(sockets::examine(config));
     findings.push(clock::examine(now));
     findings.extend(certificate::examine(&config.http.tls, now));
+    findings.extend(turn::examine(config));
     findings.extend(descriptors::examine(config.http.http_connections));
     findings
 }

@@ -3,16 +3,43 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
-use super::Finding;
+use super::{Finding, Verdict};
 use crate::config::Config;
 use crate::net::MediaSocket;
 use crate::sockets::SUFFICIENT_BUFFER_BYTES;
 
 pub(super) fn examine(config: &Config) -> Vec<Finding> {
+    // Held until all have been tried: two settings may want the same port.
+    let mut held = Held::default();
     let mut findings = vec![
-        tcp("--http", config.http.http_listen),
-        tcp("--operator", config.http.operator_listen),
+        held.tcp("--http", config.http.http_listen),
+        held.tcp("--operator", config.http.operator_listen),
     ];
+    let tcp = config
+        .tcp_address()
+        .filter(|tcp| *tcp != config.http.http_listen);
+    findings.extend(tcp.map(|address| match held.tcp("--tcp", address) {
+        // Nobody asked for this port: the server does what it can.
+        taken if taken.verdict == Verdict::Fault && config.net.tcp.is_none() => Finding::hint(
+            format!("{}: nobody without UDP gets through", taken.seen),
+            "name a free port with --tcp, or say --tcp off",
+        ),
+        other => other,
+    }));
+    let turn = &config.turn;
+    findings.extend(
+        turn.turn_listen
+            .map(|at| held.tcp("--turn-listen (TCP)", at)),
+    );
+    findings.extend(
+        turn.turn_tls_listen
+            .map(|at| held.tcp("--turn-tls-listen", at)),
+    );
+    findings.extend(
+        turn.turn_listen
+            .map(|at| held.udp("--turn-listen (UDP)", at)),
+    );
+    findings.extend(config.net.stun.map(|at| held.udp("--stun", at)));
     let udp = config.udp_address();
     match MediaSocket::bind(udp) {
         Ok(socket) => {
@@ -26,19 +53,47 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
     findings
 }
 
-fn tcp(setting: &str, address: SocketAddr) -> Finding {
-    match TcpListener::bind(address) {
-        Ok(_) => Finding::good(format!("{setting} {address} can be bound")),
+/// Ports that were free.
+#[derive(Default)]
+struct Held {
+    listeners: Vec<TcpListener>,
+    sockets: Vec<MediaSocket>,
+}
+
+impl Held {
+    fn tcp(&mut self, setting: &str, address: SocketAddr) -> Finding {
+        let bound = TcpListener::bind(address);
+        finding(setting, address, bound, &mut self.listeners)
+    }
+
+    fn udp(&mut self, setting: &str, address: SocketAddr) -> Finding {
+        let bound = MediaSocket::bind(address);
+        finding(setting, address, bound, &mut self.sockets)
+    }
+}
+
+fn finding<T>(
+    setting: &str,
+    address: SocketAddr,
+    bound: io::Result<T>,
+    held: &mut Vec<T>,
+) -> Finding {
+    match bound {
+        Ok(bound) => {
+            held.push(bound);
+            Finding::good(format!("{setting} {address} can be bound"))
+        }
         Err(error) => refused(setting, address, &error),
     }
 }
 
 fn refused(setting: &str, address: SocketAddr, error: &io::Error) -> Finding {
     let port = address.port();
-    let protocol = if setting == "--udp" { 'u' } else { 't' };
+    let is_udp = matches!(setting, "--udp" | "--stun") || setting.contains("UDP");
+    let protocol = if is_udp { 'u' } else { 't' };
     let advice = match error.kind() {
         io::ErrorKind::AddrInUse => format!(
-            "another program has the port (or this server runs already): \
+            "another program has the port (or this server runs already, or another setting names it, too): \
              `ss -ln{protocol}p 'sport = :{port}'` says which; end it, or choose another port"
         ),
         io::ErrorKind::PermissionDenied => format!(
@@ -79,20 +134,63 @@ fn segmentation(gso: bool) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
-    use crate::doctor::Verdict;
 
     #[test]
     fn a_port_that_is_taken_is_a_fault_that_says_how_to_find_who_has_it() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
-        let finding = tcp("--http", address);
+        let finding = Held::default().tcp("--http", address);
         assert_eq!(finding.verdict, Verdict::Fault);
         assert!(finding.seen.contains(&address.to_string()), "{finding}");
         let command = format!("ss -lntp 'sport = :{}'", address.port());
         assert!(finding.advice.contains(&command), "{finding}");
         drop(taken);
-        assert_eq!(tcp("--http", address).verdict, Verdict::Good);
+        assert_eq!(
+            Held::default().tcp("--http", address).verdict,
+            Verdict::Good
+        );
+    }
+
+    #[test]
+    fn the_ports_of_tcp_stun_and_the_relay_are_tried_and_two_settings_do_not_share_one() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let free: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let mut config = Config::parse_from(["plenum"]);
+        config.http.http_listen = free;
+        config.http.operator_listen = free;
+        config.net.udp = Some(free);
+        let about = |config: &Config, setting: &str| {
+            let mut findings = examine(config).into_iter();
+            findings
+                .find(|finding| finding.seen.starts_with(setting))
+                .unwrap()
+        };
+        config.net.tcp = format!("{address}").parse().ok();
+        assert_eq!(about(&config, "--tcp").verdict, Verdict::Fault);
+        config.net.tcp = None;
+        config.net.udp = Some(address);
+        assert_eq!(
+            about(&config, "--tcp").verdict,
+            Verdict::Hint,
+            "not asked for"
+        );
+
+        config.net.tcp = "off".parse().ok();
+        config.turn.turn_listen = Some(address);
+        assert_eq!(
+            about(&config, "--turn-listen (TCP)").verdict,
+            Verdict::Fault
+        );
+        drop(taken);
+        config.net.stun = Some(address);
+        assert_eq!(about(&config, "--turn-listen (TCP)").verdict, Verdict::Good);
+        let twice = about(&config, "--stun");
+        assert_eq!(twice.verdict, Verdict::Fault, "the relay has that port");
+        assert!(twice.advice.contains("ss -lnup"), "{twice}");
     }
 
     #[test]

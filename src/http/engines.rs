@@ -12,7 +12,6 @@ use super::hub::Hub;
 use crate::engine::command::{Command, CommandError, Reply};
 use crate::engine::event::SessionEvent;
 use crate::engine::ids::RoomId;
-use crate::net::DropReason;
 use crate::shard::{EventSink, ShardError, ShardHandle, Shards};
 
 /// A reply on its way.
@@ -89,10 +88,7 @@ impl Engines for Shards {
     fn handled(&self, shard: usize) -> Handled {
         let turnaround = self.all().get(shard).map(|shard| shard.load().turnaround);
         let turnaround = turnaround.unwrap_or_default();
-        let socket = self.socket();
-        // Whose they were, nobody knows.
-        let lost = socket.kernel_drops().unwrap_or(0)
-            + socket.counters().drops(DropReason::ShardQueueFull);
+        let lost = self.not_taken_in();
         Handled {
             all: turnaround.count() + lost,
             late: turnaround.count_over(LATE) + lost,

@@ -60,7 +60,7 @@ pub use hub::Hub;
 pub use relays::{TurnSettings, TurnUrl, TurnUrlError};
 pub use server::{OwnRelay, Server, StartError, check};
 pub use settings::{PublicUrl, Ratio, Settings};
-pub use tls::{AcmeSettings, TlsError, TlsSettings, certificate_end};
+pub use tls::{AcmeSettings, TlsError, TlsSettings, certificate_end, certificate_is_for};
 
 use crate::engine::command::{Command, Reply};
 use crate::engine::ids::{RoomId, SessionId};

@@ -135,6 +135,26 @@ fn link(url: &str, username: &str, password: &str) -> String {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TurnUrl(String);
 
+impl TurnUrl {
+    /// Host and port.
+    pub fn place(&self) -> (&str, u16) {
+        let (scheme, rest) = self.0.split_once(':').unwrap_or_default();
+        let authority = rest
+            .split_once('?')
+            .map_or(rest, |(authority, _)| authority);
+        let port = if scheme == "turns" { 5349 } else { 3478 };
+        match authority.rsplit_once(':') {
+            Some((host, given)) if !given.ends_with(']') => (host, given.parse().unwrap_or(port)),
+            _ => (authority, port),
+        }
+    }
+
+    /// Whether clients speak with it over UDP.
+    pub fn is_udp(&self) -> bool {
+        self.0.starts_with("turn:") && !self.0.ends_with("transport=tcp")
+    }
+}
+
 /// Why the URL of a TURN server was refused.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("a TURN server has the form turn:host[:port][?transport=udp] or turns:host[:port]")]
@@ -189,6 +209,29 @@ mod tests {
         Relays { settings, own }
             .admit(&room, &participant, now)
             .links
+    }
+
+    #[test]
+    fn a_url_says_where_and_how() {
+        for (url, host, port, is_udp) in [
+            ("turn:relay.example", "relay.example", 3478, true),
+            ("turn:[2001:db8::1]", "[2001:db8::1]", 3478, true),
+            ("turn:192.0.2.1:9?transport=udp", "192.0.2.1", 9, true),
+            (
+                "turn:[2001:db8::1]:9?transport=tcp",
+                "[2001:db8::1]",
+                9,
+                false,
+            ),
+            ("turns:relay.example", "relay.example", 5349, false),
+        ] {
+            let parsed: TurnUrl = url.parse().unwrap();
+            assert_eq!(
+                (parsed.place(), parsed.is_udp()),
+                ((host, port), is_udp),
+                "{url}"
+            );
+        }
     }
 
     #[test]

@@ -235,6 +235,13 @@ impl Shards {
         &self.inner.socket
     }
 
+    /// Datagrams that came and were lost before a shard saw them. Whose they were, nobody knows.
+    pub fn not_taken_in(&self) -> u64 {
+        let socket = self.socket();
+        let full = socket.counters().drops(net::DropReason::ShardQueueFull);
+        socket.kernel_drops().unwrap_or(0) + full
+    }
+
     /// The TCP connections, where there can be any.
     pub fn connections(&self) -> Option<&Connections> {
         self.inner.connections.as_ref()

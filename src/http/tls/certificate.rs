@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwapOption;
+use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use x509_cert::der::Decode;
 
@@ -80,6 +81,16 @@ impl fmt::Debug for Current {
 pub fn certificate_end(cert: &Path) -> Result<SystemTime, String> {
     let chain = chain_of(CertificateDer::pem_file_iter(cert))?;
     Ok(validity_of(chain.first().ok_or(NO_CERTIFICATE)?)?.1)
+}
+
+/// Whether the first certificate of a file is for this host, a name or an address.
+pub fn certificate_is_for(cert: &Path, host: &str) -> Result<bool, String> {
+    let chain = chain_of(CertificateDer::pem_file_iter(cert))?;
+    let first = chain.first().ok_or(NO_CERTIFICATE)?;
+    let parsed = ParsedCertificate::try_from(first).map_err(|error| error.to_string())?;
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let name = ServerName::try_from(bare).map_err(|error| error.to_string())?;
+    Ok(verify_server_name(&parsed, &name).is_ok())
 }
 
 /// A certificate with its key, from two files.

@@ -17,8 +17,8 @@ use tokio_rustls::TlsAcceptor;
 
 pub(super) use acme::Acme;
 pub(super) use certificate::ACME_TLS_1;
-pub use certificate::certificate_end;
 use certificate::{Current, read_files};
+pub use certificate::{certificate_end, certificate_is_for};
 pub use settings::{AcmeSettings, TlsSettings};
 
 use super::watched::WatchedFiles;
