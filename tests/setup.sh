@@ -185,13 +185,14 @@ need_pebble() {
 
 # Prometheus with promtool, and what makes certificates, for the tests of operation.
 need_prometheus() {
-    need_apt prometheus openssl python3
+    need_apt prometheus openssl python3 libfaketime
 }
 
 # The programs that what is shipped is made for, and what checks compose files. Without an init that
 # starts them, as in containers, Debian's packages of the proxies only put files there.
 need_packaging() {
     need_apt nginx caddy systemd prometheus openssl
+    [ -z "${PLENUM_LONG-}" ] || need_apt mmdebstrap || return
     need_python_tool check-jsonschema "$CHECK_JSONSCHEMA_VERSION" || return
     export PLENUM_PYTHON_TOOLS=$TOOLS/python/bin
 }

@@ -46,10 +46,14 @@ export class Network {
     }
   }
 
+  /** The name of a machine's network card. */
+  link(machine) {
+    return { server: `ps${process.pid}`, client: `pc${process.pid}` }[machine];
+  }
+
   /** One more address for a machine. */
   async also(machine, address) {
-    const link = { server: `ps${process.pid}`, client: `pc${process.pid}` }[machine];
-    await exec('ip', ['-n', this[machine], 'address', 'add', `${address}/32`, 'dev', link]);
+    await exec('ip', ['-n', this[machine], 'address', 'add', `${address}/32`, 'dev', this.link(machine)]);
   }
 
   /** What the client's firewall drops of what leaves for the server, as nft says it; all before is forgotten. */
