@@ -129,6 +129,38 @@ describe('a browser that reaches media through the relay of the server', { timeo
   });
 });
 
+describe('a browser that reaches the relay by IPv6 alone', { timeout: 120_000 }, () => {
+  let network, server, browser;
+
+  before(async () => {
+    network = await Network.start();
+    await network.addIpv6();
+    server = await Server.start(network, ['--tcp=off', '--udp=[::]:3478', '--turn-listen=[::]:3479']);
+    browser = await Browser.start(network);
+  });
+  after(async () => {
+    await browser?.stop();
+    const code = await server?.stop();
+    await network?.stop();
+    assert.equal(code, 0, server?.log);
+  });
+
+  test('media goes through it, by UDP', async () => {
+    const rules = ['udp dport 3478', 'meta nfproto ipv4 meta l4proto udp', 'tcp dport 3479'];
+    await network.drop(rules.join(' drop\n'));
+    const page = await browser.page(`https://${SERVER}/`);
+    const begun = performance.now();
+    await page.evaluate(oneWay, 'six');
+    const way = () => page.evaluate(path, 'player');
+    const left = FIRST_PICTURE_MS - (performance.now() - begun);
+    await until('there is a picture', async () => (await way()).frames > 10, left);
+    const { kind, relay } = await way();
+    // By IPv4 no datagram gets through.
+    assert.equal(`${kind} ${relay}`, 'relay udp');
+    assert.ok((await counted(network, 'plenum_turn_datagrams_total{direction="in"}')) > 100);
+  });
+});
+
 describe("coturn's client and peer, at a relay that is open to peers", { timeout: 240_000 }, () => {
   let network, server, browser, page, peer, credentials;
 

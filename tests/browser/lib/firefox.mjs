@@ -26,6 +26,7 @@ export class Firefox {
       browser: 'firefox',
       executablePath: process.env.FIREFOX ?? '/usr/bin/firefox-esr',
       headless: true,
+      acceptInsecureCerts: true,
       extraPrefsFirefox: PREFERENCES,
     });
     const page = await browser.newPage();

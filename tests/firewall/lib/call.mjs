@@ -37,7 +37,9 @@ export async function path(name) {
   const stats = await pc.getStats();
   const all = [...stats.values()];
   const transport = all.find(({ type }) => type === 'transport');
-  const pair = stats.get(transport?.selectedCandidatePairId);
+  // Firefox marks the pair itself.
+  const marked = all.find(({ type, selected }) => type === 'candidate-pair' && selected);
+  const pair = stats.get(transport?.selectedCandidatePairId) ?? marked;
   const local = stats.get(pair?.localCandidateId);
   const remote = stats.get(pair?.remoteCandidateId);
   const video = all.find(({ type, kind }) => type === 'inbound-rtp' && kind === 'video');

@@ -8,7 +8,7 @@ const exec = promisify(execFile);
 
 /** The server's address (RFC 5737 §3). */
 export const SERVER = '198.51.100.1';
-const CLIENT = '198.51.100.2';
+export const CLIENT = '198.51.100.2';
 
 export class Network {
   server = `plenum-server-${process.pid}`;

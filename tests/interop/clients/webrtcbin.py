@@ -6,6 +6,7 @@ Tells what it sees as lines of JSON, and leaves as the standards ask when it get
 """
 
 import json
+import os
 import signal
 import sys
 import urllib.parse
@@ -65,7 +66,7 @@ class Client:
             self.peer.connect("pad-added", self.on_pad)
         # libnice leaves loopback out unless it is told; the agent has to outlive the call.
         self.agent = self.peer.get_property("ice-agent")
-        self.agent.emit("add-local-ip-address", "127.0.0.1")
+        self.agent.emit("add-local-ip-address", os.environ.get("LOCAL_ADDRESS", "127.0.0.1"))
         self.peer.connect("on-negotiation-needed", self.on_negotiation_needed)
         self.peer.connect("notify::ice-gathering-state", self.on_gathering)
         self.peer.connect("notify::connection-state", self.on_state)
