@@ -140,7 +140,10 @@ test('thousands come and go, and nothing of them stays', {
   await round();
   await allIsForgotten();
   const early = await holdings();
-  for (let joins = ROUND; joins < JOINS; joins += ROUND) await round();
+  for (let joins = ROUND; joins < JOINS; joins += ROUND) {
+    await round();
+    context.diagnostic(`after a further round: ${JSON.stringify(await holdings())}`);
+  }
   await allIsForgotten();
   const late = await holdings();
   const opened = (await server.metrics()).sum(/^plenum_sessions_opened_total$/);

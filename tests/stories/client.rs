@@ -76,6 +76,9 @@ pub(crate) struct Client {
     outgoing: Vec<Vec<u8>>,
     /// It sends no ICE check any more, and media all the same.
     pub(crate) is_without_checks: bool,
+    /// It sends a check only when the last was so long ago.
+    pub(crate) checks_every: Duration,
+    checked_at: Option<Instant>,
     /// Mids whose m-line is marked as slides in every offer.
     slides: Vec<Mid>,
 }
@@ -125,6 +128,8 @@ impl Client {
             wake_at: now,
             outgoing: Vec::new(),
             is_without_checks: false,
+            checks_every: Duration::ZERO,
+            checked_at: None,
             slides: Vec::new(),
         }
     }
@@ -326,9 +331,20 @@ impl Client {
         if self.is_without_checks {
             out.retain(|datagram| Class::of(datagram) != Class::Stun);
         }
+        out.retain(|datagram| Class::of(datagram) != Class::Stun || self.may_check(now));
         // str0m walks its streams in the order of a hash map, which no seed governs.
         Class::sort(&mut out, |datagram| datagram);
         out
+    }
+
+    fn may_check(&mut self, now: Instant) -> bool {
+        let is_due = self
+            .checked_at
+            .is_none_or(|at| now - at >= self.checks_every);
+        if is_due {
+            self.checked_at = Some(now);
+        }
+        is_due
     }
 
     /// Leaves as a page does that is closed in order.

@@ -85,6 +85,83 @@ fn a_check_with_a_wrong_password_teaches_nothing_and_gets_no_answer() {
 }
 
 #[test]
+fn a_flood_of_checks_with_wrong_passwords_moves_nothing_and_those_that_hold_are_answered() {
+    let mut world = World::new(93);
+    let ada = world.enter("lobby", Guest::publishing("ada"));
+    let viewer = world.enter("lobby", Guest::watching());
+    world.run_for(secs(3));
+    let mut wrong = world.last_sent(viewer, |class| class == Class::Stun);
+    // In the integrity, before the fingerprint: whoever does not check it takes the message.
+    let place = wrong.len() - 12;
+    wrong[place] ^= 1;
+    let moved_at = world.now();
+    world.rebind(viewer);
+    let public = world.client(viewer).public;
+    // 20 000 a second, from somewhere else and in the viewer's own name.
+    for _ in 0..500 {
+        for _ in 0..50 {
+            world.inject(viewer, ATTACKER, &wrong);
+            world.inject(viewer, public, &wrong);
+        }
+        world.run_for(millis(5));
+    }
+    world.run_for(secs(20));
+    assert_eq!(world.client(viewer).closed_because, None);
+    assert!(
+        !world.client(viewer).is_disconnected,
+        "its checks were answered"
+    );
+    let freeze = world.video(viewer, 0).longest_freeze(moved_at, world.now());
+    assert!(freeze <= millis(4_000), "froze for {freeze:?}");
+    assert_eq!(world.client(ada).closed_because, None);
+    let drops = world.counters().drops;
+    let refused = drops.get(&DropReason::StunIntegrity).unwrap_or(&0)
+        + drops.get(&DropReason::Unrecognized).unwrap_or(&0);
+    assert_eq!(refused, 50_000);
+}
+
+#[test]
+fn a_check_that_is_sent_again_from_a_thousand_addresses_teaches_eight_and_moves_nothing() {
+    let mut world = World::new(94);
+    let ada = world.enter("lobby", Guest::publishing("ada"));
+    let viewer = world.enter("lobby", Guest::watching());
+    world.run_for(secs(3));
+    let check = world.last_sent(viewer, |class| class == Class::Stun);
+    let from = world.now();
+    let address = |n: u16| SocketAddr::from(([198, 51, 100, (n % 250) as u8 + 1], 7_000 + n));
+    for n in 0..1_000 {
+        let now = world.now();
+        // The answer goes where the check came from, once, and is no larger.
+        world.wire.consented(address(n), now);
+        let before = world.wire.bytes_to(address(n));
+        world.inject(viewer, address(n), &check);
+        let answered = world.wire.bytes_to(address(n)) - before;
+        assert!(
+            answered as usize <= check.len(),
+            "{answered} bytes for {}",
+            check.len()
+        );
+        world.run_for(millis(2));
+    }
+    // Who was proven to be at an address may send from there; all but a few have been forgotten.
+    let media = world.last_sent(viewer, |class| class == Class::Rtcp);
+    let refused = |world: &mut World| {
+        let drops = world.counters().drops;
+        *drops.get(&DropReason::UnvalidatedSource).unwrap_or(&0)
+    };
+    let before = refused(&mut world);
+    (0..1_000).for_each(|n| world.inject(viewer, address(n), &media));
+    assert!(refused(&mut world) - before >= 992);
+    world.run_for(secs(5));
+    for slot in [world.video(viewer, 0), world.audio(viewer, 0)] {
+        slot.assert_flawless();
+        let freeze = slot.longest_freeze(from, world.now());
+        assert!(freeze <= millis(300), "froze for {freeze:?}");
+    }
+    assert_eq!(world.client(ada).closed_because, None);
+}
+
+#[test]
 fn media_that_is_sent_again_or_forged_reaches_nobody() {
     let mut world = World::new(83);
     let ada = world.enter("lobby", Guest::publishing("ada"));

@@ -41,6 +41,43 @@ fn media_follows_a_viewer_whose_nat_gave_it_another_port() {
 }
 
 #[test]
+fn media_follows_who_checks_rarely_at_the_first_check_and_nobody_before() {
+    let mut world = World::new(181);
+    world.enter("lobby", Guest::publishing("ada"));
+    let viewer = world.enter("lobby", Guest::watching());
+    world.run_for(secs(5));
+    world.client_mut(viewer).checks_every = secs(6);
+    world.run_for(secs(6));
+    world.rebind(viewer);
+    let moved_at = world.now();
+    let public = world.client(viewer).public;
+    let checked = world.run_until(secs(7), |world| world.wire.consent_of(public).is_some());
+    let checked_at = world.now();
+    assert!(
+        checked.is_some_and(|waited| waited >= secs(1)),
+        "{checked:?}"
+    );
+    world.run_for(secs(30));
+    for slot in [world.video(viewer, 0), world.audio(viewer, 0)] {
+        let first = slot
+            .since(moved_at + millis(100))
+            .first()
+            .expect("media again")
+            .at;
+        assert!(
+            first >= checked_at - millis(100),
+            "nothing went there unasked"
+        );
+        assert!(
+            first - checked_at <= millis(1_000),
+            "took {:?}",
+            first - checked_at
+        );
+    }
+    assert_eq!(world.client(viewer).closed_because, None);
+}
+
+#[test]
 fn a_publisher_whose_nat_gave_it_another_port_is_seen_again() {
     let mut world = World::new(62);
     let ada = world.enter("lobby", Guest::publishing("ada"));

@@ -86,6 +86,8 @@ pub(crate) struct Wire {
     /// SSRCs of a person's slots: which are for retransmissions.
     declared: HashMap<(Person, u32), bool>,
     streams: HashMap<(Person, u32), Stream>,
+    /// Bytes that went to an address.
+    sent: HashMap<SocketAddr, u64>,
     pub(crate) log: Option<Vec<Line>>,
     pub(crate) datagrams: u64,
 }
@@ -99,6 +101,16 @@ impl Wire {
     /// When an address last sent a check that holds.
     pub(crate) fn consent_of(&self, address: SocketAddr) -> Option<Instant> {
         self.consents.get(&address).copied()
+    }
+
+    /// A datagram leaves for an address.
+    pub(crate) fn count(&mut self, to: SocketAddr, bytes: usize) {
+        *self.sent.entry(to).or_default() += bytes as u64;
+    }
+
+    /// How many bytes went to an address.
+    pub(crate) fn bytes_to(&self, address: SocketAddr) -> u64 {
+        self.sent.get(&address).copied().unwrap_or_default()
     }
 
     /// An answer names these SSRCs.

@@ -341,7 +341,11 @@ impl World {
         // order of a hash map.
         Class::sort(&mut parcels, |parcel| &parcel.contents);
         for parcel in parcels {
-            let place = self.by_address[&parcel.to];
+            self.wire.count(parcel.to, parcel.contents.len());
+            // Somebody who asked, and is no guest.
+            let Some(&place) = self.by_address.get(&parcel.to) else {
+                continue;
+            };
             self.wire.watch(Person(place), &parcel.contents, age);
             self.guests[place].down.send(parcel, now);
         }
