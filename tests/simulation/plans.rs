@@ -273,7 +273,7 @@ fn policed() -> Case {
             goal("utilisation", "%", (70.0, 100.5), |run| {
                 utilisation(run, (5_000, 60_000))
             }),
-            goal("estimate error p95", "%", (-40.0, 15.0), |run| {
+            goal("estimate error p95", "%", (-40.0, 30.0), |run| {
                 error(run, (5_000, 60_000), 0.95)
             }),
             goal("loss", "%", (0.0, 12.0), |run| {
