@@ -424,6 +424,8 @@ pub(super) fn slot_of<'a>(
     let place = known.unwrap_or_else(|| {
         let (ssrc, rtx_ssrc) = (new_ssrc(session, rng), new_ssrc(session, rng));
         let slot = Slot::new(line.mid.clone(), kind, ssrc, rtx_ssrc, rng.random());
+        // A player has two and not four, as a list would make room for at once.
+        session.egress.slots.reserve_exact(1);
         session.egress.slots.push(slot);
         session.egress.slots.len() - 1
     });

@@ -72,6 +72,8 @@ impl Connection {
         }
     }
 
+    /// What comes after the first bytes is boxed: most connections wait for another request most of
+    /// the time, and each would have room for the largest of the ways.
     async fn try_serve(self) -> Result<(), Failure> {
         let Self {
             stream,
@@ -93,33 +95,43 @@ impl Connection {
             // HTTP/2 is for TLS: browsers speak it nowhere else, and to tell the two apart by
             // their first bytes means to wait for bytes that may never come.
             return match router {
-                Some(router) => serve_http1(stream, peer, router, stopped).await,
+                Some(router) => Box::pin(serve_http1(stream, peer, router, stopped)).await,
                 None => Ok(()),
             };
         };
-        let local = stream.local_addr()?;
-        let mut stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await??;
-        let protocol = stream.get_ref().1.alpn_protocol();
-        if protocol == Some(ACME_TLS_1) {
-            // Who asks has seen what was to be seen (RFC 8737 §3).
-            return Ok(());
-        }
-        let is_h2 = protocol == Some(H2);
-        if let Some(relay) = relay.filter(|_| !is_h2)
-            && is_turn(&mut stream, stopped.clone()).await?
-        {
-            let tls = Transport::Tls;
-            relay.serve_stream(stream, peer, local, tls).await;
-            return Ok(());
-        }
-        let Some(router) = router else {
-            return Ok(());
-        };
-        if is_h2 {
-            serve_http2(stream, peer, router, stopped).await
-        } else {
-            serve_http1(stream, peer, router, stopped).await
-        }
+        Box::pin(serve_encrypted(stream, peer, (tls, relay, router), stopped)).await
+    }
+}
+
+/// Serves a connection that begins with a TLS handshake.
+async fn serve_encrypted(
+    stream: TcpStream,
+    peer: SocketAddr,
+    (tls, relay, router): (TlsAcceptor, Option<Relay>, Option<Router>),
+    stopped: watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    let local = stream.local_addr()?;
+    let mut stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await??;
+    let protocol = stream.get_ref().1.alpn_protocol();
+    if protocol == Some(ACME_TLS_1) {
+        // Who asks has seen what was to be seen (RFC 8737 §3).
+        return Ok(());
+    }
+    let is_h2 = protocol == Some(H2);
+    if let Some(relay) = relay.filter(|_| !is_h2)
+        && is_turn(&mut stream, stopped.clone()).await?
+    {
+        let tls = Transport::Tls;
+        relay.serve_stream(stream, peer, local, tls).await;
+        return Ok(());
+    }
+    let Some(router) = router else {
+        return Ok(());
+    };
+    if is_h2 {
+        serve_http2(stream, peer, router, stopped).await
+    } else {
+        serve_http1(stream, peer, router, stopped).await
     }
 }
 

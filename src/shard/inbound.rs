@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_utils::sync::Unparker;
 
 use super::batch::Batch;
 use super::clock::Moment;
@@ -22,15 +23,18 @@ pub(super) struct Inbound {
 /// The way to one shard.
 pub(super) struct Outlet {
     queue: Sender<Batch>,
+    /// Wakes the shard.
+    waker: Unparker,
     recycled: Receiver<Batch>,
     /// What is being filled.
     open: Batch,
 }
 
 impl Outlet {
-    pub(super) fn new(queue: Sender<Batch>, recycled: Receiver<Batch>) -> Self {
+    pub(super) fn new(queue: Sender<Batch>, waker: Unparker, recycled: Receiver<Batch>) -> Self {
         Self {
             queue,
+            waker,
             recycled,
             open: Batch::default(),
         }
@@ -48,6 +52,7 @@ impl Outlet {
         {
             counters.add_drops(DropReason::ShardQueueFull, lost.len() as u64);
         }
+        self.waker.unpark();
     }
 }
 
@@ -127,6 +132,8 @@ impl Inbound {
 
 #[cfg(test)]
 mod tests {
+    use crossbeam_utils::sync::Parker;
+
     use super::*;
     use crate::engine::ufrag::session_of_ufrag;
     use crate::net::AddressTable;
@@ -155,7 +162,8 @@ mod tests {
         for _ in 0..2 {
             let (queue, batches) = crossbeam_channel::bounded(1);
             let (recycle, recycled) = crossbeam_channel::bounded(1);
-            outlets.push(Outlet::new(queue, recycled));
+            let waker = Parker::new().unparker().clone();
+            outlets.push(Outlet::new(queue, waker, recycled));
             queues.push(batches);
             recyclers.push(recycle);
         }

@@ -27,6 +27,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_utils::sync::{Parker, Unparker};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
@@ -154,6 +155,17 @@ pub struct ShardHandle {
     mailbox: Sender<Mail>,
     datagrams: Sender<Batch>,
     load: Arc<Mutex<Load>>,
+    // Last: who finds the queues closed has been woken after that.
+    waker: Waker,
+}
+
+/// Wakes a shard's thread, the last time when it is dropped.
+struct Waker(Unparker);
+
+impl Drop for Waker {
+    fn drop(&mut self) {
+        self.0.unpark();
+    }
 }
 
 impl Shards {
@@ -167,15 +179,19 @@ impl Shards {
         let sockets = sockets.into();
         let addresses = Arc::new(AddressTable::new(clock::now()));
         let connections = sockets.streams.as_ref().map(Streams::connections);
-        let mut relays = Relays::between(config.shards);
+        let parkers: Vec<_> = (0..config.shards.get()).map(|_| Parker::new()).collect();
+        let wakers: Vec<_> = parkers.iter().map(|each| each.unparker().clone()).collect();
+        let mut relays = Relays::between(&wakers);
         let (mut handles, mut outlets, mut threads) = (Vec::new(), Vec::new(), Vec::new());
-        for index in 0..config.shards.get() {
+        for (index, parker) in (0..config.shards.get()).zip(parkers) {
+            let waker = parker.unparker().clone();
             let engine = engine(config, index, certificate)?;
             let (mailbox, mail) = crossbeam_channel::bounded(MAILBOX_COMMANDS);
             let (batches, datagrams) = crossbeam_channel::bounded(QUEUED_BATCHES);
             let (recycle, recycled) = crossbeam_channel::bounded(RECYCLED_BATCHES);
             let load = Arc::<Mutex<Load>>::default();
             let wiring = Wiring {
+                parker,
                 mailbox: mail,
                 datagrams,
                 recycle,
@@ -188,12 +204,13 @@ impl Shards {
             };
             let worker = Worker::new(engine, wiring);
             threads.push(spawn(format!("shard-{index}"), move || worker.run())?);
-            outlets.push((batches.clone(), recycled));
+            outlets.push((batches.clone(), waker.clone(), recycled));
             handles.push(ShardHandle {
                 index,
                 mailbox,
                 datagrams: batches,
                 load,
+                waker: Waker(waker),
             });
         }
         let demux = Arc::new(Demux::new(addresses, session_of_ufrag));
@@ -279,6 +296,7 @@ impl Shards {
             {
                 tracing::warn!(shard = handle.index, "shard does not take the word to stop");
             }
+            handle.waker.0.unpark();
         }
         for shard in shards {
             shard.join().expect("a panicking shard ends the process");
@@ -308,6 +326,7 @@ impl ShardHandle {
                 TrySendError::Full(_) => ShardError::Overloaded,
                 TrySendError::Disconnected(_) => ShardError::Stopped,
             })?;
+        self.waker.0.unpark();
         Ok(answer.await.map_err(|_| ShardError::Stopped)??)
     }
 
@@ -336,11 +355,11 @@ fn receive(
     streams: Option<Streams<SessionKey>>,
     stun: Option<MediaSocket>,
     demux: &Arc<Demux<SessionKey>>,
-    outlets: &[(Sender<Batch>, Receiver<Batch>)],
+    outlets: &[(Sender<Batch>, Unparker, Receiver<Batch>)],
 ) -> io::Result<Running> {
     let inbound = || {
         let outlets = outlets.iter().cloned();
-        let outlets = outlets.map(|(queue, recycled)| Outlet::new(queue, recycled));
+        let outlets = outlets.map(|(queue, waker, recycled)| Outlet::new(queue, waker, recycled));
         Inbound::new(demux.clone(), outlets.collect(), media.counters().clone())
     };
     let (mut threads, mut stoppers) = (Vec::new(), Vec::new());

@@ -1,10 +1,10 @@
 //! The ways between shards: what one engine tells another.
 
 use std::collections::VecDeque;
-use std::num::NonZeroU16;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_utils::sync::Unparker;
 
 use crate::engine::RelayMessage;
 
@@ -38,26 +38,26 @@ pub(super) struct Relays {
 #[derive(Debug)]
 struct Outgoing {
     queue: Sender<Parcel>,
+    waker: Unparker,
     waiting: VecDeque<RelayMessage>,
 }
 
 impl Relays {
-    /// The ways between that many shards, in the order of their numbers.
-    pub(super) fn between(shards: NonZeroU16) -> Vec<Self> {
-        let (queues, incoming): (Vec<_>, Vec<_>) = (0..shards.get())
+    /// The ways between shards, in the order of their numbers, each of which has its waker here.
+    pub(super) fn between(wakers: &[Unparker]) -> Vec<Self> {
+        let (queues, incoming): (Vec<_>, Vec<_>) = wakers
+            .iter()
             .map(|_| crossbeam_channel::bounded(QUEUED_PARCELS))
             .unzip();
         let ends = |(shard, incoming): (usize, Receiver<Parcel>)| Self {
             shard: shard as u16,
-            // With one shard nobody sends: nobody is to wait for it either.
-            incoming: match shards.get() {
-                1 => crossbeam_channel::never(),
-                _ => incoming,
-            },
+            incoming,
             outgoing: queues
                 .iter()
-                .map(|queue| Outgoing {
+                .zip(wakers)
+                .map(|(queue, waker)| Outgoing {
                     queue: queue.clone(),
+                    waker: waker.clone(),
                     waiting: VecDeque::new(),
                 })
                 .collect(),
@@ -92,6 +92,7 @@ impl Relays {
                 lost += all - parcel.messages.len();
                 outgoing.waiting = parcel.messages;
             }
+            outgoing.waker.unpark();
         }
         lost
     }
@@ -106,10 +107,13 @@ impl Relays {
 
 #[cfg(test)]
 mod tests {
+    use crossbeam_utils::sync::Parker;
+
     use super::*;
 
     fn pair() -> (Relays, Relays) {
-        let mut both = Relays::between(2.try_into().expect("not zero"));
+        let wakers = [Parker::new(), Parker::new()].map(|parker| parker.unparker().clone());
+        let mut both = Relays::between(&wakers);
         let second = both.remove(1);
         (both.remove(0), second)
     }

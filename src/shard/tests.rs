@@ -200,6 +200,7 @@ async fn a_shard_that_is_behind_says_so_at_once() {
         mailbox,
         datagrams,
         load: Arc::default(),
+        waker: Waker(Parker::new().unparker().clone()),
     };
     let (first, second) = (
         shard.command(Command::Counters),

@@ -20,7 +20,7 @@ use str0m::crypto::dtls::{DtlsCert, DtlsInstance, DtlsProvider, DtlsVersion};
 use str0m::crypto::{CryptoError, CryptoProvider, from_feature_flags};
 use str0m::{Rtc, RtcConfig};
 
-use super::srtp::SrtpKeys;
+use super::srtp::{LazyCiphers, SrtpKeys};
 use connection::{Configs, Connection};
 
 /// How long the first flight of a handshake waits for an answer before it is sent again.
@@ -120,6 +120,7 @@ fn build_with(config: RtcConfig, now: Instant, seed: Option<u64>) -> (Rtc, KeyTa
     static CRYPTO: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
         Arc::new(CryptoProvider {
             dtls_provider: &TappedDtls::INSTANCE,
+            srtp_provider: &LazyCiphers,
             ..from_feature_flags()
         })
     });

@@ -79,7 +79,9 @@ impl OfferSummary {
     /// The offer in the form that `str0m` reads.
     ///
     /// It insists on a BUNDLE group, even around a single m-line, takes the first group for
-    /// it, and wants the m-lines' order in it; clients owe it nothing of the kind.
+    /// it, and wants the m-lines' order in it; clients owe it nothing of the kind. And what we send
+    /// leaves by our own egress: for `str0m` such m-lines are inactive, so that it keeps no
+    /// buffers for them, some eight kilobytes each.
     pub fn normalize(&self, offer: &str) -> String {
         let mut normal = String::with_capacity(offer.len() + 32);
         let bundle = bundle_line(&self.lines);
@@ -91,7 +93,11 @@ impl OfferSummary {
             if text.starts_with("a=") || text.starts_with("m=") {
                 normal.push_str(&bundle.take().unwrap_or_default());
             }
-            normal.push_str(text);
+            normal.push_str(if text == "a=recvonly" {
+                "a=inactive"
+            } else {
+                text
+            });
             normal.push_str("\r\n");
         }
         normal

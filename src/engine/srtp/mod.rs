@@ -8,6 +8,7 @@
 //! Incoming media is decrypted once, elsewhere; of what comes in, only SRTCP is opened here.
 
 mod keys;
+mod lazy;
 mod replay;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use subtle::ConstantTimeEq;
 use thiserror::Error;
 
 pub use keys::{MasterKey, Profile, SrtpKeys};
+pub(super) use lazy::LazyCiphers;
 use replay::ReplayGuard;
 
 /// Octets of an AES-GCM authentication tag (RFC 7714 §13.2).
