@@ -131,7 +131,7 @@ describe('on a machine that is too small', { timeout: 180_000 }, () => {
       assert.equal((await server.metrics()).sum(/^plenum_memory_limit_bytes$/), LIMIT_BYTES);
       const storm = loadtest(
         server,
-        ...['join-storm', '--subscribers', '1000', '--within', '10', '--seconds', '1', '--video', 'none'],
+        ...['join-storm', '--subscribers', '2000', '--within', '10', '--seconds', '1', '--video', 'none'],
       );
       let most = 0;
       const refused = async () => {

@@ -40,6 +40,7 @@ const FAMILIES: &[&str] = &[
     "plenum_rtx_packets_total",
     "plenum_probe_packets_total",
     "plenum_starved_slots_total",
+    "plenum_cut_slots_total",
     "plenum_paths",
     "plenum_path_estimate_bytes_per_second",
     "plenum_path_target_bytes_per_second",
