@@ -29,6 +29,9 @@ struct Admin;
 
 /// What the page may do: everything comes from here, and nothing is inline.
 ///
+/// It goes along with what has a policy of its own: documents and workers. With each of a page's
+/// sixty files it would be an eighth of what a first visit costs.
+///
 /// Pictures, sounds and workers that the page itself makes are `blob:`.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; worker-src 'self' blob:; \
@@ -61,7 +64,9 @@ pub(super) fn files<S: Clone + Send + Sync + 'static>() -> Router<S> {
 /// The operator's page, at `/admin`.
 pub(super) fn admin<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let file = |name: &'static str| {
-        get(move |headers: HeaderMap| async move { serve(Admin::get(name), &headers, POLICY) })
+        get(
+            move |headers: HeaderMap| async move { serve(Admin::get(name), &headers, policy_of(name)) },
+        )
     };
     Router::new()
         .route("/admin", file("index.html"))
@@ -70,36 +75,49 @@ pub(super) fn admin<S: Clone + Send + Sync + 'static>() -> Router<S> {
 }
 
 fn files_of<Files: Embed + 'static, S: Clone + Send + Sync + 'static>() -> Router<S> {
-    let page =
-        |headers: HeaderMap| async move { serve(Files::get("index.html"), &headers, POLICY) };
-    let publish =
-        |headers: HeaderMap| async move { serve(Files::get("publish.html"), &headers, EMBEDDABLE) };
-    let watch =
-        |headers: HeaderMap| async move { serve(Files::get("watch.html"), &headers, EMBEDDABLE) };
-    let direct =
-        |headers: HeaderMap| async move { serve(Files::get("direct.html"), &headers, POLICY) };
+    let document = |name: &'static str, policy: HeaderValue| {
+        get(
+            move |headers: HeaderMap| async move { serve(Files::get(name), &headers, Some(policy)) },
+        )
+    };
+    let page = || document("index.html", POLICY);
+    let watch = || document("watch.html", EMBEDDABLE);
     let file = |method: Method, uri: Uri, headers: HeaderMap| async move {
         // Names are plain ASCII: what needs an escape is not one of them.
-        let file = Files::get(uri.path().trim_start_matches('/'));
+        let name = uri.path().trim_start_matches('/');
+        let file = Files::get(name);
         if file.is_some() && !matches!(method, Method::GET | Method::HEAD) {
             return (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET,HEAD")]).into_response();
         }
-        serve(file, &headers, POLICY)
+        serve(file, &headers, policy_of(name))
     };
     Router::new()
-        .route("/", get(page))
-        .route("/r/{room}", get(page))
-        .route("/publish/{room}", get(publish))
-        .route("/watch/{room}", get(watch))
-        .route("/watch/{room}/{participant}", get(watch))
-        .route("/direct/{room}", get(direct))
+        .route("/", page())
+        .route("/r/{room}", page())
+        .route("/publish/{room}", document("publish.html", EMBEDDABLE))
+        .route("/watch/{room}", watch())
+        .route("/watch/{room}/{participant}", watch())
+        .route("/direct/{room}", document("direct.html", POLICY))
         .fallback(file)
         .layer(CompressionLayer::new())
         .layer(map_response(tag_compressed))
 }
 
-/// A file, unless the client has it; 404 where there is none.
-fn serve(file: Option<EmbeddedFile>, headers: &HeaderMap, policy: HeaderValue) -> Response {
+/// The policy of a file that a browser runs or shows by itself; the others are under that of the page
+/// that loads them (CSP3 §4.2, and of workers HTML §10.2.4).
+fn policy_of(name: &str) -> Option<HeaderValue> {
+    [".html", ".svg", "worker.js"]
+        .iter()
+        .any(|end| name.ends_with(end))
+        .then_some(POLICY)
+}
+
+/// Marks an answer as a file, for what is to be said of an interface's answers alone.
+#[derive(Clone, Copy)]
+pub(super) struct IsFile;
+
+/// A file, unless the client has it; 404 where there is none. `policy` makes it a document.
+fn serve(file: Option<EmbeddedFile>, headers: &HeaderMap, policy: Option<HeaderValue>) -> Response {
     let Some(file) = file else {
         return StatusCode::NOT_FOUND.into_response();
     };
@@ -120,8 +138,11 @@ fn serve(file: Option<EmbeddedFile>, headers: &HeaderMap, policy: HeaderValue) -
     if let Ok(kind) = HeaderValue::from_str(&content_type(file.metadata.mimetype())) {
         out.insert(CONTENT_TYPE, kind);
     }
-    out.insert(CONTENT_SECURITY_POLICY, policy);
-    out.insert(HeaderName::from_static("permissions-policy"), PERMISSIONS);
+    if let Some(policy) = policy {
+        out.insert(CONTENT_SECURITY_POLICY, policy);
+        out.insert(HeaderName::from_static("permissions-policy"), PERMISSIONS);
+    }
+    response.extensions_mut().insert(IsFile);
     response
 }
 
@@ -247,6 +268,16 @@ mod tests {
         .await;
         assert_eq!(again.status(), 304);
         assert_eq!(tag(&again), compressed);
+    }
+
+    #[test]
+    fn what_a_browser_runs_by_itself_has_a_policy() {
+        for name in ["index.html", "favicon.svg", "encryption-worker.js"] {
+            assert!(policy_of(name).is_some(), "{name}");
+        }
+        for name in ["room.js", "css/base.css"] {
+            assert!(policy_of(name).is_none(), "{name}");
+        }
     }
 
     #[tokio::test]

@@ -146,7 +146,7 @@ fn administration() -> Router<Arc<App>> {
         )
 }
 
-/// What a page of another origin may read from any answer, errors included.
+/// What a page of another origin may read from any answer of an interface, errors included.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "Location, ETag, Link, X-Participant, X-Description-Tag, X-Subscriptions-Tag, Accept-Patch, Retry-After, WWW-Authenticate",
 );
@@ -172,13 +172,14 @@ fn hsts() -> SetResponseHeaderLayer<HeaderValue> {
 async fn headers_for_browsers(request: Request, next: Next) -> Response {
     let is_preflight = *request.method() == Method::OPTIONS;
     let mut response = next.run(request).await;
+    let is_file = response.extensions().get::<assets::IsFile>().is_some();
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     if is_preflight {
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, ALLOWED_METHODS);
         headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS);
         headers.insert(ACCESS_CONTROL_MAX_AGE, PREFLIGHT_KEPT);
-    } else {
+    } else if !is_file {
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
     }
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

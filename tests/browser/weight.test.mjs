@@ -5,18 +5,19 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
 import { Gathering } from './lib/gathering.mjs';
+import * as ui from './lib/ui.mjs';
 import { until } from './lib/until.mjs';
 
 /** With headers; 150 KiB are a second on a link of 1.2 Mbit/s. */
 const MOST_BYTES = 150 * 1024;
 
 describe('the weight of the page', { timeout: 120_000 }, () => {
-  let gathering, server, ada;
+  let gathering, server, ada, bea;
 
   before(async () => {
-    gathering = await Gathering.of(['Ada']);
+    gathering = await Gathering.of(['Ada', 'Bea']);
     server = gathering.server;
-    ada = gathering.people.Ada;
+    ({ Ada: ada, Bea: bea } = gathering.people);
   });
   after(() => gathering?.end());
 
@@ -46,5 +47,13 @@ describe('the weight of the page', { timeout: 120_000 }, () => {
     );
     assert.ok(!transferred.paths.has('/app/call.js'), 'the call was loaded');
     assert.ok(transferred.bytes < MOST_BYTES, `${transferred.bytes} bytes`);
+  });
+
+  test('a call comes as a whole within that, for whoever has never been here', async () => {
+    const transferred = await scales(bea);
+    await ui.join(bea, server, 'light', 'Bea');
+    await until('all has come', () => transferred.paths.has('/app/call.js'));
+    assert.ok(transferred.bytes < MOST_BYTES, `${transferred.bytes} bytes`);
+    assert.ok(!transferred.paths.has('/strings/de.js'), 'a language was loaded that nobody reads');
   });
 });

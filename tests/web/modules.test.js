@@ -1,6 +1,7 @@
 // What the page's modules compute, without a browser. Run with `npm run test:web`.
 
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { focusLayout, gridLayout } from '../../web/app/layout.js';
 import { partsOf } from '../../web/app/links.js';
@@ -324,3 +325,27 @@ test('every language has every sentence, and none is left as it was', () => {
   });
   assert.deepEqual(same, []);
 });
+
+/** A module's address, and those of all that it imports at once, in order. */
+async function importsOf(path, found = new Set()) {
+  if (found.has(path)) return found;
+  found.add(path);
+  const source = await readFile(new URL(`../../web${path}`, import.meta.url), 'utf8');
+  for (const [, from] of source.matchAll(/^(?:import|export) [^;]*?from '(.+?)';/gm)) {
+    await importsOf(new URL(from, `file://${path}`).pathname, found);
+  }
+  return found;
+}
+
+for (const [page, script] of [
+  ['index', '/app/main.js'],
+  ['watch', '/app/watch.js'],
+  ['publish', '/app/publish.js'],
+]) {
+  test(`${page}.html names every module it needs, so that none waits for another to be read`, async () => {
+    const html = await readFile(new URL(`../../web/${page}.html`, import.meta.url), 'utf8');
+    const named = [...html.matchAll(/<link rel="modulepreload" href="(.+?)">/g)].map(([, href]) => href);
+    assert.ok(html.includes(`src="${script}"`));
+    assert.deepEqual([...named, script].sort(), [...(await importsOf(script))].sort());
+  });
+}
