@@ -123,8 +123,15 @@ export class LocalMedia extends EventTarget {
 async function capture(kind, deviceId) {
   if (!navigator.mediaDevices) throw new DOMException('not a secure page', 'SecurityError');
   const wanted = kind === 'video' ? CAMERA : MICROPHONE;
-  const constraints = { [kind]: { ...wanted, ...(deviceId && { deviceId: { ideal: deviceId } }) } };
-  const stream = await navigator.mediaDevices.getUserMedia(constraints);
+  const open = (/** @type {MediaTrackConstraints} */ more) =>
+    navigator.mediaDevices.getUserMedia({ [kind]: { ...wanted, ...more } });
+  // As a mere wish (`ideal`) the choice may be passed over for the first device that there is.
+  const stream = await (deviceId
+    ? open({ deviceId: { exact: deviceId } }).catch(error => {
+        if (problemOf(error) !== 'missing') throw error;
+        return open({});
+      })
+    : open({}));
   const [track] = stream.getTracks();
   if (kind === 'video') track.contentHint = 'motion';
   return track;
@@ -154,7 +161,8 @@ export async function captureScreen() {
  * @returns {DeviceProblem}
  */
 export function problemOf(error) {
-  const name = error instanceof DOMException ? error.name : '';
+  // Not everywhere an OverconstrainedError is a DOMException.
+  const name = error instanceof Object && 'name' in error ? error.name : '';
   if (name === 'NotAllowedError') return 'denied';
   if (name === 'SecurityError') return 'insecure';
   if (name === 'NotFoundError' || name === 'OverconstrainedError') return 'missing';

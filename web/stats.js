@@ -9,6 +9,7 @@
  * @property {number} fps
  * @property {number} bitrate bit/s
  * @property {number} lost ratio of packets lost, 0 to 1
+ * @property {number} jitterMs how unevenly packets come (RFC 3550 §6.4.1)
  * @property {number} frozenSeconds since the last sample
  * @property {string} codec
  *
@@ -125,6 +126,7 @@ function readInbound(change, report) {
     fps: change.of('framesDecoded') / change.seconds,
     bitrate: change.bitrate('bytesReceived'),
     lost: expected > 0 ? Math.max(0, change.of('packetsLost')) / expected : 0,
+    jitterMs: (now.jitter ?? 0) * 1000,
     frozenSeconds: change.of('totalFreezesDuration'),
     codec: report.get(now.codecId)?.mimeType?.split('/')[1] ?? '',
   };

@@ -86,6 +86,7 @@ export class Call {
   #wishes = [];
   #isDrawing = false;
   #alone;
+  #heading;
   #end = new AbortController();
 
   /**
@@ -121,11 +122,12 @@ export class Call {
     this.#shortcuts = new Shortcuts(actions);
     this.#toolbar = new Toolbar({ ...actions, leave }, this.#menus(actions));
     this.#alone = this.#aloneCard();
+    this.#heading = h('h1', { class: 'call-room', tabIndex: -1 }, roomName);
     const header = h(
       'header',
       { class: 'call-header' },
       wordmark(),
-      h('h1', { class: 'call-room' }, roomName),
+      this.#heading,
       room.encryption && encryptionSign(),
       this.#inviteButton('quiet'),
     );
@@ -150,6 +152,11 @@ export class Call {
     this.#listen();
     this.#voices.play(room.voices);
     this.#draw();
+  }
+
+  /** To be called when it is in the page: whoever listens hears which room this is, and goes on from there. */
+  focus() {
+    this.#heading.focus();
   }
 
   /** To be called when it leaves the page. */
@@ -192,7 +199,7 @@ export class Call {
   #actions() {
     return {
       microphone: () => this.#own.setMicrophone(!this.#own.micOn),
-      talk: (/** @type {boolean} */ isHeld) => this.#own.setMicrophone(isHeld),
+      talk: (/** @type {boolean} */ isHeld) => this.#own.talk(isHeld),
       camera: () => this.#own.toggleCamera(),
       share: () => this.#own.toggleScreen(),
       layout: () => this.#toggleLayout(),

@@ -89,6 +89,7 @@ function showCall(Call, roomName, room, media) {
     showOver(roomName, /** @type {CustomEvent} */ (event).detail);
   });
   show(call.element);
+  call.focus();
 }
 
 /**

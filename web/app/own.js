@@ -35,6 +35,9 @@ export function firstTracks(media) {
 export class Own {
   #room;
   #media;
+  #isTalking = false;
+  /** While another microphone steps in for one that was pulled out. */
+  #isReplacing = false;
   #onChange = () => this.#sync();
   #onUnplugged = (/** @type {Event} */ event) => this.#unplugged(/** @type {CustomEvent} */ (event).detail);
 
@@ -78,6 +81,17 @@ export class Own {
     } else {
       await this.#room.setMuted('microphone', !on);
     }
+  }
+
+  /**
+   * Push-to-talk: opens the microphone for as long as a key is held, and leaves one alone that is open.
+   *
+   * @param {boolean} isHeld
+   */
+  async talk(isHeld) {
+    if (isHeld === this.#isTalking || (isHeld && this.micOn)) return;
+    this.#isTalking = isHeld;
+    await this.setMicrophone(isHeld);
   }
 
   /** A camera that is off is really off: its light goes out. */
@@ -156,7 +170,9 @@ export class Own {
     if (!this.canSend) return;
     const { audio, video } = this.#media.tracks;
     const microphone = this.#room.local.get('microphone');
-    if (audio !== microphone?.track) this.#send('microphone', audio, microphone?.muted || audio === null);
+    const isWaiting = audio === null && this.#isReplacing;
+    if (audio !== microphone?.track && !isWaiting)
+      this.#send('microphone', audio, microphone?.muted || audio === null);
     if (video !== this.#room.local.get('camera')?.track) this.#send('camera', video, video === null);
   }
 
@@ -175,10 +191,15 @@ export class Own {
   }
 
   /** @param {'audio' | 'video'} kind */
-  #unplugged(kind) {
+  async #unplugged(kind) {
     const isMicrophone = kind === 'audio';
     note(strings.device.lost(isMicrophone ? strings.device.microphone : strings.device.camera));
-    // Another microphone steps in; another camera might show what nobody meant to show.
-    if (isMicrophone) this.#media.start('audio');
+    // Another camera might show what nobody meant to show.
+    if (!isMicrophone) return;
+    // Another microphone steps in, as open as the lost one was.
+    this.#isReplacing = true;
+    await this.#media.start('audio');
+    this.#isReplacing = false;
+    this.#sync();
   }
 }

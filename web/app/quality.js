@@ -84,8 +84,10 @@ export class Quality {
       .filter(({ kind, fps }) => kind === 'video' && fps > 0)
       .sort((a, b) => a.width - b.width)
       .map(
-        ({ width, height, fps, bitrate }) => `${text.layer(width, height, fps)} · ${text.bitrate(bitrate)}`,
+        ({ rid, width, height, fps, bitrate }) =>
+          `${rid} ${text.layer(width, height, fps)} · ${text.bitrate(bitrate)}`,
       );
+    const jitterMs = Math.max(0, ...[...sample.inbound.values()].map(inbound => inbound.jitterMs));
     /** @type {[string, string[]][]} */
     const rows = [
       [text.roundTrip, [sample.roundTripMs === null ? text.none : text.ms(sample.roundTripMs)]],
@@ -93,6 +95,7 @@ export class Quality {
       [text.sent, [text.bitrate(sample.sent)]],
       [text.estimate, [sample.uplinkEstimate === null ? text.none : text.bitrate(sample.uplinkEstimate)]],
       [text.lost, [`↓ ${text.ratio(sample.lost)}  ↑ ${text.ratio(sample.lostUpstream)}`]],
+      [text.jitter, [text.ms(jitterMs)]],
       [text.layers, layers.length > 0 ? layers : [text.none]],
     ];
     this.#list.replaceChildren(
@@ -104,8 +107,9 @@ export class Quality {
 }
 
 /** @param {import('../stats.js').Inbound} inbound */
-function numbersOf({ width, height, fps, bitrate, lost, codec }) {
-  return `${text.layer(width, height, fps)} · ${text.bitrate(bitrate)} · ${text.ratio(lost)} · ${codec}`;
+function numbersOf({ width, height, fps, bitrate, lost, jitterMs, codec }) {
+  const path = [text.lostOf(text.ratio(lost)), text.jitterOf(text.ms(jitterMs))];
+  return [text.layer(width, height, fps), text.bitrate(bitrate), ...path, codec].join(' · ');
 }
 
 /**

@@ -261,6 +261,7 @@ export const strings = {
   invite: {
     copy: 'Einladung kopieren',
     copied: 'Link kopiert',
+    copiedForToken: 'Link kopiert. Wer ihn öffnet, braucht ein eigenes Token.',
     failed: 'Kopieren ist hier nicht möglich. Der Link steht in der Adresszeile.',
   },
 
@@ -388,6 +389,7 @@ export const strings = {
     received: 'Empfangen',
     sent: 'Gesendet',
     lost: 'Verloren',
+    jitter: 'Jitter',
     estimate: 'Geschätzte Sendeleistung',
     layers: 'Eigenes Bild',
     none: '–',
@@ -395,6 +397,8 @@ export const strings = {
     bitrate: bps =>
       bps >= 1e6 ? `${(bps / 1e6).toFixed(1).replace('.', ',')} Mbit/s` : `${Math.round(bps / 1000)} kbit/s`,
     ratio: ratio => `${(ratio * 100).toFixed(1).replace('.', ',')} %`,
+    lostOf: ratio => `${ratio} verloren`,
+    jitterOf: time => `Jitter ${time}`,
     layer: (width, height, fps) => `${width}×${height} · ${Math.round(fps)} B/s`,
   },
 };

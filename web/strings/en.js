@@ -256,6 +256,7 @@ export const strings = {
   invite: {
     copy: 'Copy invite link',
     copied: 'Link copied',
+    copiedForToken: 'Link copied. Whoever opens it needs a token of their own.',
     failed: 'Copying is not possible here. The link is in the address bar.',
   },
 
@@ -382,6 +383,7 @@ export const strings = {
     received: 'Received',
     sent: 'Sent',
     lost: 'Lost',
+    jitter: 'Jitter',
     estimate: 'Uplink estimate',
     layers: 'Own picture',
     none: '–',
@@ -389,6 +391,8 @@ export const strings = {
     bitrate: (/** @type {number} */ bps) =>
       bps >= 1e6 ? `${(bps / 1e6).toFixed(1)} Mbit/s` : `${Math.round(bps / 1000)} kbit/s`,
     ratio: (/** @type {number} */ ratio) => `${(ratio * 100).toFixed(1)} %`,
+    lostOf: (/** @type {string} */ ratio) => `${ratio} lost`,
+    jitterOf: (/** @type {string} */ time) => `jitter ${time}`,
     layer: (/** @type {number} */ width, /** @type {number} */ height, /** @type {number} */ fps) =>
       `${width}×${height} · ${Math.round(fps)} fps`,
   },

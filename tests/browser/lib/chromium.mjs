@@ -6,8 +6,9 @@ import { chromium } from 'playwright-core';
 
 const ARGUMENTS = [
   '--use-fake-ui-for-media-stream',
-  // Enough to look at, and three encoders of it still fit a small machine.
-  '--use-fake-device-for-media-stream=fps=20',
+  // Two cameras, and between them one of depth (16 bit grey), of which a peer connection sends nothing;
+  // enough frames to look at, and three encoders of them still fit a small machine.
+  '--use-fake-device-for-media-stream=device-count=3,fps=20',
   '--auto-select-desktop-capture-source=Entire screen',
   '--autoplay-policy=no-user-gesture-required',
   // Audio is played (a muted element would not decode it) and not heard.
@@ -40,6 +41,13 @@ export class Chromium {
     await context.addInitScript(this.#script);
     const page = await context.newPage();
     return new Person(context, page);
+  }
+
+  /** The process group that all of the browser's processes are in. */
+  async processGroup() {
+    const devtools = await this.browser.newBrowserCDPSession();
+    const { processInfo } = await devtools.send('SystemInfo.getProcessInfo');
+    return processInfo.find(({ type }) => type === 'browser').id;
   }
 
   stop() {

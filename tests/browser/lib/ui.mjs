@@ -69,6 +69,10 @@ export const message = ({ page }, text) =>
 export const openPeople = person =>
   person.page.getByRole('button', { name: /^\d+ (person|people)$/ }).click();
 
+/** On a telephone it covers the controls, so its own button is the way. */
+export const closePeople = ({ page }) =>
+  page.getByRole('complementary', { name: 'People' }).getByRole('button', { name: 'Close' }).click();
+
 /** Somebody's line in the list of people. */
 export const person = ({ page }, name) =>
   page.getByRole('list', { name: 'In the room' }).getByRole('listitem').filter({ hasText: name });

@@ -1,0 +1,126 @@
+// What stands on the stage: pages of tiles, whoever is pinned, and a screen. What is not on it is not
+// asked for.
+
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+
+import { Crowd, NAMES } from './lib/crowd.mjs';
+import { Gathering } from './lib/gathering.mjs';
+import { Pages } from './lib/pages.mjs';
+import * as ui from './lib/ui.mjs';
+import { until } from './lib/until.mjs';
+
+/** As low as a telephone on its side: two rows of four fit beside the controls. */
+const WINDOW = { width: 700, height: 380 };
+const CROWD = 10;
+
+// One story in the order of these tests: each begins where the one before ended.
+describe('the stage', { timeout: 120_000 }, () => {
+  let gathering, server, pages, crowd, ada, ben;
+  /** What Ada asked for last. */
+  let wishes = [];
+
+  before(async () => {
+    gathering = await Gathering.of(['Ada', 'Ben']);
+    server = gathering.server;
+    ({ Ada: ada, Ben: ben } = gathering.people);
+    pages = await Pages.start();
+    crowd = await Crowd.start(gathering.chromium, pages);
+    await crowd.join(server, 'stage', NAMES.slice(1, 1 + CROWD), { width: 160, height: 90, fps: 5 });
+    await ada.page.setViewportSize(WINDOW);
+    ada.page.on('request', request => {
+      if (request.method() !== 'PUT' || !request.url().endsWith('/subscriptions')) return;
+      wishes = Object.values(request.postDataJSON().slots).filter(wish => wish?.track);
+    });
+    await ui.join(ada, server, 'stage', 'Ada');
+  });
+  after(async () => {
+    await pages?.stop();
+    await gathering?.end();
+  });
+
+  const tiles = () => ada.page.getByRole('group', { name: 'Participants' }).getByRole('article');
+  const namesShown = () => tiles().locator('.tile-name').allTextContents();
+
+  /** The names whose pictures move now. */
+  async function movingNames() {
+    const shown = await namesShown();
+    const moving = await Promise.all(shown.map(name => ui.isMoving(ui.tile(ada, name))));
+    return shown.filter((_, index) => moving[index]);
+  }
+
+  const areaOf = async name => {
+    const { width, height } = await ui.tile(ada, name).boundingBox();
+    return width * height;
+  };
+
+  /** Whether one tile is much larger than each of the others. */
+  async function isLarge(name) {
+    const others = (await namesShown()).filter(other => other !== name);
+    if ((await ui.tile(ada, name).count()) !== 1) return false;
+    const sizes = await Promise.all(others.map(areaOf));
+    return (await areaOf(name)) > 3 * Math.max(...sizes);
+  }
+
+  test('shows a page of people, and receives those and no others', async () => {
+    const pager = ada.page.getByRole('button', { name: 'Next page' });
+    await pager.waitFor();
+    await until('everyone on the page moves', async () => {
+      return (await movingNames()).length === (await tiles().count());
+    });
+    const shown = await namesShown();
+    assert.ok(shown.length < CROWD, `${shown.length} tiles`);
+    const before = await ada.received('video');
+    await ada.page.waitForTimeout(2000);
+    const moving = await ada.growing('video', 'framesDecoded', before, 3);
+    // Oneself is a tile, and no picture that is received.
+    assert.equal(moving, shown.length - 1);
+    assert.equal(wishes.length, shown.length - 1, JSON.stringify(wishes));
+  });
+
+  test('asks for pictures of the size at which they are shown', async () => {
+    const { width } = await tiles().first().boundingBox();
+    for (const wish of wishes) {
+      assert.ok(wish.width >= width && wish.width < width + 80, `${wish.width} for ${width} pixels`);
+    }
+  });
+
+  test('another page shows the others', async () => {
+    const first = await namesShown();
+    await ada.page.keyboard.press('ArrowRight');
+    await ada.page.getByRole('status').getByText('Page 2 of').waitFor({ state: 'attached' });
+    const second = await namesShown();
+    assert.deepEqual(
+      second.filter(name => first.includes(name)),
+      [],
+    );
+    await until('they move', async () => (await movingNames()).length === second.length);
+    await ada.page.keyboard.press('ArrowLeft');
+    await until('the first are back', async () => (await namesShown()).join() === first.join());
+  });
+
+  test('whoever is pinned is large, and is asked for at that size', async () => {
+    const other = (await namesShown()).find(name => !name.includes('you'));
+    await ui.tile(ada, other).hover();
+    await ui.press(ada, `Pin ${other}`);
+    await until('the one who is pinned is large', () => isLarge(other));
+    await until('the picture is asked for', () => Math.max(...wishes.map(({ width }) => width)) > 400);
+    await ui.tile(ada, other).hover();
+    await ui.press(ada, `Unpin ${other}`);
+    await until('all are of one size again', async () => !(await isLarge(other)));
+  });
+
+  test('a shared screen is large and whole, and the view is as before when it ends', async () => {
+    await ui.join(ben, server, 'stage', 'Ben');
+    await ui.shareScreen(ben);
+    const screen = 'Ben’s screen';
+    await until('it is large', () => isLarge(screen));
+    await until('it is shown', () => ui.isMoving(ui.screenOf(ada, 'Ben')));
+    const video = ui.screenOf(ada, 'Ben').locator('video');
+    assert.equal(await video.evaluate(it => getComputedStyle(it).objectFit), 'contain');
+    await ui.stopSharing(ben);
+    await until('it is gone', async () => (await ui.screenOf(ada, 'Ben').count()) === 0);
+    const large = await Promise.all((await namesShown()).map(isLarge));
+    assert.ok(!large.includes(true), `${large}`);
+  });
+});
