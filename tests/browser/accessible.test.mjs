@@ -64,17 +64,154 @@ describe('pages that everyone can use', { timeout: 120_000 }, () => {
     await ada.page.getByRole('dialog', { name: 'Keyboard shortcuts' }).waitFor();
     await assertAccessible(ada, 'the sheet of shortcuts');
     await ada.page.keyboard.press('Escape');
+    await ada.page.locator('body').press('i');
+    await ada.page.getByRole('region', { name: 'Connection details' }).waitFor();
+    await assertAccessible(ada, 'the details of the connection');
+    await ada.page.locator('body').press('i');
+    await ui.closePeople(ada);
   });
 
-  test('the keyboard alone mutes, turns the camera off, and leaves', async () => {
+  test('a call on a telephone has none either, with its panels and menus', async () => {
+    await ada.page.setViewportSize({ width: 390, height: 844 });
+    await ui.openPeople(ada);
+    await assertAccessible(ada, 'the list of people on a telephone');
+    await ui.closePeople(ada);
+    await assertAccessible(ada, 'a call on a telephone');
+    await ui.openChat(ada);
+    await assertAccessible(ada, 'the chat on a telephone');
+    await ui.press(ada, 'Close chat');
+    for (const name of ['More', 'Choose camera', 'Microphone and loudspeaker']) {
+      await ui.press(ada, name);
+      await ada.page.getByRole('dialog', { name }).waitFor();
+      await assertAccessible(ada, `“${name}” on a telephone`);
+      await ada.page.keyboard.press('Escape');
+    }
+    await ada.page.setViewportSize({ width: 1280, height: 720 });
+  });
+
+  test('whoever does not see the page is told who comes, writes, and what their own keys do', async () => {
     const { page } = ada;
+    const told = words => page.getByRole('status').getByText(words).waitFor({ state: 'attached' });
+    await ui.leave(ben);
+    await told('Ben left');
+    await ui.join(ben, server, 'tea', 'Ben');
+    await told('Ben joined');
+    await ui.openChat(ben, /^Chat/);
+    await ui.write(ben, 'Shall we?');
+    await told('Ben: Shall we?');
+    await ui.press(ben, 'Raise hand');
+    await told('Ben raised a hand');
     await page.locator('body').press('m');
+    await told('You are muted');
+    await page.locator('body').press('m');
+    await told('Others hear you');
+  });
+
+  /** What moves or grows on the page at this moment. */
+  const movements = page =>
+    page.evaluate(() => {
+      const isMovement = name =>
+        /^(translate|scale|rotate|transform|inset|(inline|block)Size|left|top|width|height)/.test(name);
+      return document
+        .getAnimations()
+        .filter(({ effect }) => effect.getKeyframes().some(frame => Object.keys(frame).some(isMovement)))
+        .map(({ animationName, transitionProperty }) => animationName ?? transitionProperty);
+    });
+
+  /** Does what makes things move, and returns what did. */
+  async function movementsOfALivelyCall({ page }) {
+    const seen = new Set();
+    const look = async () => {
+      for (const name of await movements(page)) seen.add(name);
+    };
+    await page.locator('body').press('l');
+    await look();
+    await page.locator('body').press('l');
+    await look();
+    await ui.press(ben, 'React');
+    await ben.page.getByRole('button', { name: 'Applause' }).click();
+    await page.locator('.float').first().waitFor();
+    await look();
+    await page.locator('.float').first().waitFor({ state: 'detached' });
+    return [...seen];
+  }
+
+  test('who wants less motion gets none: tiles are where they belong, and reactions do not fly', async () => {
+    // In a meeting of three tiles have somewhere to go.
+    const cleo = await chromium.person();
+    await ui.join(cleo, server, 'tea', 'Cleo');
+    await until('Ada sees Cleo', () => ui.isMoving(ui.tile(ada, 'Cleo')));
+    await ada.page.emulateMedia({ reducedMotion: 'no-preference' });
+    assert.notDeepEqual(await movementsOfALivelyCall(ada), []);
+    await ada.page.emulateMedia({ reducedMotion: 'reduce' });
+    assert.deepEqual(await movementsOfALivelyCall(ada), []);
+    await cleo.close();
+  });
+
+  /** Presses Tab until the focus is on what has this name. */
+  async function tabTo({ page }, name) {
+    const focused = () =>
+      page.evaluate(() => {
+        const it = document.activeElement;
+        return it?.ariaLabel ?? it?.labels?.[0]?.textContent ?? it?.textContent?.trim() ?? '';
+      });
+    for (let presses = 0; presses < 40; presses += 1) {
+      await page.keyboard.press('Tab');
+      const at = await focused();
+      if (name instanceof RegExp ? name.test(at) : at === name) {
+        const { outlineStyle, outlineWidth } = await page.evaluate(() => {
+          const { outlineStyle, outlineWidth } = getComputedStyle(document.activeElement);
+          return { outlineStyle, outlineWidth };
+        });
+        assert.ok(outlineStyle !== 'none' && outlineWidth !== '0px', `the focus on “${name}” does not show`);
+        return;
+      }
+    }
+    assert.fail(`Tab does not come to “${name}”`);
+  }
+
+  test('the keyboard alone is enough for a whole call', async () => {
+    const { page } = ada;
+    const press = async name => {
+      await tabTo(ada, name);
+      await page.keyboard.press('Enter');
+    };
+    await ui.leave(ada);
+    await page.getByText('You left the room.').waitFor();
+    await page.goto(`${server.url}/r/tea`);
+    await page.getByRole('button', { name: 'Turn camera off' }).waitFor();
+    await page.getByRole('button', { name: 'Mute', exact: true }).waitFor();
+    await tabTo(ada, 'Your name');
+    await page.keyboard.press('Control+a');
+    await page.keyboard.type('Ada');
+    await press('Join');
+    await until('Ada is in the room', () =>
+      page.evaluate(() => document.activeElement?.textContent === 'tea'),
+    );
+    await until('Ben sees Ada', () => ui.isMoving(ui.tile(ben, 'Ada')));
+
+    await press('Mute');
     await until('Ben sees that Ada is muted', () => ui.isMuted(ui.tile(ben, 'Ada')));
-    await page.getByRole('button', { name: 'Turn camera off' }).focus();
-    await page.keyboard.press('Enter');
+    await press('Turn camera off');
     await page.getByRole('button', { name: 'Turn camera on' }).waitFor();
-    await page.getByRole('button', { name: 'Leave', exact: true }).focus();
+
+    await press('More');
+    const focusIsIn = name =>
+      page.evaluate(label => document.activeElement?.closest('[popover]')?.ariaLabel === label, name);
+    await until('the focus is in the menu', () => focusIsIn('More'));
+    await page.keyboard.press('Escape');
+    assert.equal(await page.evaluate(() => document.activeElement?.ariaLabel), 'More');
+
+    // Its name tells what is unread.
+    await press(/^Chat/);
+    await tabTo(ada, 'Message');
+    await page.keyboard.type('By keyboard alone');
     await page.keyboard.press('Enter');
+    await until('Ben reads it', async () => (await ui.message(ben, 'By keyboard alone').count()) === 1);
+    await page.keyboard.press('Escape');
+    assert.equal(await page.evaluate(() => document.activeElement?.ariaLabel), 'Chat');
+
+    await press('Leave');
     await page.getByText('You left the room.').waitFor();
     assert.equal(await page.evaluate(() => document.activeElement?.textContent), 'Join again');
   });

@@ -82,7 +82,16 @@ describe('a meeting of three', { timeout: 240_000 }, () => {
   });
 
   test('a server that is killed and started again has everyone back', async () => {
+    const told = people.Ada.page
+      .getByRole('alert')
+      .getByText('Connection lost. Getting you back in…')
+      .waitFor();
+    const toldOfReturn = people.Ada.page
+      .getByRole('status')
+      .getByText('You are back.')
+      .waitFor({ timeout: 60_000 });
     await server.stop('SIGKILL');
+    await told;
     await server.run();
     // A dead path is noticed by ICE only, and the pages do not come back all at once.
     await until(
@@ -90,6 +99,7 @@ describe('a meeting of three', { timeout: 240_000 }, () => {
       async () => (await server.metrics()).sum(/^plenum_sessions_connected$/) === 3,
       60_000,
     );
+    await toldOfReturn;
     await everyoneSeesEveryone(NAMES, 30_000);
     await everyoneReceives(NAMES, 'video', 'framesDecoded', 30);
     await everyoneReceives(NAMES, 'audio', 'totalAudioEnergy', 1e-6);

@@ -2,7 +2,8 @@
 //
 //   PLENUM_SERVER=target/debug/plenum node tests/browser/screenshots.mjs FOLDER [SCENE...]
 //
-// Scenes are `home`, `lobby`, `chat`, `people`, `poor`, and numbers of people; all of them if none is named.
+// Scenes are `home`, `lobby`, `chat`, `people`, `settings`, `poor`, `broadcast`, `admin`, and numbers of
+// people; all of them if none is named.
 
 import { mkdir } from 'node:fs/promises';
 import { join as path } from 'node:path';
@@ -12,6 +13,7 @@ import { Crowd, NAMES, teachToDraw } from './lib/crowd.mjs';
 import { Pages } from './lib/pages.mjs';
 import { Server } from './lib/server.mjs';
 import * as ui from './lib/ui.mjs';
+import { until } from './lib/until.mjs';
 
 const SIZES = [
   ['desktop', 1280, 800],
@@ -134,6 +136,45 @@ const scenes = {
     await person.page.keyboard.press('i');
     await person.page.waitForTimeout(6000);
     await shoot(person, 'poor');
+    await part(person);
+  },
+  async settings() {
+    const person = await meeting('tea', 4);
+    await ui.press(person, 'More');
+    await shoot(person, 'settings');
+    await person.page.keyboard.press('Escape');
+    await person.page.keyboard.press('?');
+    await shoot(person, 'help');
+    await part(person);
+  },
+  async broadcast() {
+    const publisher = await guest();
+    await publisher.open(`${server.url}/publish/stage?as=ada`);
+    await until('the camera runs', () => ui.isMoving(publisher.page.getByRole('main')));
+    await shoot(publisher, 'publish');
+    await ui.press(publisher, 'Go live');
+    await publisher.page.getByText('You are live').waitFor();
+    await shoot(publisher, 'publish-live');
+    const viewer = await guest();
+    await viewer.open(`${server.url}/watch/stage/bob`);
+    await viewer.page.getByText('bob is not live yet.').waitFor();
+    await shoot(viewer, 'watch-nobody');
+    await viewer.open(`${server.url}/watch/stage/ada`);
+    await until('the picture moves', () => ui.isMoving(viewer.page.getByRole('main')));
+    await shoot(viewer, 'watch');
+    await viewer.close();
+    await publisher.close();
+  },
+  async admin() {
+    const person = await meeting('tea', 4);
+    const operator = await guest();
+    await operator.open(`${server.operatorUrl}/admin`);
+    await shoot(operator, 'admin');
+    await operator.page.getByRole('link', { name: NAMES[0], exact: true }).click();
+    await operator.page.getByRole('heading', { name: 'Receives' }).waitFor();
+    await operator.page.waitForTimeout(2500);
+    await shoot(operator, 'admin-session');
+    await operator.close();
     await part(person);
   },
 };
