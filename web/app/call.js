@@ -36,6 +36,9 @@ import { WakeLock } from './wake.js';
 /** A tab that stays hidden this long gets no pictures; looking away for a moment costs nothing. */
 const HIDDEN_MS = 5000;
 
+/** How long what changes is gathered until it is drawn. */
+const FRAME_MS = 16;
+
 /** What is asked for when little is to be received: the smallest layer of a camera. */
 const LOW = { width: 320, height: 180 };
 
@@ -315,14 +318,15 @@ export class Call {
     );
   }
 
-  /** Something changed; many things often change at once, so it is drawn once. */
+  /** Something changed. When many people come, much changes at once: it is drawn once for each frame of the screen. */
   #changed() {
     if (this.#isDrawing) return;
     this.#isDrawing = true;
-    queueMicrotask(() => {
+    // Not `requestAnimationFrame`, which waits for as long as the tab is hidden.
+    setTimeout(() => {
       this.#isDrawing = false;
       if (!this.#end.signal.aborted) this.#draw();
-    });
+    }, FRAME_MS);
   }
 
   #draw() {
