@@ -118,7 +118,8 @@ for (const [name, prepare] of Object.entries(PROXIES)) {
     });
     after(async () => {
       const ended = proxy && once(proxy, 'exit');
-      proxy?.kill('SIGKILL');
+      // Not SIGKILL: nginx would leave its workers behind.
+      proxy?.kill('SIGTERM');
       await ended;
       await server?.stop();
     });
