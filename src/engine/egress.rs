@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::codec::patch;
-use super::counters::Counters;
+use super::counters::{Counters, DropReason};
 use super::downlink::Downlink;
 use super::estimate::Purpose;
 use super::event::Kind;
@@ -165,7 +165,7 @@ impl Egress {
                 self.write(&queued, path, now, out, counters);
             }
             for queued in queue.drain(..) {
-                if let Some(queued) = self.admit(queued, now) {
+                if let Some(queued) = self.admit(queued, now, counters) {
                     self.write(&queued, path, now, out, counters);
                 }
             }
@@ -175,10 +175,18 @@ impl Egress {
     }
 
     /// Gives a packet back if it may leave now: sound and probes always may.
-    fn admit(&mut self, queued: Queued, now: Instant) -> Option<Queued> {
+    fn admit(&mut self, queued: Queued, now: Instant, counters: &mut Counters) -> Option<Queued> {
         let slot = &mut self.slots[usize::from(queued.slot)];
         if slot.kind == Kind::Audio || queued.is_probe {
             return Some(queued);
+        }
+        if self.pacer.is_full() {
+            counters.drop(DropReason::EgressQueueFull);
+            if queued.rtx_seq.is_none() {
+                slot.cut(now);
+                self.has_cut = true;
+            }
+            return None;
         }
         let bytes = queued.packet.payload.len();
         if queued.rtx_seq.is_some() {

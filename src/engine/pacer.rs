@@ -25,6 +25,10 @@ const MIN_BURST_BYTES: i64 = 2 * 1_200;
 /// The most that may wait, as time at the pace. What is older is of no use to a conversation.
 const MOST_WAITING: Duration = Duration::from_millis(250);
 
+/// The most packets that may wait, whatever their size: three seconds of 10 Mbit/s. A picture is cut off
+/// where its frame ends, and who never ends one must not fill the memory.
+const MOST_PACKETS: usize = 4_096;
+
 /// So much may wait where a picture was cut off lately: its keyframe has to pass in one piece.
 const MOST_WAITING_AFTER_CUT: Duration = Duration::from_secs(1);
 
@@ -109,12 +113,21 @@ impl<T> Pacer<T> {
 
     /// Whether pictures have to ask before they leave.
     pub fn is_idle(&self) -> bool {
-        self.pace.is_none() && self.waiting_bytes == 0
+        self.pace.is_none() && self.is_empty()
+    }
+
+    /// Whether nothing more may wait.
+    pub fn is_full(&self) -> bool {
+        self.again.len() + self.pictures.len() >= MOST_PACKETS
+    }
+
+    fn is_empty(&self) -> bool {
+        self.again.is_empty() && self.pictures.is_empty()
     }
 
     /// Takes in a packet; gives it back if it may leave at once.
     pub fn admit(&mut self, packet: T, bytes: usize, urgency: Urgency, now: Instant) -> Option<T> {
-        if self.waiting_bytes == 0 && self.has_budget(now) {
+        if self.is_empty() && self.has_budget(now) {
             return Some(packet);
         }
         self.waiting_bytes += bytes as u64;
@@ -131,7 +144,7 @@ impl<T> Pacer<T> {
     /// The next packet that has waited for long enough. The caller says by [`Self::spend`] that it
     /// has left.
     pub fn release(&mut self, now: Instant) -> Option<T> {
-        if self.waiting_bytes == 0 {
+        if self.is_empty() {
             self.next_at = None;
             return None;
         }
@@ -329,6 +342,20 @@ mod tests {
         assert!(admit(1));
         assert!(!admit(70));
         assert!(admit(5));
+    }
+
+    #[test]
+    fn packets_without_contents_leave_and_are_counted_as_well() {
+        let now = some_moment();
+        let mut pacer = Pacer::default();
+        pacer.set_way(limited(Bitrate::kbps(100)));
+        while !pacer.is_full() {
+            assert_eq!(pacer.admit((), 0, Urgency::Picture, now), None);
+        }
+        pacer.set_way(Way::Open);
+        let left = std::iter::from_fn(|| pacer.release(now)).count();
+        assert_eq!(left, MOST_PACKETS);
+        assert!(pacer.is_idle());
     }
 
     proptest! {
