@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 
-use plenum::engine::command::{Command, LayerLimit, Reply};
+use plenum::engine::command::LayerLimit;
 
 use crate::guest::Guest;
 use crate::link::loss;
@@ -17,7 +17,7 @@ use crate::media::{Device, Format};
 use crate::millis;
 use crate::payload::join;
 use crate::recording::Studio;
-use crate::world::{Person, World};
+use crate::world::World;
 
 /// Sizes and rates of the three encodings, small for speed; keyframes have several packets.
 const ENCODINGS: [((u32, u32), u32); 3] = [((128, 80), 150), ((192, 112), 250), ((320, 192), 500)];
@@ -37,20 +37,6 @@ fn studio() -> Option<Studio> {
         eprintln!("no FFMPEG: nothing is decoded");
     }
     studio
-}
-
-fn limit(world: &mut World, viewer: Person, limit: LayerLimit) {
-    let session = world.session(viewer);
-    let mid = world.video(viewer, 0).mid.clone();
-    let done = world.command_of(
-        viewer,
-        Command::LimitLayer {
-            session,
-            mid,
-            limit,
-        },
-    );
-    assert!(matches!(done, Ok(Reply::Done)), "{done:?}");
 }
 
 /// Switches between a camera's layers, and has everything decoded that came of it. Says how often
@@ -81,7 +67,7 @@ fn switch(studio: &Studio, seed: u64, format: Format, is_temporal: bool, lost: f
                 temporal: is_temporal.then_some(temporal as u8),
                 ..LayerLimit::default()
             };
-            limit(&mut world, viewer, wish);
+            world.limit_layer(viewer, wish);
             // At any time between two frames.
             let moment = world.rng.u64(0..40);
             world.run_for(millis(200 + moment));

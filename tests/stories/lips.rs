@@ -1,6 +1,6 @@
 //! Lips and voices stay together, whatever is switched, muted, late or not reported yet.
 
-use plenum::engine::command::{Command, LayerLimit, Reply};
+use plenum::engine::command::LayerLimit;
 use plenum::engine::event::Kind;
 
 use crate::guest::Guest;
@@ -35,21 +35,11 @@ fn watch(seed: u64) -> (World, Person, Person) {
 }
 
 fn choose(world: &mut World, viewer: Person, rid: &str) {
-    let session = world.session(viewer);
-    let mid = world.video(viewer, 0).mid.clone();
     let limit = LayerLimit {
         rid: Some(rid.to_owned()),
         ..LayerLimit::default()
     };
-    let done = world.command_of(
-        viewer,
-        Command::LimitLayer {
-            session,
-            mid,
-            limit,
-        },
-    );
-    assert!(matches!(done, Ok(Reply::Done)), "{done:?}");
+    world.limit_layer(viewer, limit);
 }
 
 #[test]

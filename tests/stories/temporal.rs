@@ -24,20 +24,6 @@ fn rate(world: &World, viewer: Person) -> (usize, Option<u8>) {
     (seen.len(), seen.last().map(|shown| shown.layer))
 }
 
-fn limit(world: &mut World, viewer: Person, limit: LayerLimit) {
-    let session = world.session(viewer);
-    let mid = world.video(viewer, 0).mid.clone();
-    let done = world.command_of(
-        viewer,
-        Command::LimitLayer {
-            session,
-            mid,
-            limit,
-        },
-    );
-    assert!(matches!(done, Ok(Reply::Done)), "{done:?}");
-}
-
 #[test]
 fn frames_that_are_not_wanted_are_left_out_and_nobody_misses_them() {
     let (mut world, camera, viewer) = watch(141);
@@ -47,7 +33,7 @@ fn frames_that_are_not_wanted_are_left_out_and_nobody_misses_them() {
             temporal: Some(temporal),
             ..LayerLimit::default()
         };
-        limit(&mut world, viewer, wish);
+        world.limit_layer(viewer, wish);
         world.run_for(secs(2));
         let (seen, layer) = rate(&world, viewer);
         assert!(
@@ -151,7 +137,7 @@ fn layers_can_be_looked_up_chosen_and_followed() {
             rid: Some(rid.into()),
             ..LayerLimit::default()
         };
-        limit(&mut world, viewer, wish);
+        world.limit_layer(viewer, wish);
         world.run_for(secs(2));
         assert_eq!(rate(&world, viewer).1, Some(expected), "{rid}");
     }

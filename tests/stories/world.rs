@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use plenum::engine::administration::RoomCommand;
-use plenum::engine::command::{Command, CommandError, Reply};
+use plenum::engine::command::{Command, CommandError, LayerLimit, Reply};
 use plenum::engine::dtls::Certificate;
 use plenum::engine::event::{Change, Snapshot};
 use plenum::engine::ids::{ParticipantId, SessionId};
@@ -416,6 +416,19 @@ impl World {
         let reply = self.command(self.guests[person.0].shard, command);
         self.settle();
         reply
+    }
+
+    /// Has a viewer's first picture held to a layer, as WHEP's extension does.
+    pub(crate) fn limit_layer(&mut self, viewer: Person, limit: LayerLimit) {
+        let session = self.session(viewer);
+        let mid = self.video(viewer, 0).mid.clone();
+        let command = Command::LimitLayer {
+            session,
+            mid,
+            limit,
+        };
+        let done = self.command_of(viewer, command);
+        assert!(matches!(done, Ok(Reply::Done)), "{done:?}");
     }
 
     /// Asks the first shard something about its rooms, as a host would.
