@@ -33,6 +33,8 @@ pub(crate) enum Note {
     Starved { slot: u16, starves: bool },
     /// A slot's picture was cut off, as too much of it waited.
     Cut { slot: u16 },
+    /// The machine has no processor for more than this much of its video; or, with 100, for all again.
+    Shed { percent: u64 },
     /// Something else is going on on the path.
     Path { state: PathState, estimate: Bitrate },
 }

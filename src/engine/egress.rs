@@ -61,8 +61,8 @@ pub(crate) struct Egress {
     twcc_seq: u16,
     /// What the way to the receiver carries.
     pub(crate) downlink: Downlink,
-    /// It was given less than its way carries, as the machine does not keep up.
-    pub(crate) is_shed: bool,
+    /// Percent of its video that it was left, as the machine does not keep up; `None` for all.
+    pub(crate) shed_to: Option<u64>,
     /// When the first of its slots' sender reports is due.
     report_at: Option<Instant>,
     /// The newest round trip that a report block told.

@@ -61,6 +61,9 @@ pub struct SessionReport {
     pub tracks: Vec<TrackReport>,
     /// What it receives, slot by slot.
     pub slots: Vec<SlotReport>,
+    /// Part of the video that it would get otherwise which the server forwards: 1 unless its thread
+    /// does not keep up.
+    pub video_share_ratio: f64,
     /// The way to it; absent where it does not report what arrives, packet by packet.
     pub path: Option<PathNumbers>,
     /// What was decided lately, oldest first.
@@ -246,6 +249,7 @@ impl Engine {
             slots: slots
                 .map(|(number, slot)| self.slot_report(place, number, slot, now))
                 .collect(),
+            video_share_ratio: session.egress.shed_to.unwrap_or(100) as f64 / 100.0,
             path: path_numbers(session),
             recent: session
                 .diary
@@ -347,7 +351,10 @@ impl Engine {
         } else if slot.is_paused() {
             "its client has paused it"
         } else if slot.is_starved() {
-            "its path has no room for it"
+            match session.egress.shed_to {
+                None => "its path has no room for it",
+                Some(_) => "the server does not keep up, and leaves it out",
+            }
         } else if wanted.is_none() {
             "no packet of its track has come"
         } else if wanted.is_some_and(|layer| !layer.is_active(now)) {
@@ -358,8 +365,12 @@ impl Engine {
             != Some(subscription.wanted.layer)
         {
             "it changes layer with the next keyframe"
-        } else {
+        } else if slot.ceiling.is_none() {
             "it flows"
+        } else if session.egress.shed_to.is_none() {
+            "it flows, smaller than wished: its path has no room for more"
+        } else {
+            "it flows, smaller than wished: the server does not keep up"
         }
     }
 }
@@ -420,6 +431,8 @@ fn words(note: Note, session: &Session) -> String {
             format!("slot {}: the path {what}", mid(slot))
         }
         Note::Cut { slot } => format!("slot {}: cut off, as too much waited", mid(slot)),
+        Note::Shed { percent: 100 } => "the server keeps up again: all of the video".to_owned(),
+        Note::Shed { percent } => format!("the server does not keep up: {percent} % of the video"),
         Note::Path { state, estimate } => {
             format!("the path: {}, estimate {estimate}", state.label())
         }

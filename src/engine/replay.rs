@@ -12,7 +12,7 @@ use super::bitrate::Bitrate;
 use super::downlink::Recently;
 use super::estimate::{Estimator, Purpose};
 use super::rtcp::{self, Packet};
-use super::share::UNLIMITED;
+use super::share::{UNLIMITED, budget};
 use super::tape::{Event, Recording, Shared};
 
 /// One choice of layers, then and now.
@@ -20,8 +20,10 @@ use super::tape::{Event, Recording, Shared};
 pub struct Review {
     /// When, since the recording began.
     pub at: Duration,
-    /// What there was to share; nothing while no limit was known.
+    /// What the path was believed to carry; nothing while no limit was known.
     pub estimate: Option<Bitrate>,
+    /// Percent of the video that might be shown, where the machine did not keep up.
+    pub video_percent: Option<u64>,
     /// What there is to share by what was sent and reported, as today's estimator sees it;
     /// nothing before anything was.
     pub replayed_estimate: Option<Bitrate>,
@@ -47,8 +49,8 @@ impl Review {
     }
 }
 
-/// Reviews as a table for people: when, what there was to share and what there would be now, and
-/// what each slot was given; choices that differ are marked.
+/// Reviews as a table for people: when, what the path carried and what it would now, and what each
+/// slot was given. Choices that differ are marked, and those of a machine that did not keep up.
 #[must_use]
 pub fn table(reviews: &[Review]) -> String {
     let rate = |rate: Option<Bitrate>| rate.map_or("no limit".to_owned(), |rate| rate.to_string());
@@ -64,6 +66,9 @@ pub fn table(reviews: &[Review]) -> String {
             "{at:>8.3} s  {was:>12}  {is:>12}  {}",
             words(&review.choices)
         );
+        if let Some(percent) = review.video_percent {
+            let _ = write!(table, "  ({percent} % of the video)");
+        }
         if review.differs() {
             let _ = write!(table, "  NOW {}", words(&review.replayed_choices));
         }
@@ -134,6 +139,7 @@ pub fn replay(recording: &Recording, began: Instant) -> Vec<Review> {
             Event::Shared(shared) => reviews.push(Review {
                 at,
                 estimate: shared.estimate_bps.map(Bitrate::bps),
+                video_percent: shared.video_percent,
                 replayed_estimate: estimator
                     .as_ref()
                     .map(|estimator| repeated.remainder(estimator.budget(), now)),
@@ -175,6 +181,7 @@ fn choose(shared: &Shared) -> Vec<Choice> {
             layers,
         })
         .collect();
-    let estimate = shared.estimate_bps.map_or(UNLIMITED, Bitrate::bps);
-    allocate(estimate, &demands).choices
+    let estimate = shared.estimate_bps.map(Bitrate::bps);
+    let budget = budget(estimate, shared.video_percent, &demands);
+    allocate(budget.unwrap_or(UNLIMITED), &demands).choices
 }

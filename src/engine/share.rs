@@ -108,18 +108,21 @@ impl Engine {
             .map(|offer| self.demand(place, offer, now))
             .collect();
         let shed = self.shedding.share_percent();
-        let most = shed.map(|percent| shed_to(percent, &demands));
-        // What there is to share: the machine's limit counts as the path's.
-        let budget = [estimate, most].into_iter().flatten().min();
+        let budget = budget(estimate, shed, &demands);
         let allocation = allocate(budget.unwrap_or(UNLIMITED), &demands);
-        let egress = &mut self.sessions[place].egress;
-        let was_shed = mem::replace(&mut egress.is_shed, shed.is_some());
+        let session = &mut self.sessions[place];
+        let was_shed = mem::replace(&mut session.egress.shed_to, shed);
+        if was_shed != shed {
+            let percent = shed.unwrap_or(100);
+            session.diary.note(now, Note::Shed { percent });
+        }
+        let egress = &mut session.egress;
         let next_step = allocation.next_step.filter(|_| shed.is_none());
         egress.downlink.shared(allocation.total, next_step);
         if let Some(tape) = &mut egress.downlink.tape {
-            tape.shared(now, budget, &demands, &allocation);
+            tape.shared(now, (estimate, shed), &demands, &allocation);
         }
-        if budget.is_none() && !was_shed {
+        if budget.is_none() && was_shed.is_none() {
             return;
         }
         for (offer, choice) in offers.iter().zip(&allocation.choices) {
@@ -271,6 +274,17 @@ impl Engine {
         };
         egress.queue(again).then_some(bytes)
     }
+}
+
+/// What there is to share of what a path carries, where this much of the video may be shown: the
+/// machine's limit counts as the path's.
+pub(super) fn budget(
+    estimate: Option<Bitrate>,
+    video_percent: Option<u64>,
+    demands: &[SlotDemand<'_>],
+) -> Option<Bitrate> {
+    let most = video_percent.map(|percent| shed_to(percent, demands));
+    [estimate, most].into_iter().flatten().min()
 }
 
 /// What is left where this much of video may be shown, and all sound.

@@ -113,8 +113,11 @@ pub struct Header {
 /// How an estimate was shared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Shared {
-    /// What there was to share; nothing while no limit was known.
+    /// What the path was believed to carry; nothing while no limit was known.
     pub estimate_bps: Option<u64>,
+    /// Percent of the video that might be shown, where the machine did not keep up.
+    #[serde(default)]
+    pub video_percent: Option<u64>,
     /// What each slot could show.
     pub demands: Vec<Demand>,
     /// What each was given.
@@ -214,16 +217,17 @@ impl Tape {
         }
     }
 
-    /// Layers were chosen.
+    /// Layers were chosen, of what the path carries and the machine forwards.
     pub(crate) fn shared(
         &mut self,
         now: Instant,
-        estimate: Option<Bitrate>,
+        (estimate, video_percent): (Option<Bitrate>, Option<u64>),
         demands: &[SlotDemand<'_>],
         allocation: &Allocation,
     ) {
         let shared = Shared {
             estimate_bps: estimate.map(Bitrate::as_bps),
+            video_percent,
             demands: demands.iter().map(Demand::from).collect(),
             choices: allocation.choices.clone(),
             total_bps: allocation.total.as_bps(),

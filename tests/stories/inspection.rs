@@ -1,11 +1,14 @@
 //! Why somebody's call is bad: what an operator is told.
 
-use plenum::engine::command::{Command, Reply, SlotWish, Wish};
+use plenum::engine::command::{Command, Headroom, Reply, SlotWish, Wish};
 use plenum::engine::event::{Change, Kind};
 use plenum::engine::ids::ParticipantId;
 use plenum::engine::inspect::{SessionReport, SlotReport};
 
+use str0m_netem::{Bitrate, DataSize};
+
 use crate::guest::Guest;
+use crate::media::Device;
 use crate::secs;
 use crate::world::{Person, World};
 
@@ -134,6 +137,59 @@ fn a_slot_that_shows_nothing_says_why() {
         said.iter().any(|what| what.ends_with("goes on")),
         "{said:?}"
     );
+}
+
+#[test]
+fn what_is_left_out_says_whether_path_or_server_has_no_room() {
+    let mut world = World::new(504);
+    let camera = [Device::simulcast_camera()];
+    world.enter("lobby", Guest::meeting().with(camera));
+    let viewer = world.enter("lobby", Guest::meeting().with([]).slots(1, 1));
+    world.run_for(secs(5));
+    assert_eq!(video(&report(&mut world, viewer)).state, "it flows");
+
+    let small = |seen: &SessionReport, why: &str| {
+        let state = video(seen).state;
+        state.starts_with("it flows, smaller than wished") && state.contains(why)
+    };
+    for _ in 0..4 {
+        world.measure(Headroom::None);
+        world.run_for(secs(1));
+    }
+    let seen = report(&mut world, viewer);
+    assert!(small(&seen, "the server"), "{:?}", video(&seen));
+    assert!((seen.video_share_ratio - 0.5).abs() < 1e-9);
+    for _ in 0..10 {
+        world.measure(Headroom::None);
+        world.run_for(secs(1));
+    }
+    let seen = report(&mut world, viewer);
+    assert!(
+        video(&seen)
+            .state
+            .starts_with("the server does not keep up")
+    );
+    for _ in 0..45 {
+        world.measure(Headroom::Enough);
+        world.run_for(secs(1));
+    }
+    let seen = report(&mut world, viewer);
+    assert_eq!(video(&seen).state, "it flows");
+    let said: Vec<&str> = seen.recent.iter().map(|note| note.what.as_str()).collect();
+    for what in [
+        "the server keeps up again",
+        "the server does not keep up: 0 %",
+    ] {
+        assert!(said.iter().any(|said| said.starts_with(what)), "{said:?}");
+    }
+
+    let queue = DataSize::bytes(450 * 300 / 8);
+    world
+        .down(viewer)
+        .change(|config| config.link(Bitrate::kbps(450), queue));
+    world.run_for(secs(8));
+    let seen = report(&mut world, viewer);
+    assert!(small(&seen, "its path"), "{:?}", video(&seen));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use plenum::engine::allocation::Choice;
-use plenum::engine::command::{Command, CommandError, Reply};
+use plenum::engine::command::{Command, CommandError, Headroom, Reply};
 use plenum::engine::ids::RoomId;
 use plenum::engine::replay::{Review, replay, table};
 use plenum::engine::tape::{Ended, Event, MAX_SECONDS, Recording};
@@ -93,6 +93,43 @@ fn a_bad_call_that_was_recorded_goes_the_same_way_once_more() {
         let deviation = review.deviation().unwrap_or(0.0);
         assert!(deviation < 0.01, "{review:?}");
     }
+}
+
+#[test]
+fn what_was_left_out_for_the_machine_is_told_from_what_the_path_carries() {
+    let mut world = World::new(925);
+    let ada = world.enter("lobby", Guest::meeting().with([Device::simulcast_camera()]));
+    let next = Command::Record {
+        room: lobby(),
+        participant: None,
+        length: secs(60),
+    };
+    assert!(matches!(world.command_of(ada, next), Ok(Reply::Done)));
+    let viewer = world.enter("lobby", Guest::meeting().with([]).slots(1, 1));
+    world.run_for(secs(5));
+    for _ in 0..6 {
+        world.measure(Headroom::None);
+        world.run_for(secs(1));
+    }
+    let mut recording = recorded(&mut world, viewer).remove(0);
+    let reviews = replayed(&recording);
+    assert!(!reviews.iter().any(Review::differs), "{}", table(&reviews));
+    assert!(table(&reviews).contains("50 % of the video"));
+    let shed = reviews
+        .iter()
+        .filter(|review| review.video_percent.is_some());
+    for review in shed {
+        let deviation = review.deviation().unwrap_or(0.0);
+        assert!(deviation < 0.01, "the path carries what it did: {review:?}");
+    }
+
+    // With room on the machine, larger pictures would have been chosen.
+    for entry in &mut recording.entries {
+        if let Event::Shared(shared) = &mut entry.event {
+            shared.video_percent = None;
+        }
+    }
+    assert!(replayed(&recording).iter().any(Review::differs));
 }
 
 #[test]
