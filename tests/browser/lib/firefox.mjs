@@ -55,16 +55,19 @@ export class Firefox {
 
   /** Presses a button, once it is there. */
   async press(name) {
-    await until(`Firefox has “${name}”`, () => this.has(name));
-    await this.page.$eval(`::-p-aria([name="${name}"][role="button"])`, button => button.click());
+    const button = await this.#find(name, 'button');
+    await button.evaluate(it => it.click());
   }
 
   async fill(name, text) {
-    await until(`Firefox has “${name}”`, () => this.has(name));
-    const field = `::-p-aria([name="${name}"][role="textbox"])`;
+    const field = await this.#find(name, 'textbox');
     // What is remembered from before stands in it.
-    await this.page.$eval(field, input => input.select());
-    await this.page.type(field, text);
+    await field.evaluate(it => it.select());
+    await field.type(text);
+  }
+
+  #find(name, role) {
+    return until(`Firefox has “${name}”`, () => this.page.$(`::-p-aria([name="${name}"][role="${role}"])`));
   }
 
   /** How many frames were decoded in all. */

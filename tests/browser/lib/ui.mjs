@@ -26,17 +26,24 @@ export function tile({ page }, name) {
 export const screenOf = (person, name) => tile(person, `${name}’s screen`);
 
 /** Whether there is one such tile, and a picture moves in it. */
-export async function isMoving(tile) {
-  if ((await tile.count()) !== 1) return false;
-  return tile.locator('video').evaluate(async video => {
+export const isMoving = tile =>
+  tile.locator('video').evaluateAll(async videos => {
+    if (videos.length !== 1) return false;
+    const [video] = videos;
     const frames = () => video.getVideoPlaybackQuality().totalVideoFrames;
     const before = frames();
     await new Promise(resolve => setTimeout(resolve, 200));
     return video.videoWidth > 0 && frames() > before;
   });
+
+/** The text of the one such element that is there now. */
+export async function textOf(locator) {
+  const texts = await locator.allTextContents();
+  if (texts.length !== 1) throw new Error(`${texts.length} of ${locator}`);
+  return texts[0];
 }
 
-export const isMuted = async tile => /, muted/.test(await tile.textContent());
+export const isMuted = async tile => /, muted/.test(await textOf(tile));
 
 export const press = ({ page }, name) => page.getByRole('button', { name, exact: true }).click();
 

@@ -6,7 +6,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const LOOK_EVERY_MS = 50;
 
 /**
- * Waits until `look` gives something truthy, and returns that.
+ * How long one look may take at the least; at the most it is a third of the whole wait. A driver waits by
+ * itself, for half a minute, for an element that has just gone: such a look is given up for the next one.
+ */
+const LOOK_MS = 5_000;
+
+/**
+ * Waits until `look` gives something truthy, and returns that. A look may come again before an earlier one
+ * has ended, so it only looks.
  *
  * @template T
  * @param {string} what said when it never comes: "Ada sees two pictures"
@@ -19,7 +26,7 @@ export async function until(what, look, timeoutMs = 15_000) {
   let last;
   for (;;) {
     try {
-      last = await look();
+      last = await within(Math.max(LOOK_MS, timeoutMs / 3), look);
       if (last) return last;
     } catch (error) {
       last = error;
@@ -28,6 +35,19 @@ export async function until(what, look, timeoutMs = 15_000) {
       throw new Error(`not within ${timeoutMs / 1000} s: ${what} (last seen: ${describe(last)})`);
     }
     await sleep(LOOK_EVERY_MS);
+  }
+}
+
+/** What `look` gives, unless that takes too long. */
+async function within(limitMs, look) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${limitMs / 1000} s`)), limitMs);
+  });
+  try {
+    return await Promise.race([look(), late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 
