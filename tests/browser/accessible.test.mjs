@@ -176,6 +176,13 @@ describe('pages that everyone can use', { timeout: 120_000 }, () => {
       await tabTo(ada, name);
       await page.keyboard.press('Enter');
     };
+    const focusComesTo = name =>
+      until(`the focus is on “${name}”`, () =>
+        page.evaluate(name => {
+          const { ariaLabel, textContent } = document.activeElement;
+          return (ariaLabel ?? textContent) === name;
+        }, name),
+      );
     await ui.leave(ada);
     await page.getByText('You left the room.').waitFor();
     await page.goto(`${server.url}/r/tea`);
@@ -200,7 +207,7 @@ describe('pages that everyone can use', { timeout: 120_000 }, () => {
       page.evaluate(label => document.activeElement?.closest('[popover]')?.ariaLabel === label, name);
     await until('the focus is in the menu', () => focusIsIn('More'));
     await page.keyboard.press('Escape');
-    assert.equal(await page.evaluate(() => document.activeElement?.ariaLabel), 'More');
+    await focusComesTo('More');
 
     // Its name tells what is unread.
     await press(/^Chat/);
@@ -209,11 +216,11 @@ describe('pages that everyone can use', { timeout: 120_000 }, () => {
     await page.keyboard.press('Enter');
     await until('Ben reads it', async () => (await ui.message(ben, 'By keyboard alone').count()) === 1);
     await page.keyboard.press('Escape');
-    assert.equal(await page.evaluate(() => document.activeElement?.ariaLabel), 'Chat');
+    await focusComesTo('Chat');
 
     await press('Leave');
     await page.getByText('You left the room.').waitFor();
-    assert.equal(await page.evaluate(() => document.activeElement?.textContent), 'Join again');
+    await focusComesTo('Join again');
   });
 
   test('who reads German gets the page in German', async () => {
@@ -232,14 +239,20 @@ describe('pages that everyone can use', { timeout: 120_000 }, () => {
     });
     for (const width of [1280, 390]) {
       await page.setViewportSize({ width, height: 800 });
-      const outside = await page.evaluate(
-        () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+      await until(`nothing is outside of ${width} pixels`, () =>
+        page.evaluate(width => {
+          const { scrollWidth, clientWidth } = document.documentElement;
+          return innerWidth === width && scrollWidth === clientWidth;
+        }, width),
       );
-      assert.equal(outside, 0, `${width} pixels wide`);
     }
     // The form stands left of the preview, which in English is on the left itself.
     await page.setViewportSize({ width: 1280, height: 800 });
-    const [form, preview] = [page.locator('.lobby-form'), page.locator('.preview')];
-    assert.ok((await form.boundingBox()).x < (await preview.boundingBox()).x);
+    await until('the form is on the left', () =>
+      page.evaluate(() => {
+        const left = name => document.querySelector(name).getBoundingClientRect().x;
+        return left('.lobby-form') < left('.preview');
+      }),
+    );
   });
 });

@@ -105,8 +105,10 @@ describe('choices and refusals', { timeout: 180_000 }, () => {
     await ui.pick(ada, 'Choose camera', 'Send', 'Low quality');
     await ui.leave(ada);
     await ada.open(`${server.url}/r/choices`);
-    assert.equal(await ada.page.getByLabel('Your name').inputValue(), 'Ada');
+    const name = ada.page.getByLabel('Your name');
+    await until('her name stands there', async () => (await name.inputValue()) === 'Ada');
     await ada.page.getByRole('button', { name: 'Turn camera off' }).waitFor();
+    await ada.page.getByRole('button', { name: 'Mute', exact: true }).waitFor();
     await ui.press(ada, 'Join');
     await ada.page.getByRole('button', { name: 'Leave', exact: true }).waitFor();
     await until('Ben decodes VP9 again', async () => (await codecsSeen(ben)).join() === 'video/VP9');
@@ -117,9 +119,11 @@ describe('choices and refusals', { timeout: 180_000 }, () => {
   test('sound comes out of the loudspeaker that is chosen', async () => {
     await ada.page.getByRole('button', { name: 'Microphone and loudspeaker', exact: true }).click();
     const picker = ada.page.getByRole('combobox', { name: 'Loudspeaker', exact: true });
-    const [id] = await picker
-      .locator('option')
-      .evaluateAll(options => options.map(({ value }) => value).filter(value => !/^(default)?$/.test(value)));
+    const id = await until('there is one', () =>
+      picker
+        .locator('option')
+        .evaluateAll(options => options.map(({ value }) => value).find(value => !/^(default)?$/.test(value))),
+    );
     await picker.selectOption(id);
     await ada.page.keyboard.press('Escape');
     await until('players use it', () => ada.page.evaluate(id => globalThis.sinks.at(-1) === id, id));

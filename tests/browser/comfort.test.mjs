@@ -28,12 +28,12 @@ describe('a call that suits whoever is in it', { timeout: 180_000 }, () => {
     });
   });
   after(async () => {
+    await chromium?.stop();
+    const end = await server?.stop();
     for (const person of [ada, ben]) {
       const uncaught = person?.log.filter(line => line.startsWith('uncaught')) ?? [];
       assert.deepEqual(uncaught, [], 'a page had errors');
     }
-    await chromium?.stop();
-    const end = await server?.stop();
     assert.equal(end?.code, 0, server?.lastWords);
   });
 
@@ -61,10 +61,10 @@ describe('a call that suits whoever is in it', { timeout: 180_000 }, () => {
     await ben.page.getByText('Just watching').click();
     await ui.press(ben, 'Join');
     await until('Ben sees Ada', () => ui.isMoving(ui.tile(ben, 'Ada')));
-    assert.ok(await ui.isMuted(ui.tile(ben, 'Ada')), 'Ada is heard');
+    await until('Ada is muted', () => ui.isMuted(ui.tile(ben, 'Ada')));
     await ui.openPeople(ada);
     const watching = ada.page.getByRole('list', { name: 'Watching' });
-    await until('Ben is among those who watch', async () => /Ben/.test(await watching.textContent()));
+    await until('Ben is among those who watch', async () => /Ben/.test(await ui.textOf(watching)));
     assert.equal(await ui.tile(ada, 'Ben').count(), 0);
     await ui.leave(ben);
   });

@@ -47,12 +47,14 @@ describe('devices that come, change and fail', { timeout: 120_000 }, () => {
 
   /** Chooses the first device that is not in use, and tells its name. */
   async function chooseAnother(name) {
-    const options = await picker(name)
-      .locator('option')
-      .evaluateAll(all => all.map(({ label, selected, value }) => ({ label, selected, value })));
-    const another = options.find(
-      ({ label, selected, value }) => !selected && value !== 'default' && label !== DEPTH_CAMERA,
-    );
+    const another = await until('there is another', async () => {
+      const options = await picker(name)
+        .locator('option')
+        .evaluateAll(all => all.map(({ label, selected, value }) => ({ label, selected, value })));
+      return options.find(
+        ({ label, selected, value }) => !selected && value !== 'default' && label !== DEPTH_CAMERA,
+      );
+    });
     await picker(name).selectOption(another.value);
     return another.label;
   }
@@ -184,6 +186,7 @@ describe('devices that come, change and fail', { timeout: 120_000 }, () => {
     });
     await page.getByRole('button', { name: 'Copy invite link' }).first().click();
     await page.getByText('Whoever opens it needs a token of their own.').waitFor();
-    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), `${server.url}/r/gear`);
+    const copied = () => page.evaluate(() => navigator.clipboard.readText());
+    await until('it is the plain link', async () => (await copied()) === `${server.url}/r/gear`);
   });
 });

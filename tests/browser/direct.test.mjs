@@ -21,12 +21,12 @@ describe('a direct call', { timeout: 90_000 }, () => {
     [ada, ben] = await Promise.all(browsers.map(browser => browser.person()));
   });
   after(async () => {
+    await Promise.all(browsers.map(browser => browser.stop()));
+    const end = await server?.stop();
     for (const person of [ada, ben]) {
       const uncaught = person?.log.filter(line => line.startsWith('uncaught')) ?? [];
       assert.deepEqual(uncaught, [], 'a page had errors');
     }
-    await Promise.all(browsers.map(browser => browser.stop()));
-    const end = await server?.stop();
     assert.equal(end?.code, 0, server?.lastWords);
   });
 

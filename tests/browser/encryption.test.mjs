@@ -32,9 +32,9 @@ describe('an end-to-end encrypted room', { timeout: 120_000 }, () => {
       await until(`${name} hears ${other}`, async () =>
         (await people[name].received('audio')).some(({ totalAudioEnergy }) => totalAudioEnergy > 1e-6),
       );
-      assert.ok(await ui.hasButton(people[name], 'End-to-end encrypted'));
+      await until(`${name} is told`, () => ui.hasButton(people[name], 'End-to-end encrypted'));
       assert.equal(await sealed(name, other).count(), 1);
-      assert.ok(await sealed(name, other).isHidden());
+      await until('nothing is said to be sealed', () => sealed(name, other).isHidden());
     }
     assert.ok(!server.log.includes('battery'), 'the passphrase reached the server');
   });
@@ -50,7 +50,7 @@ describe('an end-to-end encrypted room', { timeout: 120_000 }, () => {
       assert.ok(totalAudioEnergy < 1e-6, 'Cleo hears something');
     }
     await until('Ada is told that Cleo has another', () => sealed('Ada', 'Cleo').isVisible());
-    assert.ok(await ui.isMoving(ui.tile(people.Ada, 'Ben')), 'Ada sees Ben no more');
+    await until('Ada still sees Ben', () => ui.isMoving(ui.tile(people.Ada, 'Ben')));
   });
 
   test('without a passphrase the page says that one is needed, and plays nothing', async () => {
@@ -58,7 +58,7 @@ describe('an end-to-end encrypted room', { timeout: 120_000 }, () => {
     await people.Cleo.page.goto('about:blank');
     await ui.join(people.Cleo, server, 'sealed', 'Cleo');
     await people.Cleo.page.getByText('Ask for the link with the passphrase').waitFor();
-    assert.ok(await sealed('Cleo', 'Ada').isVisible());
+    await until('it shows on the tile', () => sealed('Cleo', 'Ada').isVisible());
     // The first packets may be there before the page says that it wants none; they show nothing.
     const decoded = (await people.Cleo.received('video')).map(stream => stream.framesDecoded);
     assert.ok(

@@ -20,10 +20,10 @@ describe('Firefox', { timeout: 120_000 }, () => {
     ada = await chromium.person();
   });
   after(async () => {
-    assert.deepEqual(firefox?.errors, [], 'Firefox had errors');
     await firefox?.stop();
     await chromium?.stop();
     await server?.stop();
+    assert.deepEqual(firefox?.errors, [], 'Firefox had errors');
   });
 
   async function joinWithFirefox(link) {

@@ -22,8 +22,8 @@ describe('layers', { timeout: 180_000 }, () => {
     pages = await Pages.start();
   });
   after(async () => {
-    await gathering?.end();
     await pages?.stop();
+    await gathering?.end();
   });
 
   /** Frames sent so far, by encoding. */

@@ -20,12 +20,12 @@ describe('the pages of a broadcast', { timeout: 120_000 }, () => {
     [publisher, viewer, guest] = await Promise.all([chromium.person(), chromium.person(), chromium.person()]);
   });
   after(async () => {
+    await Promise.all([chromium?.stop(), pages?.stop()]);
+    const end = await server?.stop();
     for (const person of [publisher, viewer, guest]) {
       const uncaught = person?.log.filter(line => line.startsWith('uncaught')) ?? [];
       assert.deepEqual(uncaught, [], 'a page had errors');
     }
-    await Promise.all([chromium?.stop(), pages?.stop()]);
-    const end = await server?.stop();
     assert.equal(end?.code, 0, server?.lastWords);
   });
 

@@ -25,7 +25,7 @@ describe('a meeting where people write, wave and look after the room', { timeout
     await ui.openChat(people.Ada);
     await ui.write(people.Ada, 'The agenda: https://example.org/agenda(1). <b>Bring tea!</b>');
     await until('Ben is told of one message', () => ui.hasButton(people.Ben, 'Chat, 1 new message'));
-    assert.match(await people.Ben.page.title(), /^\(1\) /);
+    await until('the title tells, too', async () => /^\(1\) /.test(await people.Ben.page.title()));
     await ui.openChat(people.Ben, 'Chat, 1 new message');
     const message = ui.message(people.Ben, 'Bring tea!');
     await until('Ben reads it', async () => (await message.count()) === 1);
@@ -34,14 +34,14 @@ describe('a meeting where people write, wave and look after the room', { timeout
     const link = message.getByRole('link');
     assert.equal(await link.getAttribute('href'), 'https://example.org/agenda(1)');
     assert.equal(await link.getAttribute('rel'), 'noopener noreferrer');
-    assert.ok(await ui.hasButton(people.Ben, 'Chat'), 'nothing is unread any more');
+    await until('nothing is unread any more', () => ui.hasButton(people.Ben, 'Chat'));
   });
 
   test('who comes later reads what was written to everyone', async () => {
     await ui.join(people.Cleo, server, 'talk', 'Cleo');
     await until('one message waits', () => ui.hasButton(people.Cleo, 'Chat, 1 new message'));
     await ui.openChat(people.Cleo, 'Chat, 1 new message');
-    assert.equal(await ui.message(people.Cleo, 'Bring tea!').count(), 1);
+    await until('Cleo reads it', async () => (await ui.message(people.Cleo, 'Bring tea!').count()) === 1);
   });
 
   test('a private message is seen by one alone', async () => {
@@ -59,28 +59,30 @@ describe('a meeting where people write, wave and look after the room', { timeout
     await ui.press(people.Ben, 'Raise hand');
     for (const name of ['Ada', 'Cleo']) {
       const tile = ui.tile(people[name], 'Ben');
-      await until(`${name} sees Ben's hand`, async () => /hand raised/.test(await tile.textContent()));
+      await until(`${name} sees Ben's hand`, async () => /hand raised/.test(await ui.textOf(tile)));
     }
     await ui.openPeople(people.Ada);
     await until('it is in the list', async () =>
-      /hand raised/.test(await ui.person(people.Ada, 'Ben').textContent()),
+      /hand raised/.test(await ui.textOf(ui.person(people.Ada, 'Ben'))),
     );
     await ui.press(people.Ben, 'Lower hand');
     await until(
       'Ben’s hand is down',
-      async () => !/hand raised/.test(await ui.tile(people.Ada, 'Ben').textContent()),
+      async () => !/hand raised/.test(await ui.textOf(ui.tile(people.Ada, 'Ben'))),
     );
   });
 
   test('a reaction floats over the tile of whoever sent it', async () => {
     const floats = people.Ada.page.locator('.float', { hasText: '👏' });
     await people.Cleo.page.getByRole('button', { name: 'React', exact: true }).click();
-    const floating = floats.waitFor();
-    await people.Cleo.page.getByRole('button', { name: 'Applause' }).click();
-    await floating;
     const over = await ui.tile(people.Ada, 'Cleo').boundingBox();
-    const at = await floats.first().boundingBox();
-    assert.ok(at.x > over.x && at.x < over.x + over.width, 'it floats elsewhere');
+    // It is gone in a moment, so it is measured by the look that finds it.
+    const floating = until('it floats', () =>
+      floats.evaluateAll(([float]) => float && { x: float.getBoundingClientRect().x }),
+    );
+    await people.Cleo.page.getByRole('button', { name: 'Applause' }).click();
+    const { x } = await floating;
+    assert.ok(x > over.x && x < over.x + over.width, 'it floats elsewhere');
   });
 
   test('a host mutes somebody, who is told and can unmute', async () => {

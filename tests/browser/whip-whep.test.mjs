@@ -195,6 +195,6 @@ describe('broadcasting by WHIP and WHEP', { timeout: 300_000 }, () => {
     await bob.page.evaluate(() => modules.player.stop());
     await ada.page.evaluate(() => modules.publisher.stop());
     const sessions = async () => (await server.metrics()).sum(/^plenum_sessions$/);
-    await until('both sessions are over', async () => (await sessions()) === 0, 2000);
+    await until('both sessions are over', async () => (await sessions()) === 0);
   });
 });

@@ -47,7 +47,7 @@ describe('a room on a page of one’s own', { timeout: 120_000 }, () => {
   async function seesExactly(person, count) {
     const moving = async () => {
       const before = await person.received('video');
-      await sleep(500);
+      await sleep(1000);
       return person.growing('video', 'framesDecoded', before, 3);
     };
     await until(`exactly ${count} pictures move`, async () => (await moving()) === count);
