@@ -161,7 +161,8 @@ fn the_settings_in_force_are_printed_as_a_file_that_is_taken_again() {
 #[test]
 fn the_doctor_finds_a_port_that_is_taken_and_says_what_to_do() {
     let free = ["--http", "127.0.0.1:0", "--operator", "127.0.0.1:0"];
-    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    // An address that nobody else uses: what is let go is not taken by another test.
+    let taken = std::net::UdpSocket::bind("127.77.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let options = [&free[..], &["--udp", &address, "doctor"]].concat();
     let (code, found, _) = ask(&options);

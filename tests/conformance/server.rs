@@ -159,7 +159,7 @@ impl World {
     /// Waits until a session is gone: whose client hears of it may ask before HTTP has heard.
     pub(crate) async fn forgets(&self, session: &str) {
         let mut answer = self.ask("GET", session).await;
-        for _ in 0..100 {
+        for _ in 0..500 {
             if answer.status == 404 {
                 break;
             }

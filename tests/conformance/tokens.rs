@@ -432,8 +432,10 @@ async fn encoders_have_fixed_tokens() {
     is_unauthorized(&post(&world, "/whip/demo", &token_with(json!({})), CHROMIUM).await);
 }
 
-/// How soon a revoked or expired token has effect: looked for each second.
-const SOON: Duration = Duration::from_secs(2);
+/// Longer than it takes to look at files, which is done each second.
+const LOOKED: Duration = Duration::from_secs(2);
+/// A revoked token has effect within two seconds, and later only where the machine is busy.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn a_withdrawn_key_ends_what_was_opened_with_it() {
@@ -450,11 +452,11 @@ async fn a_withdrawn_key_ends_what_was_opened_with_it() {
 
     // What cannot be used is not.
     fs::write(&path, "{").expect("it can be written");
-    tokio::time::sleep(SOON).await;
+    tokio::time::sleep(LOOKED).await;
     assert_eq!(world.ask("GET", joined.session()).await.status, 204);
     fs::write(&path, json!({"keys": [kept]}).to_string()).expect("it can be written");
-    let ended = tokio::time::timeout(SOON, peer.closed_by_server());
-    ended.await.expect("within two seconds");
+    let ended = tokio::time::timeout(PATIENCE, peer.closed_by_server());
+    ended.await.expect("soon");
     let state = format!("{}/state", joined.session());
     let state = world.ask("GET", &state).await.body;
     assert!(state.contains("\"expired\""), "{state}");
@@ -469,7 +471,7 @@ async fn a_session_ends_with_its_token_unless_a_newer_one_was_shown() {
         settings.auth.end_on_expiry = true;
     })
     .await;
-    let short = token_with(json!({"exp": now() + 3}));
+    let short = token_with(json!({"exp": now() + 4}));
     let ends = post(&world, "/whep/demo", &short, CHROMIUM_PLAYS).await;
     let stays = post(&world, "/whep/demo", &short, CHROMIUM_PLAYS).await;
     assert_eq!((ends.status, stays.status), (201, 201));
@@ -477,11 +479,7 @@ async fn a_session_ends_with_its_token_unless_a_newer_one_was_shown() {
     let longer = token_with(json!({}));
     let answer = send(&world, "PATCH", session, FRAGMENT, &longer, fragment).await;
     assert_eq!(answer.status, 204, "{answer:?}");
-    tokio::time::sleep(Duration::from_secs(3) + SOON).await;
-    world
-        .ask("GET", ends.session())
-        .await
-        .is(404, "no-such-session");
+    world.forgets(ends.session()).await;
     assert_eq!(world.ask("GET", session).await.status, 204);
     is_unauthorized(&post(&world, "/whep/demo", &short, CHROMIUM_PLAYS).await);
 }
