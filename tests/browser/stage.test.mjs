@@ -105,6 +105,25 @@ describe('the stage', { timeout: 120_000 }, () => {
     await until('the first are back', async () => (await namesShown()).join() === first.join());
   });
 
+  test('who speaks on another page gets a ring and comes to the first', async () => {
+    const first = await namesShown();
+    const hasMicrophone = (_, who) => who % 3 !== 2;
+    const speaker = NAMES.slice(1, 1 + CROWD)
+      .filter(hasMicrophone)
+      .find(name => !first.includes(name));
+    await crowd.speak(speaker);
+    const shown = ui.tile(ada, speaker);
+    await until('the speaker is on the first page', async () => (await shown.count()) === 1);
+    const shadow = tile => tile.evaluate(it => getComputedStyle(it).boxShadow);
+    await until('there is a ring', async () => (await shadow(shown)).includes(' 3px'));
+    assert.match(await shown.textContent(), /, speaking/);
+    await until('the picture moves', () => ui.isMoving(shown));
+    assert.equal(await tiles().count(), first.length);
+    const now = await namesShown();
+    assert.equal(first.filter(name => !now.includes(name)).length, 1, `${first}, and then ${now}`);
+    assert.equal(await ada.page.locator('.is-speaking').count(), 1);
+  });
+
   test('whoever is pinned is large, and is asked for at that size', async () => {
     const other = (await namesShown()).find(name => !name.includes('you'));
     await ui.tile(ada, other).hover();

@@ -197,13 +197,28 @@ test('a laptop shows 25 people on one page, a telephone still shows faces', () =
 
 test('who speaks on a later page comes to the first, in place of who was silent longest', () => {
   const order = new SeatOrder();
-  const seats = ['a', 'b', 'c', 'd'].map(key => seat(key));
-  const keys = () => order.sort(seats).map(({ key }) => key);
-  assert.deepEqual(keys(), ['a', 'b', 'c', 'd']);
-  order.spoke('a', 2);
-  assert.deepEqual(keys(), ['a', 'b', 'c', 'd']);
-  order.spoke('d', 2);
-  assert.deepEqual(keys(), ['a', 'd', 'c', 'b']);
+  const seats = ['a', 'b', 'self', 'c', 'd'].map(key => seat(key));
+  const keys = () =>
+    order
+      .sort(seats)
+      .map(({ key }) => key)
+      .join(' ');
+  assert.equal(keys(), 'a b self c d');
+  order.spoke('a', ['a', 'b']);
+  assert.equal(keys(), 'a b self c d');
+  order.spoke('d', ['a', 'b']);
+  assert.equal(keys(), 'a d self c b');
+  // Whoever has a place of their own, as oneself, does not give way.
+  order.spoke('c', ['a', 'd']);
+  assert.equal(keys(), 'c d self a b');
+});
+
+test('who speaks when one comes is at the front', () => {
+  const order = new SeatOrder();
+  const seats = ['a', 'b', 'c'].map(key => seat(key));
+  order.sort(seats);
+  order.spoke('c', []);
+  assert.equal(order.sort(seats)[0].key, 'c');
 });
 
 test('a screen comes before people', () => {

@@ -119,17 +119,17 @@ export class SeatOrder {
 
   /**
    * @param {string} key
-   * @param {number} firstPage seats on it
+   * @param {string[]} firstPage who is on it and may be moved; nobody, before anything was drawn
    */
   spoke(key, firstPage) {
     this.#turn += 1;
     this.#spoke.set(key, this.#turn);
-    const at = this.#keys.indexOf(key);
-    if (at < firstPage) return;
-    const visible = this.#keys.slice(0, firstPage);
-    const quietest = visible.reduce((a, b) =>
+    if (firstPage.includes(key)) return;
+    const seated = firstPage.filter(other => this.#keys.includes(other));
+    const quietest = (seated.length > 0 ? seated : this.#keys).reduce((a, b) =>
       (this.#spoke.get(b) ?? 0) < (this.#spoke.get(a) ?? 0) ? b : a,
     );
+    const at = this.#keys.indexOf(key);
     this.#keys[this.#keys.indexOf(quietest)] = key;
     this.#keys[at] = quietest;
   }

@@ -51,8 +51,8 @@ export class Stage {
   #seats = [];
   #page = 0;
   #pages = 1;
-  /** As many as there can be, until the first drawing says how many fit. */
-  #perPage = MOST_TILES;
+  /** @type {Seat[]} who is on the first page */
+  #firstPage = [];
   /** @type {string | null} */
   #speaker = null;
   /** @type {string | null} the last one who spoke and is not ourselves */
@@ -185,7 +185,12 @@ export class Stage {
     const seat = this.#seats.find(({ participant, isScreen }) => participant === speaker && !isScreen);
     if (!seat || seat.isSelf) return;
     this.#lastSpeaker = seat.key;
-    this.#order.spoke(seat.key, this.#perPage);
+    // Oneself and screens have places of their own.
+    const people = this.#firstPage.filter(({ isSelf, isScreen }) => !isSelf && !isScreen);
+    this.#order.spoke(
+      seat.key,
+      people.map(({ key }) => key),
+    );
     this.#seats = this.#order.sort(this.#seats);
   }
 
@@ -212,7 +217,7 @@ export class Stage {
     const others = this.#seats.filter(({ key }) => key !== 'self');
     const self = this.#seats.find(({ key }) => key === 'self');
     if (self && others.length === 1) {
-      this.#paginate(1, MOST_TILES);
+      this.#paginate(this.#seats, MOST_TILES);
       const { boxes } = gridLayout(width, height, 1);
       return new Map([
         [others[0].key, boxes[0]],
@@ -221,7 +226,7 @@ export class Stage {
     }
     const { perPage } = gridLayout(width, height, this.#seats.length);
     const ordered = withSelf(this.#seats, perPage);
-    this.#paginate(ordered.length, perPage);
+    this.#paginate(ordered, perPage);
     const shown = ordered.slice(this.#page * perPage, (this.#page + 1) * perPage);
     // A last page that is not full has tiles of the same size as the others.
     const { boxes } = gridLayout(width, height, this.#pages > 1 ? perPage : shown.length);
@@ -241,18 +246,18 @@ export class Stage {
       this.#seats.filter(seat => seat !== main),
       perPage,
     );
-    this.#paginate(others.length, Math.max(1, perPage));
+    this.#paginate(others, Math.max(1, perPage));
     const shown = others.slice(this.#page * perPage, (this.#page + 1) * perPage);
     return new Map([main, ...shown].map((seat, index) => [seat.key, boxes[index]]));
   }
 
   /**
-   * @param {number} count
+   * @param {Seat[]} ordered
    * @param {number} perPage
    */
-  #paginate(count, perPage) {
-    this.#perPage = perPage;
-    this.#pages = Math.max(1, Math.ceil(count / perPage));
+  #paginate(ordered, perPage) {
+    this.#firstPage = ordered.slice(0, perPage);
+    this.#pages = Math.max(1, Math.ceil(ordered.length / perPage));
     this.#page = Math.min(this.#page, this.#pages - 1);
   }
 

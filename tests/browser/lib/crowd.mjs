@@ -36,6 +36,11 @@ export class Crowd {
     );
   }
 
+  /** Lets one of them speak, who has a microphone: each third has none. */
+  speak(name) {
+    return this.person.page.evaluate(async name => (await import('/crowd.js')).speak(name), name);
+  }
+
   /** Takes all of them out again. */
   leave() {
     return this.person.page.evaluate(async () => (await import('/crowd.js')).leave());

@@ -2,8 +2,8 @@
 // would be too much for one machine.
 
 const people = [];
-/** @type {MediaStreamTrack | undefined} */
-let silence;
+/** @type {AudioContext | undefined} */
+let sound;
 
 /**
  * Joins people of these names, with pictures of `size` (all of them are encoded in this tab: let
@@ -15,10 +15,12 @@ export async function join(server, room, names, size) {
     const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
     const [camera] = globalThis.portrait(who + 1, size).getVideoTracks();
     pc.addTransceiver(camera, { direction: 'sendonly', streams: [new MediaStream([camera])] });
+    let voice;
     if (who % 3 !== 2) {
       // Silent, so that nobody is taken for the speaker all the time.
-      silence ??= new AudioContext().createMediaStreamDestination().stream.getAudioTracks()[0];
-      const microphone = silence.clone();
+      sound ??= new AudioContext();
+      voice = sound.createMediaStreamDestination();
+      const [microphone] = voice.stream.getAudioTracks();
       pc.addTransceiver(microphone, { direction: 'sendonly', streams: [new MediaStream([microphone])] });
     }
     await pc.setLocalDescription();
@@ -30,8 +32,20 @@ export async function join(server, room, names, size) {
     const sdp = await response.text();
     if (response.status !== 201) throw new Error(`the room answered ${response.status}: ${sdp}`);
     await pc.setRemoteDescription({ type: 'answer', sdp });
-    people.push({ pc, session: new URL(response.headers.get('Location'), server).href });
+    people.push({ name, voice, pc, session: new URL(response.headers.get('Location'), server).href });
   }
+}
+
+/** Lets somebody who has a microphone say syllables, two in a second, for as long as they are here. */
+export function speak(name) {
+  const { voice } = people.find(person => person.name === name);
+  const pitch = new OscillatorNode(sound, { frequency: 180 });
+  const mouth = new GainNode(sound, { gain: 0.2 });
+  const syllables = new OscillatorNode(sound, { frequency: 2 });
+  const opening = new GainNode(sound, { gain: 0.2 });
+  syllables.connect(opening).connect(mouth.gain);
+  pitch.connect(mouth).connect(voice);
+  for (const source of [pitch, syllables]) source.start();
 }
 
 /** All leave. */
