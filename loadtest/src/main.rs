@@ -8,6 +8,7 @@ mod clock;
 mod compare;
 mod conformance;
 mod delay;
+mod flood;
 mod floor;
 mod frames;
 mod html;
@@ -48,7 +49,8 @@ use crate::{
     run::RunError,
     scenario::Plan,
     settings::{
-        Command, CommonSettings, CompareSettings, ConformanceSettings, LimitSettings, Settings,
+        Command, CommonSettings, CompareSettings, ConformanceSettings, FloodSettings,
+        LimitSettings, Settings,
     },
 };
 
@@ -75,6 +77,7 @@ fn execute(settings: &Settings) -> Result<bool, RunError> {
         Command::Limit(limit) => measure_limit(limit),
         Command::Compare(compare) => compare_servers(compare),
         Command::Conformance(conformance) => check_conformance(conformance),
+        Command::Flood(flood) => flood_server(flood),
     }
 }
 
@@ -105,6 +108,12 @@ fn check_conformance(settings: &ConformanceSettings) -> Result<bool, RunError> {
     let report = conformance::run(settings)?;
     print(&report, &report, settings.json)?;
     Ok(report.is_kept())
+}
+
+fn flood_server(settings: &FloodSettings) -> Result<bool, RunError> {
+    let report = flood::run(settings)?;
+    print(&report, &report, settings.json)?;
+    Ok(report.kept)
 }
 
 fn print(

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{io::IsTerminal, path::PathBuf, sync::Arc, time::Duration};
+use std::{io::IsTerminal, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Compare(CompareSettings),
     /// Whether a server does what WHIP and WHEP ask for, row by row
     Conformance(ConformanceSettings),
+    /// Checks of strangers, at a server of this machine: what does it cost it to ignore them?
+    Flood(FloodSettings),
 }
 
 /// Where publishers and subscribers post.
@@ -329,6 +331,34 @@ pub(crate) struct ConformanceSettings {
     #[arg(long, env = "LOADTEST_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
     /// The whole report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FloodSettings {
+    /// The server's media port, in 127.0.0.0/8
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) to: SocketAddr,
+    /// The user fragment that is asked for; another that nobody has each time, where it is not given
+    #[arg(long)]
+    pub(crate) ufrag: Option<String>,
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) per_second: u32,
+    #[arg(long, default_value_t = 10.0)]
+    pub(crate) seconds: f64,
+    /// From which user fragments and transaction ids are drawn
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Process of the server, for its CPU time
+    #[arg(long)]
+    pub(crate) pid: Option<u32>,
+    /// Datagrams that the server may answer
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub(crate) max_answers: u64,
+    /// CPU time of the server, in percent of one core
+    #[arg(long, value_name = "PERCENT", requires = "pid")]
+    pub(crate) max_cpu_percent: Option<f64>,
     #[arg(long)]
     pub(crate) json: bool,
 }
