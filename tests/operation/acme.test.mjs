@@ -68,11 +68,12 @@ test('a certificate is issued, served, renewed before it ends, and still there a
     return left > 0 && left < LIFE_SECONDS;
   });
 
-  const next = await until('it is renewed', async () => {
+  const renewed = async () => {
     // There is a good certificate at every moment.
     const seen = await visit();
     return seen.serial !== first.serial && seen;
-  });
+  };
+  const next = await until('it is renewed', renewed, 2 * LIFE_SECONDS * 1000);
   assert.equal(next.status, '200');
   assert.deepEqual((await readdir(cache)).map(name => name.split('-')[0]).sort(), ['account', 'certificate']);
   for (const name of await readdir(cache)) {

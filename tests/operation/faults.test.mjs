@@ -117,7 +117,7 @@ test('a server that stands still for five seconds loses nobody', { timeout: 60_0
 
 test('a log that nobody reads, and a scraper that never rests, hold nothing up', {
   timeout: 60_000,
-}, async () => {
+}, async context => {
   // Nothing takes what is in the pipe; what the WebRTC library has to say fills it within a moment.
   const server = await serve({ options: ['--log=trace,str0m=trace'] });
   await call(server);
@@ -132,7 +132,9 @@ test('a log that nobody reads, and a scraper that never rests, hold nothing up',
     took.push(performance.now() - started);
   }
   const median = took.sort((a, b) => a - b)[100];
-  assert.ok(median < 50, `a scrape takes ${median} ms`);
+  context.diagnostic(`a scrape takes ${median.toFixed(0)} ms`);
+  // It takes 2 ms where little else runs, and what waits for a reader who never comes waits for good.
+  assert.ok(median < 250, `a scrape takes ${median} ms`);
   assert.equal(await connected(server), 4);
 });
 

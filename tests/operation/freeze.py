@@ -1,6 +1,7 @@
 """Holds threads of a process still for a while, as a kernel that gives them no processor would.
 
-    freeze.py PID SECONDS NAME...    prints "frozen" once all threads of these names stand still
+    freeze.py PID SECONDS NAME...    prints "frozen" once all threads of these names stand still, which they
+                                     do for so long, and until standard input ends
 """
 
 import ctypes
@@ -38,6 +39,7 @@ def main(pid, seconds, *names):
         os.waitpid(thread, WALL)
     print("frozen", flush=True)
     time.sleep(float(seconds))
+    sys.stdin.read()
     # The kernel lets go of what a tracer held when that ends.
 
 

@@ -74,9 +74,12 @@ test('a scraper that asks for OpenMetrics gets it, and takes it', async () => {
   assert.match(answer.headers.get('content-type'), /^application\/openmetrics-text; version=1\.0\.0/);
   assert.match(await answer.text(), /\n# EOF\n$/);
   // This is what Prometheus asks for, too.
-  const { activeTargets } = await prometheus.api('targets');
-  assert.equal(activeTargets.length, 2);
-  for (const { health, lastError } of activeTargets) assert.equal(health, 'up', lastError);
+  await until('both are scraped', async () => {
+    const { activeTargets } = await prometheus.api('targets');
+    const failing = activeTargets.find(({ health }) => health !== 'up');
+    if (failing) throw new Error(failing.lastError);
+    return activeTargets.length === 2;
+  });
 });
 
 test('whatever the dashboard shows is there after a call', async t => {
@@ -92,8 +95,11 @@ test('whatever the dashboard shows is there after a call', async t => {
         .replaceAll('$instance', '.*')
         .replaceAll('$__rate_interval', '2m');
       assert.doesNotMatch(expression, /\$/, 'a variable is not known here');
-      const values = await prometheus.values(expression);
-      assert.ok(values.some(Number.isFinite), `it gives ${JSON.stringify(values)}`);
+      await until('there is a number', async () => {
+        const values = await prometheus.values(expression);
+        if (!values.some(Number.isFinite)) throw new Error(`it gives ${JSON.stringify(values)}`);
+        return true;
+      });
     });
   }
 });
@@ -116,8 +122,10 @@ test('what moves when people call has moved', async () => {
     'plenum_drops_total{reason="awaiting_keyframe"}',
     'plenum_event_logs',
   ]) {
-    const [value] = await prometheus.values(`sum(max_over_time(${moved}[5m]))`);
-    assert.ok(value > 0, `${moved} is ${value}`);
+    await until(`${moved} is more than 0`, async () => {
+      const [value] = await prometheus.values(`sum(max_over_time(${moved}[5m]))`);
+      return value > 0;
+    });
   }
 });
 

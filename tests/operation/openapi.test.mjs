@@ -20,7 +20,7 @@ const SECONDS = process.env.PLENUM_LONG ? 600 : 25;
 /** Every run tries the same, except for long ones. */
 const SEED = process.env.PLENUM_LONG ? `${Date.now()}` : '5';
 
-test('the interface is as its description says, whatever is sent', async () => {
+test('the interface is as its description says, whatever is sent', async context => {
   const server = await Server.start([`--key=${SECRET}`]);
   const folder = await mkdtemp(join(tmpdir(), 'plenum-openapi-'));
   try {
@@ -52,6 +52,7 @@ test('the interface is as its description says, whatever is sent', async () => {
       options,
     ).catch(failed => assert.fail(`${failed.message}\n${failed.stdout}${failed.stderr}${server.lastWords}`));
     const tried = Number(/(\d+) generated/.exec(said)?.[1]);
+    context.diagnostic(`${tried} requests`);
     assert.ok(tried > 500, `only ${tried} requests:\n${said}`);
     // It stands, and nobody's work has ended in a panic.
     assert.ok(server.isRunning, server.lastWords);
