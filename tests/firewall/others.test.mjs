@@ -75,6 +75,7 @@ describe('GStreamer behind a firewall', { timeout: 120_000 }, () => {
   const children = [];
   afterEach(async () => {
     for (const child of children.splice(0)) {
+      if (child.exitCode !== null || child.signalCode !== null) continue;
       const gone = once(child, 'exit');
       child.kill('SIGTERM');
       await gone;
@@ -90,12 +91,15 @@ describe('GStreamer behind a firewall', { timeout: 120_000 }, () => {
       SSL_CERT_FILE: join(around.server.folder, 'cert.pem'),
       LOCAL_ADDRESS: CLIENT,
     };
-    const child = spawn(command[0], command.slice(1), { stdio: ['ignore', 'pipe', 'inherit'], env });
+    // Not the test's own standard error: whoever runs it would wait for the last one who has that.
+    const child = spawn(command[0], command.slice(1), { stdio: ['ignore', 'pipe', 'pipe'], env });
     children.push(child);
     child.seen = '';
-    child.stdout.setEncoding('utf8').on('data', text => {
-      child.seen += text;
-    });
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8').on('data', text => {
+        child.seen += text;
+      });
+    }
     return child;
   }
 
@@ -107,11 +111,16 @@ describe('GStreamer behind a firewall', { timeout: 120_000 }, () => {
     test(`${name} a publisher and a player meet`, async () => {
       await around.network.block(...rules);
       const publisher = start('publish');
-      await until('it publishes', () => publisher.seen.includes('"connected"'), FIRST_PICTURE_MS);
+      const publishes = () => publisher.seen.includes('"connected"');
+      await until('it publishes', publishes, FIRST_PICTURE_MS).catch(error =>
+        assert.fail(`${error.message}\n${publisher.seen}`),
+      );
       const player = start('play');
       const frames = () =>
         Math.max(0, ...[...player.seen.matchAll(/"frames": (\d+)/g)].map(([, n]) => Number(n)));
-      await until('there is a picture', () => frames() > 10, FIRST_PICTURE_MS);
+      await until('there is a picture', () => frames() > 10, FIRST_PICTURE_MS).catch(error =>
+        assert.fail(`${error.message}\n${player.seen}`),
+      );
     });
   }
 });

@@ -67,12 +67,18 @@ export class Server {
     return server;
   }
 
+  /** Ends it, and gives its exit code; it has none if it had to be killed. */
   async stop() {
-    const exited = once(this.child, 'exit', { signal: AbortSignal.timeout(PATIENCE_MS) });
-    this.child.kill('SIGINT');
-    const [code] = await exited;
+    const { child } = this;
+    const killed = setTimeout(() => child.kill('SIGKILL'), PATIENCE_MS);
+    if (child.exitCode === null && child.signalCode === null) {
+      const exited = once(child, 'exit');
+      child.kill('SIGINT');
+      await exited;
+    }
+    clearTimeout(killed);
     await rm(this.folder, { recursive: true });
-    return code;
+    return child.exitCode;
   }
 }
 

@@ -80,9 +80,14 @@ export class Relay {
   }
 
   async stop() {
-    const exited = once(this.child, 'exit', { signal: AbortSignal.timeout(PATIENCE_MS) });
-    this.child.kill('SIGTERM');
-    await exited;
+    const { child } = this;
+    const killed = setTimeout(() => child.kill('SIGKILL'), PATIENCE_MS);
+    if (child.exitCode === null && child.signalCode === null) {
+      const exited = once(child, 'exit');
+      child.kill('SIGTERM');
+      await exited;
+    }
+    clearTimeout(killed);
     await rm(this.folder, { recursive: true });
   }
 }
