@@ -170,6 +170,13 @@ need_go() {
     export GO
 }
 
+# Sets PLENUM_PION: a client of Pion's, which is built where it is new.
+need_pion() {
+    need_go || return
+    export PLENUM_PION=$TOOLS/pion
+    (cd tests/interop/clients/pion && "$GO" build -trimpath -o "$PLENUM_PION" .)
+}
+
 # Sets PLENUM_PEBBLE: the folder with a certificate authority for tests, and its DNS.
 need_pebble() {
     export PLENUM_PEBBLE=$TOOLS/pebble-$PEBBLE_VERSION

@@ -7,9 +7,9 @@ import { Chromium } from '../browser/lib/chromium.mjs';
 import { Pages } from '../browser/lib/pages.mjs';
 import { Server } from '../browser/lib/server.mjs';
 import { until } from '../browser/lib/until.mjs';
-import { aiortc, Client, gstreamer, libdatachannel, libwebrtc, werift } from './lib/clients.mjs';
+import { aiortc, Client, gstreamer, libdatachannel, libwebrtc, pion, werift } from './lib/clients.mjs';
 
-/** Those with a decoder count decoded frames and sound; `libdatachannel` and werift whole frames as they arrive. */
+/** Those with a decoder count decoded frames and sound; `libdatachannel`, Pion and werift whole frames as they arrive. */
 const PLAYERS = [
   { name: 'GStreamer', command: gstreamer, codec: 'VP8' },
   { name: 'GStreamer', command: gstreamer, codec: 'H264' },
@@ -17,6 +17,8 @@ const PLAYERS = [
   { name: 'libdatachannel', command: libdatachannel, codec: 'VP8', long: true },
   { name: 'aiortc', command: aiortc, codec: 'VP8' },
   { name: 'aiortc', command: aiortc, codec: 'H264', long: true },
+  { name: 'Pion', command: pion, codec: 'H264' },
+  { name: 'Pion', command: pion, codec: 'VP8', long: true },
   { name: 'werift', command: werift, codec: 'VP8', long: true },
   { name: 'libwebrtc for Node', command: libwebrtc, codec: 'VP8', long: true },
 ].filter(({ long }) => !long || process.env.PLENUM_LONG);

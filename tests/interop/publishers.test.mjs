@@ -1,6 +1,6 @@
 // Other people's publishers by WHIP, untouched: GStreamer's webrtcbin (libnice, OpenSSL, an RSA
 // certificate), FFmpeg (its own ICE and DTLS, `setup:passive`), libdatachannel (the stack of OBS),
-// aiortc, and, in the long run, werift and libwebrtc's package for Node. Chromium watches by WHEP.
+// aiortc, Pion, and, in the long run, werift and libwebrtc's package for Node. Chromium watches by WHEP.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -19,6 +19,7 @@ import {
   libdatachannel,
   libdatachannelHigh,
   libwebrtc,
+  pion,
   werift,
 } from './lib/clients.mjs';
 
@@ -40,6 +41,8 @@ const PUBLISHERS = [
   { name: 'libdatachannel', command: libdatachannel, codec: 'VP8', long: true },
   { name: 'aiortc', command: aiortc, codec: 'VP8' },
   { name: 'aiortc', command: aiortc, codec: 'H264', long: true },
+  { name: 'Pion', command: pion, codec: 'H264' },
+  { name: 'Pion', command: pion, codec: 'VP8', long: true },
   { name: 'werift', command: werift, codec: 'VP8', long: true },
   { name: 'libwebrtc for Node', command: libwebrtc, codec: 'VP8', long: true },
 ].filter(({ long }) => LONG || !long);

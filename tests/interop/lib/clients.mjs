@@ -10,6 +10,8 @@ const driver = name => fileURLToPath(new URL(`../clients/${name}`, import.meta.u
 const DEBIAN_PYTHON = '/usr/bin/python3';
 const PYTHON = process.env.PLENUM_PYTHON ?? 'python3';
 const FFMPEG = process.env.FFMPEG ?? 'ffmpeg';
+/** Built of `clients/pion`. */
+const PION = process.env.PLENUM_PION ?? 'pion';
 
 /** Each makes a command line of what to do (`publish`, `play`), the URL and the codec. */
 export const gstreamer = (role, url, codec) => [DEBIAN_PYTHON, driver('webrtcbin.py'), role, url, codec];
@@ -20,6 +22,7 @@ export const libdatachannel = node('datachannel.mjs');
 export const libdatachannelHigh = (...words) => [...libdatachannel(...words), '640c33'];
 export const werift = node('werift.mjs');
 export const libwebrtc = node('libwebrtc.mjs');
+export const pion = (...words) => [PION, ...words];
 
 /** A keyframe every two seconds: FFmpeg offers no feedback by which one could be asked for. */
 export const FFMPEG_KEYFRAMES_MS = 2000;
