@@ -15,11 +15,12 @@ const ENCODINGS = [
 
 /**
  * Publishes camera and microphone; `codec` is a MIME subtype such as `VP8`, `scalabilityMode` one of
- * W3C's, for one encoding of several layers.
+ * W3C's, for one encoding of several layers. With `grey` (0 to 255) the picture is that, and a spot that moves.
  */
-export async function publish(url, { simulcast = true, codec, scalabilityMode } = {}) {
-  const video = { width: { ideal: 1280 }, height: { ideal: 720 } };
+export async function publish(url, { simulcast = true, codec, scalabilityMode, grey } = {}) {
+  const video = grey === undefined && { width: { ideal: 1280 }, height: { ideal: 720 } };
   const stream = await navigator.mediaDevices.getUserMedia({ audio: true, video });
+  if (grey !== undefined) stream.addTrack(plainPicture(grey));
   const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
   pc.addTransceiver(stream.getAudioTracks()[0], { direction: 'sendonly', streams: [stream] });
   const camera = pc.addTransceiver(stream.getVideoTracks()[0], {
@@ -36,6 +37,23 @@ export async function publish(url, { simulcast = true, codec, scalabilityMode } 
   }
   await connect(pc, url);
   return sessions.length - 1;
+}
+
+/** What a camera would see before a wall of one colour, where something moves. */
+function plainPicture(grey) {
+  const canvas = Object.assign(document.createElement('canvas'), { width: 320, height: 180 });
+  const brush = canvas.getContext('2d');
+  let drawn = 0;
+  const draw = () => {
+    brush.fillStyle = `rgb(${grey} ${grey} ${grey})`;
+    brush.fillRect(0, 0, canvas.width, canvas.height);
+    brush.fillStyle = 'teal';
+    brush.fillRect((7 * drawn) % canvas.width, canvas.height - 20, 20, 20);
+    drawn += 1;
+  };
+  draw();
+  setInterval(draw, 1000 / 20);
+  return canvas.captureStream().getVideoTracks()[0];
 }
 
 /**
