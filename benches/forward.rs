@@ -134,19 +134,7 @@ impl Stage {
 
     fn ask(&mut self, door: Door, offer: String) -> String {
         let room = "stage".parse().expect("a name");
-        let join = Join {
-            home: None,
-            busy: Vec::new(),
-            room,
-            door,
-            name: None,
-            is_host: false,
-            is_hidden: false,
-            takes_over: false,
-            needs_publisher: false,
-            resume: None,
-            offer: Some(offer),
-        };
+        let join = Join::new(room, door, Some(offer));
         match self
             .engine
             .handle_command(Command::Join(Box::new(join)), self.now)

@@ -92,19 +92,7 @@ impl World {
     }
 
     fn post(&mut self, door: Door, offer: Option<String>) -> Option<Joined> {
-        let join = Join {
-            room: "room".parse().expect("a name"),
-            door,
-            name: None,
-            is_host: false,
-            is_hidden: false,
-            takes_over: false,
-            needs_publisher: false,
-            resume: None,
-            offer,
-            home: None,
-            busy: Vec::new(),
-        };
+        let join = Join::new("room".parse().expect("a name"), door, offer);
         match self.command(Command::Join(Box::new(join)))? {
             Reply::Joined(joined) => Some(joined),
             _ => None,

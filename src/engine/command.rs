@@ -206,6 +206,25 @@ pub struct Join {
     pub busy: Vec<u16>,
 }
 
+impl Join {
+    /// Somebody of whom nothing more is known.
+    pub fn new(room: RoomId, door: Door, offer: Option<String>) -> Self {
+        Self {
+            room,
+            door,
+            name: None,
+            is_host: false,
+            is_hidden: false,
+            takes_over: false,
+            needs_publisher: false,
+            resume: None,
+            offer,
+            home: None,
+            busy: Vec::new(),
+        }
+    }
+}
+
 /// How long a player may take to answer an offer of ours: what draft-ietf-wish-whep-03, "counter-offer" gives
 /// where nothing is said.
 pub const OFFER_PATIENCE: Duration = Duration::from_secs(30);

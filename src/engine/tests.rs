@@ -57,19 +57,7 @@ fn engine() -> Engine {
 }
 
 fn join(engine: &mut Engine, door: Door, offer: Option<String>, now: Instant) -> Joined {
-    let join = Join {
-        room: "lobby".parse().unwrap(),
-        door,
-        name: None,
-        is_host: false,
-        is_hidden: false,
-        takes_over: false,
-        needs_publisher: false,
-        resume: None,
-        offer,
-        home: None,
-        busy: Vec::new(),
-    };
+    let join = Join::new("lobby".parse().unwrap(), door, offer);
     match engine.handle_command(Command::Join(Box::new(join)), now) {
         Ok(Reply::Joined(joined)) => joined,
         other => panic!("a session is opened, not {other:?}"),

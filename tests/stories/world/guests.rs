@@ -92,18 +92,14 @@ impl World {
         guest: &Guest,
         offer: String,
     ) -> Result<(Joined, usize), CommandError> {
+        let room = room.parse().expect("a room's name");
         let join = Join {
-            room: room.parse().expect("a room's name"),
-            door: guest.door.clone(),
             name: guest.name.clone(),
             is_host: guest.is_host,
             is_hidden: guest.is_hidden,
-            takes_over: false,
-            needs_publisher: false,
             resume: guest.resume,
-            offer: Some(offer),
-            home: None,
             busy: guest.busy.clone(),
+            ..Join::new(room, guest.door.clone(), Some(offer))
         };
         let (reply, shard) = match self.command(home, Command::Join(Box::new(join)))? {
             Reply::Elsewhere { shard, mut join } => {
