@@ -11,6 +11,7 @@ use str0m::Rtc;
 use str0m::channel::{ChannelData, ChannelId, Reliability};
 
 use super::ids::ParticipantId;
+use super::limits::ChannelLimits;
 
 /// Largest message, in bytes: what every browser can send.
 pub(crate) const MAX_MESSAGE_BYTES: u32 = 64 * 1024;
@@ -19,18 +20,8 @@ pub(crate) const MAX_MESSAGE_BYTES: u32 = 64 * 1024;
 /// the largest messages, or a second of what a busy room says.
 pub(crate) const MAX_BUFFERED_BYTES: usize = 256 * 1024;
 
-/// Most channels of a session; further ones are closed at once.
-const MAX_CHANNELS: usize = 16;
-
 /// Longest label, in bytes: a topic of 64, and a participant after an `@`.
 const MAX_LABEL_BYTES: usize = 129;
-
-/// Most messages that a client may send in a second: three pointers that move with the screen.
-/// Each becomes one for everybody in the room.
-const MAX_MESSAGES_PER_SECOND: u32 = 200;
-
-/// Most bytes that a client may send in a second: a small file, not media.
-const MAX_BYTES_PER_SECOND: usize = 1024 * 1024;
 
 /// What came in on a channel.
 #[derive(Debug)]
@@ -54,6 +45,7 @@ pub(crate) enum Refused {
 /// The channels that a client has open.
 #[derive(Debug, Default)]
 pub(crate) struct Channels {
+    limits: ChannelLimits,
     open: Vec<Channel>,
     /// When the second began that is being counted.
     second: Option<Instant>,
@@ -69,9 +61,16 @@ struct Channel {
 }
 
 impl Channels {
+    pub(crate) fn new(limits: ChannelLimits) -> Self {
+        Self {
+            limits,
+            ..Self::default()
+        }
+    }
+
     /// The client opened a channel; `false` if it is one too many, and closed.
     pub(crate) fn opened(&mut self, rtc: &mut Rtc, id: ChannelId, label: String) -> bool {
-        if self.open.len() == MAX_CHANNELS || label.len() > MAX_LABEL_BYTES {
+        if self.open.len() >= self.limits.channels as usize || label.len() > MAX_LABEL_BYTES {
             rtc.direct_api().close_data_channel(id);
             return false;
         }
@@ -111,7 +110,9 @@ impl Channels {
         }
         self.messages += 1;
         self.bytes += bytes;
-        self.messages <= MAX_MESSAGES_PER_SECOND && self.bytes <= MAX_BYTES_PER_SECOND
+        let limits = self.limits;
+        self.messages <= limits.messages_per_second
+            && self.bytes <= limits.bytes_per_second as usize
     }
 
     /// Whether there is a channel of this label.
@@ -186,5 +187,14 @@ mod tests {
         let later = now + Duration::from_secs(1);
         let sent = (0..32).filter(|_| channels.take(64 * 1024, later)).count();
         assert_eq!(sent, 16);
+
+        let mut channels = Channels::new(ChannelLimits {
+            messages_per_second: 3,
+            bytes_per_second: 10,
+            ..ChannelLimits::default()
+        });
+        let sent = (0..9).filter(|_| channels.take(1, now)).count();
+        assert_eq!(sent, 3);
+        assert!(channels.take(10, later) && !channels.take(1, later));
     }
 }

@@ -392,6 +392,12 @@ pub enum CommandError {
     /// Well formed, but not something this door takes.
     #[error("unsupported: {0}")]
     Unsupported(String),
+    /// Well formed, but with more m-lines than a session may have.
+    #[error("a session has at most {limit} m-lines")]
+    TooManyMediaLines {
+        /// Its limit.
+        limit: usize,
+    },
     /// Well formed, but without a codec that is known here.
     #[error("unsupported: {0}")]
     NoCommonCodec(String),

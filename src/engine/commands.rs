@@ -7,6 +7,7 @@ use super::Engine;
 use super::command::{Command, CommandError, Reply, SlotWish, Wish};
 use super::event::{Change, CloseReason};
 use super::ids::SessionId;
+use super::join::check_lines;
 use super::offering::Offering;
 use super::sdp::{self, Fragment, IceCredentials, OfferSummary, RestartAnswer};
 
@@ -171,7 +172,9 @@ impl Engine {
         }
         check_tag(if_match, &session.tags.sdp_tag())?;
         let former = OfferSummary::parse(&self.sessions[place].offer)?;
-        sdp::check_reoffer(&former, &OfferSummary::parse(offer)?)?;
+        let summary = OfferSummary::parse(offer)?;
+        check_lines(&summary, self.config.limits)?;
+        sdp::check_reoffer(&former, &summary)?;
         let answer = self.renegotiate(place, offer, now)?;
         let tags = &mut self.sessions[place].tags;
         tags.sdp += 1;

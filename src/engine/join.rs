@@ -15,11 +15,12 @@ use str0m::media::{Direction, Mid};
 use str0m::{IceCreds, Rtc, RtcConfig};
 use tracing::info;
 
-use super::channels::{MAX_BUFFERED_BYTES, MAX_MESSAGE_BYTES};
+use super::channels::{Channels, MAX_BUFFERED_BYTES, MAX_MESSAGE_BYTES};
 use super::command::{CommandError, Door, Join, Joined, Reply};
 use super::event::{CloseReason, Kind, ParticipantInfo, Role};
 use super::header::HeaderTemplate;
 use super::ids::{ParticipantId, RoomId, SessionId, TrackId, base32};
+use super::limits::Limits;
 use super::notice::News;
 use super::room::Room;
 use super::sdp::{self, AnswerLine, IceCredentials, LineKind, OfferLine, OfferSummary, SendSource};
@@ -50,7 +51,7 @@ impl Engine {
         if !self.room_ids.contains_key(&join.room) {
             self.check_rooms()?;
         }
-        let summary = check_offer(&join)?;
+        let summary = check_offer(&join, self.config.limits)?;
         self.check_published(&join)?;
         let member = self.member_of(&join, now)?;
         if let Some(shard) = self.elsewhere(&join) {
@@ -268,7 +269,7 @@ impl Engine {
         for candidate in self.advertised.candidates() {
             rtc.add_local_candidate(candidate);
         }
-        Ok(Session::new(
+        let mut session = Session::new(
             SessionId::random(&mut self.rng),
             key,
             door,
@@ -279,7 +280,9 @@ impl Engine {
             self.rng.random(),
             now,
             now + CONNECT_PATIENCE,
-        ))
+        );
+        session.channels = Channels::new(self.config.limits.channels);
+        Ok(session)
     }
 
     /// A session's slots are as its description says: the room fills them.
@@ -348,7 +351,7 @@ fn muted_by(line: &LocalLine) -> Option<Role> {
 }
 
 /// What somebody offers, if their door takes that; `None` where we are to offer, to a player.
-fn check_offer(join: &Join) -> Result<Option<OfferSummary>, CommandError> {
+fn check_offer(join: &Join, limits: Limits) -> Result<Option<OfferSummary>, CommandError> {
     let is_player = matches!(join.door, Door::Watch { .. });
     let offer = match &join.offer {
         Some(offer) => offer,
@@ -356,12 +359,22 @@ fn check_offer(join: &Join) -> Result<Option<OfferSummary>, CommandError> {
         None => return Err(CommandError::Malformed("there is no offer".into())),
     };
     let summary = OfferSummary::parse(offer)?;
+    check_lines(&summary, limits)?;
     match join.door {
         Door::Publish { .. } => sdp::check_whip(&summary)?,
         Door::Watch { .. } => sdp::check_whep(&summary)?,
         Door::Meet => sdp::check_meet(&summary)?,
     }
     Ok(Some(summary))
+}
+
+/// Whether a session may have so many m-lines.
+pub(super) fn check_lines(summary: &OfferSummary, limits: Limits) -> Result<(), CommandError> {
+    let limit = limits.media_lines;
+    if summary.lines.len() > limit {
+        return Err(CommandError::TooManyMediaLines { limit });
+    }
+    Ok(())
 }
 
 /// Has str0m answer an offer, and makes the answer ours.

@@ -52,6 +52,7 @@ mod join;
 mod keyframes;
 mod layers;
 mod life;
+mod limits;
 mod messages;
 mod moderation;
 mod offering;
@@ -94,6 +95,7 @@ use feedback::Wanted;
 use flush::Passing;
 use ids::{RoomId, SessionId, TrackId};
 use join::Resumable;
+pub use limits::{ChannelLimits, Limits};
 use notice::{News, Notice};
 pub use outbox::Batch;
 use outbox::Outbox;
@@ -188,34 +190,6 @@ pub struct EngineConfig {
     /// The wall clock when the engine starts, since the Unix epoch. From then on it runs with
     /// the monotonic clock: reports must not jump when somebody sets the time.
     pub wall_clock: Duration,
-}
-
-/// How much an engine takes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Sessions on this shard.
-    pub sessions: usize,
-    /// Rooms on this shard, those of others that it serves viewers of included.
-    pub rooms: usize,
-    /// Participants in one room.
-    pub participants_per_room: usize,
-    /// Sessions of one room on its home shard from which on viewers go to other shards.
-    pub viewers_per_shard: usize,
-}
-
-impl Default for Limits {
-    /// What one core carries in ordinary conferences, with room to spare.
-    fn default() -> Self {
-        Self {
-            sessions: 10_000,
-            // Who makes them all in a loop ends here. Without anybody in it, one takes about a kilobyte.
-            rooms: 20_000,
-            participants_per_room: 5_000,
-            // A few percent of a core. Below that, waking a second thread for every packet
-            // costs more than it takes off the first.
-            viewers_per_shard: 200,
-        }
-    }
 }
 
 /// How long a session may take to connect before its place is given back.

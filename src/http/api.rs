@@ -15,7 +15,7 @@ use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::body::{json_text, json_text_within};
+use super::body::json_text;
 use super::doors::name;
 use super::drain::DrainQuery;
 use super::problem::{Problem, unexpected_reply};
@@ -105,7 +105,7 @@ pub(super) async fn configure(
     body: Body,
 ) -> Result<JsonBody<RoomDetail>, Problem> {
     let room = app.administered(&room, &headers)?;
-    let text = json_text_within(&headers, body, MAX_ROOM_BYTES).await?;
+    let text = json_text(&headers, body, app.body_limit().at_most(MAX_ROOM_BYTES)).await?;
     let body: RoomBody = parse(&text)?;
     if body.empty_timeout.is_some_and(|s| s > MAX_EMPTY_TIMEOUT_S) {
         let detail = format!("emptyTimeout is at most {MAX_EMPTY_TIMEOUT_S} s.");
@@ -208,7 +208,7 @@ pub(super) async fn mute(
 ) -> Result<StatusCode, Problem> {
     let room = app.administered(&room, &headers)?;
     let participant: ParticipantId = name("participant", &participant)?;
-    let text = json_text(&headers, body).await?;
+    let text = json_text(&headers, body, app.body_limit()).await?;
     if !parse::<TrackBody>(&text)?.muted {
         let detail = "Only its publisher can unmute a track.";
         return Err(Problem::unprocessable(detail));
@@ -237,7 +237,7 @@ pub(super) async fn move_away(
 ) -> Result<StatusCode, Problem> {
     let room = app.administered(&room, &headers)?;
     let participant: ParticipantId = name("participant", &participant)?;
-    let text = json_text(&headers, body).await?;
+    let text = json_text(&headers, body, app.body_limit()).await?;
     let other: RoomId = name("room", &parse::<MoveBody>(&text)?.room)?;
     // Who comes to the other room needs a token for it, and so does who sends them there.
     app.check_admin(&other, &headers)?;

@@ -8,16 +8,40 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::problem::Problem;
-use crate::engine::sdp::MAX_SDP_BYTES;
+use super::settings::Settings;
 
-/// Largest body, in bytes, unless it describes many tiles: an encoder's offer has 8 KiB.
-pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
+/// How large a body may be, and how soon it has to be there.
+#[derive(Clone, Copy)]
+pub(super) struct BodyLimit {
+    bytes: usize,
+    patience: Duration,
+}
 
-/// Largest offer of a room client, in bytes: each tile takes 4 KiB in Chromium's.
-pub(super) const MAX_ROOM_OFFER_BYTES: usize = MAX_SDP_BYTES;
+impl BodyLimit {
+    /// For whatever does not describe many tiles.
+    pub(super) fn of(settings: &Settings) -> Self {
+        Self {
+            bytes: settings.body_bytes as usize,
+            patience: settings.request_patience(),
+        }
+    }
 
-/// Longest wait for a whole body: 64 KiB in this time is 52 kbit/s.
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
+    /// For a room client's offer.
+    pub(super) fn of_offer(settings: &Settings) -> Self {
+        Self {
+            bytes: settings.offer_bytes as usize,
+            ..Self::of(settings)
+        }
+    }
+
+    /// For what never needs more bytes than these.
+    pub(super) fn at_most(self, bytes: usize) -> Self {
+        Self {
+            bytes: bytes.min(self.bytes),
+            ..self
+        }
+    }
+}
 
 /// An SDP offer or answer (RFC 8866 §8.1).
 pub(super) const SDP: &str = "application/sdp";
@@ -47,26 +71,22 @@ pub(super) fn check_type(
 }
 
 /// A whole body of JSON.
-pub(super) async fn json_text(headers: &HeaderMap, body: Body) -> Result<String, Problem> {
-    json_text_within(headers, body, MAX_BODY_BYTES).await
-}
-
-/// A whole body of JSON of at most this many bytes.
-pub(super) async fn json_text_within(
+pub(super) async fn json_text(
     headers: &HeaderMap,
     body: Body,
-    max_bytes: usize,
+    limit: BodyLimit,
 ) -> Result<String, Problem> {
     check_type(headers, ACCEPT, JSON)?;
-    text(headers, body, max_bytes).await
+    text(headers, body, limit).await
 }
 
 /// A whole body of JSON, where there is a body at all.
 pub(super) async fn optional_json_text(
     headers: &HeaderMap,
     body: Body,
+    limit: BodyLimit,
 ) -> Result<Option<String>, Problem> {
-    let bytes = read(headers, body, MAX_BODY_BYTES).await?;
+    let bytes = read(headers, body, limit).await?;
     if bytes.is_empty() {
         return Ok(None);
     }
@@ -78,29 +98,27 @@ pub(super) async fn optional_json_text(
 pub(super) async fn text(
     headers: &HeaderMap,
     body: Body,
-    max_bytes: usize,
+    limit: BodyLimit,
 ) -> Result<String, Problem> {
-    as_text(&read(headers, body, max_bytes).await?)
+    as_text(&read(headers, body, limit).await?)
 }
 
 /// A whole body, uncompressed and soon complete.
-async fn read(headers: &HeaderMap, body: Body, max_bytes: usize) -> Result<Bytes, Problem> {
+async fn read(headers: &HeaderMap, body: Body, limit: BodyLimit) -> Result<Bytes, Problem> {
     if headers.contains_key(CONTENT_ENCODING) {
         return Err(Problem::content_encoding());
     }
     // Said beforehand: refuse before the first byte of it is read.
-    if declared_bytes(headers).is_some_and(|bytes| bytes > max_bytes as u64) {
-        return Err(too_large(max_bytes));
+    let BodyLimit { bytes, patience } = limit;
+    if declared_bytes(headers).is_some_and(|declared| declared > bytes as u64) {
+        return Err(too_large(bytes));
     }
-    match tokio::time::timeout(READ_TIMEOUT, Limited::new(body, max_bytes).collect()).await {
+    match tokio::time::timeout(patience, Limited::new(body, bytes).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(max_bytes)),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(bytes)),
         Ok(Err(_)) => Err(Problem::bad_request("The body ended early.")),
         Err(_) => {
-            let detail = format!(
-                "The body did not arrive within {} s.",
-                READ_TIMEOUT.as_secs()
-            );
+            let detail = format!("The body did not arrive within {} s.", patience.as_secs());
             Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail))
         }
     }

@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -21,13 +22,11 @@ use tower::ServiceExt;
 
 use super::engines::TakeStream;
 use super::tls::{ACME_TLS_1, H2};
+use crate::metrics::Metrics;
 use crate::turn::{Relay, Transport};
 
-/// Largest request head, in bytes: 431 beyond it. A token of 4 KiB fits well.
-const MAX_HEAD_BYTES: usize = 16 * 1024;
-
-/// Longest wait for a request's head. Also ends connections that idle between requests.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for the first byte, which says what a connection carries.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest TLS handshake: two round trips, and lost packets sent again.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,6 +49,18 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 type Failure = Box<dyn Error + Send + Sync>;
 
+/// Who answers requests, and what their heads are held to.
+#[derive(Clone)]
+pub(super) struct Answering {
+    pub(super) router: Router,
+    /// Largest head, in bytes.
+    pub(super) head_bytes: usize,
+    /// Longest wait for a head. Also ends connections that idle between requests.
+    pub(super) head_patience: Duration,
+    /// Counts heads that were refused before they were requests.
+    pub(super) metrics: Arc<Metrics>,
+}
+
 /// A connection that was accepted.
 pub(super) struct Connection {
     pub(super) stream: TcpStream,
@@ -58,7 +69,7 @@ pub(super) struct Connection {
     pub(super) streams: Option<TakeStream>,
     pub(super) relay: Option<Relay>,
     /// Answers requests; without it there is only the relay.
-    pub(super) router: Option<Router>,
+    pub(super) answering: Option<Answering>,
     pub(super) stopped: watch::Receiver<bool>,
 }
 
@@ -81,7 +92,7 @@ impl Connection {
             tls,
             streams,
             relay,
-            router,
+            answering,
             stopped,
         } = self;
         if let Some(take) = streams
@@ -94,12 +105,18 @@ impl Connection {
         let Some(tls) = tls else {
             // HTTP/2 is for TLS: browsers speak it nowhere else, and to tell the two apart by
             // their first bytes means to wait for bytes that may never come.
-            return match router {
-                Some(router) => Box::pin(serve_http1(stream, peer, router, stopped)).await,
+            return match answering {
+                Some(answering) => Box::pin(serve_http1(stream, peer, answering, stopped)).await,
                 None => Ok(()),
             };
         };
-        Box::pin(serve_encrypted(stream, peer, (tls, relay, router), stopped)).await
+        Box::pin(serve_encrypted(
+            stream,
+            peer,
+            (tls, relay, answering),
+            stopped,
+        ))
+        .await
     }
 }
 
@@ -107,7 +124,7 @@ impl Connection {
 async fn serve_encrypted(
     stream: TcpStream,
     peer: SocketAddr,
-    (tls, relay, router): (TlsAcceptor, Option<Relay>, Option<Router>),
+    (tls, relay, answering): (TlsAcceptor, Option<Relay>, Option<Answering>),
     stopped: watch::Receiver<bool>,
 ) -> Result<(), Failure> {
     let local = stream.local_addr()?;
@@ -125,13 +142,13 @@ async fn serve_encrypted(
         relay.serve_stream(stream, peer, local, tls).await;
         return Ok(());
     }
-    let Some(router) = router else {
+    let Some(answering) = answering else {
         return Ok(());
     };
     if is_h2 {
-        serve_http2(stream, peer, router, stopped).await
+        serve_http2(stream, peer, answering, stopped).await
     } else {
-        serve_http1(stream, peer, router, stopped).await
+        serve_http1(stream, peer, answering, stopped).await
     }
 }
 
@@ -140,7 +157,7 @@ async fn serve_encrypted(
 /// (RFC 8446 §5.1) and HTTP with a letter.
 async fn is_media(stream: &TcpStream, mut stopped: watch::Receiver<bool>) -> Result<bool, Failure> {
     let mut first = [0];
-    let peek = tokio::time::timeout(HEAD_TIMEOUT, stream.peek(&mut first));
+    let peek = tokio::time::timeout(FIRST_BYTE_TIMEOUT, stream.peek(&mut first));
     let seen = tokio::select! {
         peeked = peek => peeked??,
         _ = stopped.changed() => 0,
@@ -154,7 +171,7 @@ async fn is_turn(
     stream: &mut (impl AsyncBufRead + Unpin),
     mut stopped: watch::Receiver<bool>,
 ) -> Result<bool, Failure> {
-    let first = tokio::time::timeout(HEAD_TIMEOUT, stream.fill_buf());
+    let first = tokio::time::timeout(FIRST_BYTE_TIMEOUT, stream.fill_buf());
     tokio::select! {
         first = first => Ok(first??.first() == Some(&0)),
         _ = stopped.changed() => Ok(false),
@@ -167,34 +184,47 @@ const MAX_LENGTH_BYTE: u8 = 16;
 async fn serve_http1(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
-    router: Router,
+    answering: Answering,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), Failure> {
+    let router = answering.router;
     let service = service_fn(move |request| answer(router.clone(), peer, request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(MAX_HEAD_BYTES)
+        .header_read_timeout(answering.head_patience)
+        .max_buf_size(answering.head_bytes)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        served = connection.as_mut() => return Ok(served?),
-        _ = stopped.changed() => connection.as_mut().graceful_shutdown(),
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        _ = stopped.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    // It has been answered, and is not a request that anything else would count.
+    if served.as_ref().is_err_and(hyper::Error::is_parse_too_large) {
+        answering.metrics.count_refusal("head");
     }
-    Ok(connection.await?)
+    Ok(served?)
 }
+
+/// How many times the largest head HTTP/2 reads before it refuses by itself, where nobody counts:
+/// up to that, the router answers.
+const HEADS_READ: usize = 4;
 
 async fn serve_http2(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
-    router: Router,
+    answering: Answering,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), Failure> {
+    let router = answering.router;
     let service = service_fn(move |request| answer(router.clone(), peer, request));
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEAD_BYTES as u32)
+        .max_header_list_size((HEADS_READ * answering.head_bytes) as u32)
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)

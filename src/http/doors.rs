@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::auth::Pass;
-use super::body::{MAX_BODY_BYTES, MAX_ROOM_OFFER_BYTES, SDP, check_type, text};
+use super::body::{SDP, check_type, text};
 use super::engines::Refusal;
 use super::hub::{Opened, Owner};
 use super::idempotency::Turn;
@@ -202,14 +202,14 @@ impl Offer {
             .app
             .admit(home, is_player)
             .inspect_err(|shortage| self.app.metrics.count_refusal(shortage.label()))?;
-        let max_bytes = match door {
-            Door::Meet => MAX_ROOM_OFFER_BYTES,
-            Door::Publish { .. } | Door::Watch { .. } => MAX_BODY_BYTES,
+        let limit = match door {
+            Door::Meet => self.app.offer_limit(),
+            Door::Publish { .. } | Door::Watch { .. } => self.app.body_limit(),
         };
         // Who is to be offered to has nothing to say.
         let offer = match wants_offer {
             true => String::new(),
-            false => text(&self.headers, self.body, max_bytes).await?,
+            false => text(&self.headers, self.body, limit).await?,
         };
         if let Some(pass) = &pass {
             pass.allows_offer(&door, &offer)?;

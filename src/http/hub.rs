@@ -31,10 +31,6 @@ const LOG_CHANGES: usize = 512;
 /// room are shared by its sessions' logs, those to one participant are not.
 const LOG_MESSAGE_BYTES: usize = 1024 * 1024;
 
-/// Event streams and polls that one session may have open: a page, and its successor after
-/// a reload that the server has not noticed yet.
-const READERS_PER_SESSION: usize = 2;
-
 /// How long the log of a closed session can still be read, so that a client that was away
 /// hears why its session ended and not only that it is unknown.
 const CLOSED_LOG_KEPT: Duration = Duration::from_secs(60);
@@ -276,7 +272,7 @@ struct State {
     owner: Option<Owner>,
     /// The client took its leave by HTTP, too.
     deleted: bool,
-    /// Who reads, oldest first, at most [`READERS_PER_SESSION`].
+    /// Who reads, oldest first, as many as [`Log::attach`] was told at most.
     readers: VecDeque<u64>,
     next_reader: u64,
     /// The session's place among those of its client's address.
@@ -317,15 +313,15 @@ impl Log {
         self.changed.notify_waiters();
     }
 
-    /// A new reader's number. Changes are kept from now on, and if there are too many
-    /// readers, the one who has been here longest has to go.
-    pub(super) fn attach(&self) -> u64 {
+    /// A new reader's number. Changes are kept from now on, and if there are more than `most`
+    /// readers, the one who has been here longest has to go; says whether that is so.
+    pub(super) fn attach(&self, most: usize) -> (u64, bool) {
         let mut state = lock(&self.state);
         state.recording = true;
         let reader = state.next_reader;
         state.next_reader += 1;
         state.readers.push_back(reader);
-        let crowded = state.readers.len() > READERS_PER_SESSION;
+        let crowded = state.readers.len() > most;
         if crowded {
             state.readers.pop_front();
         }
@@ -333,7 +329,7 @@ impl Log {
         if crowded {
             self.changed.notify_waiters();
         }
-        reader
+        (reader, crowded)
     }
 
     pub(super) fn detach(&self, reader: u64) {
@@ -483,7 +479,7 @@ mod tests {
         let hub = Hub::default();
         hub.open(session(0), Opened::default());
         let log = hub.log(session(0)).expect("it is open");
-        let reader = log.attach();
+        let (reader, _) = log.attach(2);
         log.snapshot_taken(0);
         for version in 1..=LOG_CHANGES as u64 + 1 {
             hub.publish(speaker(version));
@@ -501,7 +497,7 @@ mod tests {
         let hub = Hub::default();
         hub.open(session(0), Opened::default());
         let log = hub.log(session(0)).expect("it is open");
-        let reader = log.attach();
+        let (reader, _) = log.attach(2);
         for version in 1..=100 {
             let message = Message {
                 id: "m".to_owned(),
@@ -525,7 +521,7 @@ mod tests {
     #[test]
     fn a_third_reader_ends_the_first() {
         let log = Log::default();
-        let readers: Vec<u64> = (0..3).map(|_| log.attach()).collect();
+        let readers: Vec<u64> = (0..3).map(|_| log.attach(2).0).collect();
         assert!(matches!(log.after(readers[0], Some(0)), Next::End));
         assert!(matches!(log.after(readers[1], Some(0)), Next::Wait));
         assert!(matches!(log.after(readers[2], Some(0)), Next::Wait));
@@ -538,7 +534,7 @@ mod tests {
         hub.publish(closed(1));
         assert_eq!(hub.shard_of(session(0)), None, "no command reaches it");
         let log = hub.log(session(0)).expect("it is kept for late readers");
-        let reader = log.attach();
+        let (reader, _) = log.attach(2);
         assert_eq!(versions(log.after(reader, None)), [1]);
         assert!(matches!(log.after(reader, Some(1)), Next::End));
 

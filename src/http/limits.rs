@@ -169,8 +169,8 @@ fn key(address: IpAddr) -> Option<IpAddr> {
     }
 }
 
-/// Middleware: finds out who asks, and refuses what comes too fast. Reading and leaving
-/// are always allowed.
+/// Middleware: finds out who asks, and refuses what comes too fast, or with too large a head. Reading
+/// and leaving are always allowed.
 pub(super) async fn limit_requests(
     State(app): State<Arc<App>>,
     mut request: Request,
@@ -178,6 +178,12 @@ pub(super) async fn limit_requests(
 ) -> Response {
     let client = client_of(&request, &app.settings.trusted_proxies);
     request.extensions_mut().insert(client);
+    let most = app.settings.head_bytes;
+    if head_bytes(&request) > most as usize {
+        let detail = format!("A request's head has at most {most} bytes.");
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Problem::new(status, "head-too-large", detail).into_response();
+    }
     if matches!(
         *request.method(),
         Method::POST | Method::PUT | Method::PATCH
@@ -189,6 +195,17 @@ pub(super) async fn limit_requests(
         return problem.retry_after(seconds).into_response();
     }
     next.run(request).await
+}
+
+/// The size of a head, as HTTP/2 counts it (RFC 9113 §6.5.2), whatever brought it here.
+fn head_bytes(request: &Request) -> usize {
+    let target = request.uri().path_and_query();
+    let target = target.map_or(0, |target| target.as_str().len());
+    let fields = request.headers().iter();
+    target
+        + fields
+            .map(|(name, value)| name.as_str().len() + value.len() + 32)
+            .sum::<usize>()
 }
 
 /// The peer's address, or what a trusted proxy says that it is.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::App;
-use super::body::json_text_within;
+use super::body::json_text;
 use super::doors::name;
 use super::owned::Owned;
 use super::problem::{Problem, unexpected_reply};
@@ -55,7 +55,8 @@ pub(super) async fn say(
     let room: RoomId = name("room", &room)?;
     // Whoever has no token at all is not read.
     let pass = app.pass(&headers)?;
-    let text = json_text_within(&headers, body, MAX_MESSAGE_BYTES).await?;
+    let limit = app.body_limit().at_most(MAX_MESSAGE_BYTES);
+    let text = json_text(&headers, body, limit).await?;
     let body: MessageBody = parse(&text)?;
     let (from, shard) = match &body.session {
         Some(id) => {
@@ -104,7 +105,8 @@ impl MessageBody {
 
 /// `PUT attributes`: what an application notes of a participant, all of it at once.
 pub(super) async fn set_attributes(owned: Owned, body: Body) -> Result<StatusCode, Problem> {
-    let text = json_text_within(&owned.headers, body, MAX_ATTRIBUTES_BYTES).await?;
+    let limit = owned.app.body_limit().at_most(MAX_ATTRIBUTES_BYTES);
+    let text = json_text(&owned.headers, body, limit).await?;
     let command = Command::SetAttributes {
         session: owned.session,
         attributes: attributes(parse(&text)?)?,

@@ -68,6 +68,7 @@ use crate::metrics::Metrics;
 use crate::turn::Relay;
 use admission::Admission;
 use auth::{Auth, Pass, Permissions};
+use body::BodyLimit;
 use drain::Drain;
 use idempotency::IdempotencyKeys;
 use limits::Limits;
@@ -118,6 +119,16 @@ impl App {
             metrics,
             relay,
         })
+    }
+
+    /// How large a request's body may be.
+    fn body_limit(&self) -> BodyLimit {
+        BodyLimit::of(&self.settings)
+    }
+
+    /// How large a room client's offer may be.
+    fn offer_limit(&self) -> BodyLimit {
+        BodyLimit::of_offer(&self.settings)
     }
 
     fn is_draining(&self) -> bool {

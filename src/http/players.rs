@@ -11,9 +11,6 @@ use crate::engine::command::Door;
 use crate::engine::ids::{ParticipantId, RoomId};
 use crate::engine::sdp::{LineKind, OfferSummary};
 
-/// Streams that one player may have: a page, and its successor after a reload.
-const STREAMS_PER_PLAYER: usize = 2;
-
 /// What a door for players shows: a room's active speaker, or one participant.
 type Stage = (RoomId, Option<ParticipantId>);
 
@@ -50,7 +47,7 @@ pub(super) struct Player {
 #[derive(Debug, Default)]
 struct State {
     lines: Vec<Line>,
-    /// Oldest first, at most [`STREAMS_PER_PLAYER`].
+    /// Oldest first, as many as [`Player::add_stream`] was told at most.
     streams: VecDeque<Arc<EventStream>>,
     next_stream: u64,
 }
@@ -95,11 +92,12 @@ impl Player {
         self.audiences.get(&self.stage).map_or(0, |count| *count)
     }
 
-    /// Makes a stream of these events. One too many takes the place of the oldest, which is given
+    /// Makes a stream of these events. One more than `most` takes the place of the oldest, which is given
     /// back with the new one's number.
     pub(super) fn add_stream(
         &self,
         wanted: BTreeSet<EventType>,
+        most: usize,
     ) -> (u64, Option<Arc<EventStream>>) {
         let mut state = self.lock();
         let number = state.next_stream;
@@ -109,7 +107,7 @@ impl Player {
             wanted,
             progress: Mutex::default(),
         }));
-        let crowded = state.streams.len() > STREAMS_PER_PLAYER;
+        let crowded = state.streams.len() > most;
         let oldest = if crowded {
             state.streams.pop_front()
         } else {

@@ -46,7 +46,9 @@ impl OverLimit {
     fn of(kind: &str) -> Option<Self> {
         Some(Self(match kind {
             "too-large" => "body",
+            "head-too-large" => "head",
             "timeout" => "time",
+            "too-many-media-lines" => "media_lines",
             "overloaded" => "shard",
             "room-full" => "participants",
             "too-many-rooms" => "rooms",
@@ -142,6 +144,11 @@ impl From<Refusal> for Problem {
             Refusal::Command(error) => match error {
                 CommandError::Malformed(_) => Self::bad_request(detail),
                 CommandError::Unsupported(_) => Self::unprocessable(detail),
+                CommandError::TooManyMediaLines { .. } => Self::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "too-many-media-lines",
+                    detail,
+                ),
                 CommandError::NoCommonCodec(_) => {
                     Self::new(StatusCode::UNPROCESSABLE_ENTITY, NO_COMMON_CODEC, detail)
                 }

@@ -35,7 +35,10 @@ impl Reader {
     pub(super) fn attach(app: Arc<App>, id: &str, last: Option<u64>) -> Result<Self, Problem> {
         let session: SessionId = id.parse().map_err(|_| Problem::no_such_session())?;
         let log = app.hub.log(session).ok_or_else(Problem::no_such_session)?;
-        let number = log.attach();
+        let (number, is_one_too_many) = log.attach(app.settings.streams_per_session as usize);
+        if is_one_too_many {
+            app.metrics.count_refusal("streams");
+        }
         // A version that nobody was told of is of another server, or made up.
         let seen = last.filter(|&version| log.may_have_told(version));
         Ok(Self {

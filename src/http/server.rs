@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use prometheus::IntGauge;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
@@ -15,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::admission::SAMPLE_INTERVAL;
 use super::auth::{Auth, KeyError};
-use super::connection::Connection;
+use super::connection::{Answering, Connection};
 use super::drain::Drained;
 use super::engines::{Engines, TakeStream};
 use super::hub::Hub;
@@ -112,8 +111,14 @@ impl Server {
         let operator_addr = address_of("--operator", &operator_listener, settings.operator_listen)?;
 
         let (stop, stopped) = watch::channel(false);
+        let answering = |router| Answering {
+            router,
+            head_bytes: app.settings.head_bytes as usize,
+            head_patience: app.settings.request_patience(),
+            metrics: Arc::clone(&app.metrics),
+        };
         let public = Service {
-            router: Some(router::router(Arc::clone(&app))),
+            answering: Some(answering(router::router(Arc::clone(&app)))),
             tls: tls.as_ref().map(Tls::acceptor),
             streams: app.engines.streams(),
             relay: relay.clone(),
@@ -122,7 +127,7 @@ impl Server {
             stopped: stopped.clone(),
         };
         let operator = Service {
-            router: Some(operator::router(Arc::clone(&app))),
+            answering: Some(answering(operator::router(Arc::clone(&app)))),
             tls: None,
             streams: None,
             relay: None,
@@ -323,7 +328,7 @@ async fn watch_files(app: Arc<App>, tls: Option<Tls>, mut stopped: watch::Receiv
 /// One listener's connections.
 struct Service {
     /// Answers requests; without it there is only the relay.
-    router: Option<Router>,
+    answering: Option<Answering>,
     /// Encrypts its connections.
     tls: Option<TlsAcceptor>,
     /// Takes those of its connections that carry media.
@@ -340,7 +345,7 @@ impl Service {
     /// The same for TURN alone, on a port of its own.
     fn for_relay(&self) -> Self {
         Self {
-            router: None,
+            answering: None,
             tls: self.tls.clone(),
             streams: None,
             relay: self.relay.clone(),
@@ -390,7 +395,7 @@ impl Service {
             tls: self.tls.clone(),
             streams: self.streams.clone(),
             relay: self.relay.clone(),
-            router: self.router.clone(),
+            answering: self.answering.clone(),
             stopped: self.stopped.clone(),
         };
         connection.serve()

@@ -10,9 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::App;
-use super::body::{
-    FRAGMENT, MAX_BODY_BYTES, MAX_ROOM_OFFER_BYTES, SDP, content_type, json_text, text,
-};
+use super::body::{FRAGMENT, SDP, content_type, json_text, text};
 use super::doors::{X_DESCRIPTION_TAG, entity_tag};
 use super::owned::Owned;
 use super::precondition::Precondition;
@@ -38,12 +36,12 @@ pub(super) async fn patch(owned: Owned, body: Body) -> Result<Response, Problem>
                     detail,
                 ));
             }
-            let fragment = text(headers, body, MAX_BODY_BYTES).await?;
+            let fragment = text(headers, body, owned.app.body_limit()).await?;
             trickle(&owned, precondition, fragment).await
         }
         Some(SDP) => {
             let if_match = Precondition::of(headers)?.into_tag();
-            let description = text(headers, body, MAX_ROOM_OFFER_BYTES).await?;
+            let description = text(headers, body, owned.app.offer_limit()).await?;
             describe(&owned, if_match, description).await
         }
         _ => Err(Problem::media_type(ACCEPT_PATCH, PATCHABLE)),
@@ -170,7 +168,7 @@ struct Subscribed {
 /// `PUT subscriptions`: the whole wish.
 pub(super) async fn subscribe(owned: Owned, body: Body) -> Result<Response, Problem> {
     let if_match = Precondition::of(&owned.headers)?.into_tag();
-    let text = json_text(&owned.headers, body).await?;
+    let text = json_text(&owned.headers, body, owned.app.body_limit()).await?;
     let command = Command::Subscribe {
         session: owned.session,
         if_match,
@@ -194,7 +192,7 @@ pub(super) async fn subscribe(owned: Owned, body: Body) -> Result<Response, Prob
 
 /// `PUT tracks`: which of its own tracks the client has muted.
 pub(super) async fn mute(owned: Owned, body: Body) -> Result<StatusCode, Problem> {
-    let text = json_text(&owned.headers, body).await?;
+    let text = json_text(&owned.headers, body, owned.app.body_limit()).await?;
     let command = Command::Mute {
         session: owned.session,
         muted: parse_muted(&text)?,

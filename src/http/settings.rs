@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
@@ -12,6 +13,7 @@ use super::auth::AuthSettings;
 use super::relays::TurnSettings;
 use super::tls::TlsSettings;
 use crate::engine::command::Headroom;
+use crate::engine::sdp::MAX_SDP_BYTES;
 
 /// The HTTP interface: where it listens and how much it takes.
 #[derive(Args, Clone, Debug)]
@@ -61,6 +63,26 @@ pub struct Settings {
     #[arg(long, env = "PLENUM_MESSAGE_RATE", value_name = "PER_SECOND", default_value_t = Self::default().message_rate)]
     pub message_rate: u32,
 
+    /// Bytes of a request's head (431 beyond).
+    #[arg(long, env = "PLENUM_HEAD_BYTES", value_name = "BYTES", default_value_t = Self::default().head_bytes, value_parser = clap::value_parser!(u32).range(MIN_HEAD_BYTES..=MAX_HEAD_BYTES))]
+    pub head_bytes: u32,
+
+    /// Bytes of a request's body, unless it is a room client's offer (413 beyond).
+    #[arg(long, env = "PLENUM_BODY_BYTES", value_name = "BYTES", default_value_t = Self::default().body_bytes, value_parser = clap::value_parser!(u32).range(MIN_BODY_BYTES..=MAX_OFFER_BYTES))]
+    pub body_bytes: u32,
+
+    /// Bytes of a room client's offer (413 beyond).
+    #[arg(long, env = "PLENUM_OFFER_BYTES", value_name = "BYTES", default_value_t = Self::default().offer_bytes, value_parser = clap::value_parser!(u32).range(MIN_BODY_BYTES..=MAX_OFFER_BYTES))]
+    pub offer_bytes: u32,
+
+    /// Seconds that a request's head may take, and then its body (408 beyond).
+    #[arg(long, env = "PLENUM_REQUEST_TIMEOUT", value_name = "SECONDS", default_value_t = Self::default().request_timeout, value_parser = clap::value_parser!(u32).range(1..=MAX_REQUEST_SECONDS))]
+    pub request_timeout: u32,
+
+    /// Event streams that a session may have; a further one ends the first.
+    #[arg(long, env = "PLENUM_STREAMS_PER_SESSION", value_name = "STREAMS", default_value_t = Self::default().streams_per_session, value_parser = clap::value_parser!(u32).range(1..=MAX_STREAMS_PER_SESSION))]
+    pub streams_per_session: u32,
+
     /// Open HTTP connections, event streams included.
     #[arg(long, env = "PLENUM_HTTP_CONNECTIONS", value_name = "CONNECTIONS", default_value_t = Self::default().http_connections)]
     pub http_connections: u32,
@@ -101,6 +123,13 @@ pub struct Settings {
     pub turn: TurnSettings,
 }
 
+impl Settings {
+    /// How long a request's head may take, and then its body.
+    pub(super) fn request_patience(&self) -> Duration {
+        Duration::from_secs(self.request_timeout.into())
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -120,6 +149,16 @@ impl Default for Settings {
             idempotency_keys: 1024,
             // Faster than anybody types; each message goes to everybody in the room.
             message_rate: 10,
+            // A token of 4 KiB fits well.
+            head_bytes: 16 * 1024,
+            // An encoder's offer has 8 KiB.
+            body_bytes: 64 * 1024,
+            // Each tile of a page takes 4 KiB in Chromium's.
+            offer_bytes: MAX_SDP_BYTES as u32,
+            // 64 KiB in this time is 52 kbit/s.
+            request_timeout: 10,
+            // A page, and its successor after a reload that the server has not noticed yet.
+            streams_per_session: 2,
             // A page holds one or two; each costs some 20 KiB and a file descriptor.
             http_connections: 8192,
             // Kubernetes kills after 30 s, of which five are for goodbyes. Who has an event stream
@@ -141,6 +180,19 @@ impl Default for Settings {
 
 /// Longest deadline of a drain, in seconds: a day.
 pub(super) const MAX_DRAIN_SECONDS: u32 = 86_400;
+
+/// What hyper reads at a time: a head cannot be held to less.
+const MIN_HEAD_BYTES: i64 = 8 * 1024;
+/// More is for bodies; each connection may hold as much.
+const MAX_HEAD_BYTES: i64 = 1024 * 1024;
+/// The smallest offers have some hundred bytes more.
+const MIN_BODY_BYTES: i64 = 1024;
+/// Longer descriptions no engine reads.
+const MAX_OFFER_BYTES: i64 = MAX_SDP_BYTES as i64;
+/// Ten times what the slowest telephone needs.
+const MAX_REQUEST_SECONDS: i64 = 300;
+/// As many as one connection carries.
+const MAX_STREAMS_PER_SESSION: i64 = 64;
 
 /// A part of a whole, from 0 to 1; 1 stands for no limit.
 #[derive(Clone, Copy, Debug, PartialEq)]

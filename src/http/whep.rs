@@ -49,16 +49,19 @@ pub(super) fn links(session: &str) -> [String; 2] {
 /// `POST sse`: makes a stream of the types in the body, or of all without one.
 pub(super) async fn make_stream(owned: Owned, body: Body) -> Result<Response, Problem> {
     let player = owned.player()?;
-    let wanted: BTreeSet<EventType> = match optional_json_text(&owned.headers, body).await? {
+    let text = optional_json_text(&owned.headers, body, owned.app.body_limit()).await?;
+    let wanted: BTreeSet<EventType> = match text {
         Some(text) => serde_json::from_str(&text).map_err(|_| {
             let names = EventType::NAMES;
             Problem::bad_request(format!("The body is a list of these: {names}."))
         })?,
         None => EventType::ALL.into(),
     };
-    let (number, oldest) = player.add_stream(wanted);
+    let most = owned.app.settings.streams_per_session as usize;
+    let (number, oldest) = player.add_stream(wanted, most);
     let session = owned.session;
     if let Some(oldest) = oldest {
+        owned.app.metrics.count_refusal("streams");
         owned.app.end_stream(session, &oldest);
     }
     let location = format!("/sessions/{session}/sse/{number}");
@@ -346,7 +349,7 @@ enum MediaId {
 /// `POST layer`: what an m-line shows at most, until the next such request.
 pub(super) async fn choose_layer(owned: Owned, body: Body) -> Result<StatusCode, Problem> {
     let player = owned.player()?;
-    let text = json_text(&owned.headers, body).await?;
+    let text = json_text(&owned.headers, body, owned.app.body_limit()).await?;
     let body: LayerBody = parse(&text)?;
     let no_such_line = || Problem::not_found("There is no such m-line.");
     let index = match &body.media_id {

@@ -17,13 +17,15 @@ use crate::engine::counters::Histogram;
 const HTTP_SECONDS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0];
 
 /// Why requests are refused, by limit.
-const LIMITS: [&str; 13] = [
+const LIMITS: [&str; 16] = [
     "rate",
     "sessions",
     "identity",
     "messages",
+    "head",
     "body",
     "time",
+    "media_lines",
     "participants",
     "rooms",
     "shard",
@@ -31,6 +33,7 @@ const LIMITS: [&str; 13] = [
     "load",
     "memory",
     "idempotency_keys",
+    "streams",
 ];
 
 /// Why requests are refused for their token.

@@ -5,7 +5,8 @@ use std::thread;
 
 use clap::Args;
 
-use crate::engine::Limits;
+use crate::engine::sdp::MAX_MEDIA_LINES;
+use crate::engine::{ChannelLimits, Limits};
 
 /// How the work is spread.
 #[derive(Args, Clone, Debug)]
@@ -50,6 +51,43 @@ pub struct Settings {
         default_value_t = Limits::default().viewers_per_shard
     )]
     pub viewers_per_shard: usize,
+
+    /// M-lines in one session: tiles, sounds, and what it sends.
+    #[arg(
+        long,
+        env = "PLENUM_MEDIA_LINES",
+        value_name = "LINES",
+        default_value_t = Self::default().media_lines,
+        value_parser = clap::value_parser!(u32).range(1..=MAX_MEDIA_LINES as i64)
+    )]
+    pub media_lines: u32,
+
+    /// Data channels that a session may have open.
+    #[arg(
+        long,
+        env = "PLENUM_DATA_CHANNELS",
+        value_name = "CHANNELS",
+        default_value_t = ChannelLimits::default().channels
+    )]
+    pub data_channels: u32,
+
+    /// Messages that a session may send on its data channels in a second.
+    #[arg(
+        long,
+        env = "PLENUM_DATA_RATE",
+        value_name = "PER_SECOND",
+        default_value_t = ChannelLimits::default().messages_per_second
+    )]
+    pub data_rate: u32,
+
+    /// Bytes that a session may send on its data channels in a second.
+    #[arg(
+        long,
+        env = "PLENUM_DATA_BYTES",
+        value_name = "PER_SECOND",
+        default_value_t = ChannelLimits::default().bytes_per_second
+    )]
+    pub data_bytes: u32,
 }
 
 impl Default for Settings {
@@ -59,6 +97,8 @@ impl Default for Settings {
             rooms,
             participants_per_room,
             viewers_per_shard,
+            media_lines,
+            channels,
         } = Limits::default();
         Self {
             shards: None,
@@ -66,6 +106,10 @@ impl Default for Settings {
             rooms_per_shard: rooms,
             participants_per_room,
             viewers_per_shard,
+            media_lines: media_lines as u32,
+            data_channels: channels.channels,
+            data_rate: channels.messages_per_second,
+            data_bytes: channels.bytes_per_second,
         }
     }
 }
@@ -78,6 +122,12 @@ impl Settings {
             rooms: self.rooms_per_shard,
             participants_per_room: self.participants_per_room,
             viewers_per_shard: self.viewers_per_shard,
+            media_lines: self.media_lines as usize,
+            channels: ChannelLimits {
+                channels: self.data_channels,
+                messages_per_second: self.data_rate,
+                bytes_per_second: self.data_bytes,
+            },
         }
     }
 

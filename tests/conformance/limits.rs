@@ -1,10 +1,14 @@
-//! Limits: each can be set, is counted, and is told from the others. Those of rates, sizes and
-//! times are with their rows (W28, W36), that of an identity with tokens.
+//! Limits: each can be set, is counted, and is told from the others. What they are unless set is
+//! with their rows (W28, W36), that of an identity with tokens.
+
+use std::time::Duration;
 
 use plenum::engine::Limits;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
-use crate::offers::CHROMIUM_MEETS;
-use crate::server::{JSON, SDP, World};
+use crate::offers::{CHROMIUM_MEETS, CHROMIUM_PLAYS};
+use crate::server::{JSON, SDP, Stream, World};
 
 const DOOR: &str = "/rooms/demo/sessions";
 
@@ -68,6 +72,73 @@ async fn an_address_has_as_many_sessions_as_it_may_have() {
     assert_eq!(world.refusals("sessions").await, 1);
     let another = world.send("POST", DOOR, &other, CHROMIUM_MEETS).await;
     assert_eq!(another.status, 201);
+}
+
+#[tokio::test]
+async fn a_session_has_as_many_m_lines_as_it_may_have() {
+    let limits = |media_lines| Limits {
+        media_lines,
+        ..Limits::default()
+    };
+    let lines = CHROMIUM_MEETS.matches("\nm=").count();
+    let world = World::with_limits(|_| {}, limits(lines - 1)).await;
+    let refused = world.post(DOOR, CHROMIUM_MEETS).await;
+    refused.is(422, "too-many-media-lines");
+    assert_eq!(world.refusals("media_lines").await, 1);
+    assert_eq!(world.sessions().await, 0);
+    let world = World::with_limits(|_| {}, limits(lines)).await;
+    world.join(DOOR, CHROMIUM_MEETS).await;
+}
+
+#[tokio::test]
+async fn heads_bodies_and_offers_are_as_large_as_they_may_be_and_come_in_time() {
+    let world = World::with(|settings| {
+        settings.head_bytes = 8 * 1024;
+        settings.body_bytes = 1024;
+        settings.offer_bytes = 20 * 1024;
+        settings.request_timeout = 1;
+    })
+    .await;
+    let long = "x".repeat(9 * 1024);
+    let headers = [("x", long.as_str())];
+    assert_eq!(world.send("GET", DOOR, &headers, "").await.status, 431);
+    world.refused("head", 1).await;
+    world.join(DOOR, CHROMIUM_MEETS).await;
+    let offer = "x".repeat(21 * 1024);
+    world.post(DOOR, offer).await.is(413, "too-large");
+    let door = "/whip/demo";
+    world.post(door, CHROMIUM_MEETS).await.is(413, "too-large");
+    assert_eq!(world.refusals("body").await, 2);
+
+    let mut stream = TcpStream::connect(world.address()).await.expect("it runs");
+    let head = "POST /whip/demo HTTP/1.1\r\nhost: x\r\ncontent-type: application/sdp\r\n\
+        content-length: 100\r\n\r\nv=0\r\n";
+    stream.write_all(head.as_bytes()).await.expect("it reads");
+    let mut answer = [0; 12];
+    let read = tokio::time::timeout(Duration::from_secs(5), stream.read_exact(&mut answer));
+    read.await.expect("within a second").expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 408");
+    assert_eq!(world.refusals("time").await, 1);
+}
+
+#[tokio::test]
+async fn a_session_has_as_many_event_streams_as_it_may_have() {
+    let world = World::with(|settings| settings.streams_per_session = 1).await;
+    let joined = world.join(DOOR, CHROMIUM_MEETS).await;
+    let events = format!("{}/events", joined.session());
+    let mut first = Stream::open(&world, &events).await;
+    first.until(|text| text.contains("event: snapshot")).await;
+    let _second = Stream::open(&world, &events).await;
+    // It ends, instead of waiting for what comes.
+    first.remainder().await;
+    assert_eq!(world.refusals("streams").await, 1);
+
+    let player = world.join("/whep/demo", CHROMIUM_PLAYS).await;
+    let made = format!("{}/sse", player.session());
+    for _ in 0..2 {
+        assert_eq!(world.send("POST", &made, &[JSON], "").await.status, 201);
+    }
+    assert_eq!(world.refusals("streams").await, 2);
 }
 
 #[tokio::test]

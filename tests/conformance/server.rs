@@ -180,6 +180,18 @@ impl World {
         self.metric(&name).await
     }
 
+    /// Waits until so many requests were over a limit: a head is counted once it is answered.
+    pub(crate) async fn refused(&self, limit: &str, count: u64) {
+        let counted = async {
+            while self.refusals(limit).await < count {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let patience = Duration::from_secs(5);
+        let seen = tokio::time::timeout(patience, counted).await;
+        seen.unwrap_or_else(|_| panic!("fewer than {count} over {limit}"));
+    }
+
     async fn metric(&self, name: &str) -> u64 {
         let url = format!("{}/metrics", self.operator);
         let text = self.send("GET", &url, &[], "").await.body;

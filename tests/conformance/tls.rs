@@ -68,9 +68,15 @@ async fn connect(
 
 /// The status and headers of a door.
 async fn look(stream: TlsStream<TcpStream>) -> (u16, HeaderMap) {
+    look_with(stream, "").await
+}
+
+/// The same, with a long field in the request's head.
+async fn look_with(stream: TlsStream<TcpStream>, field: &str) -> (u16, HeaderMap) {
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let request = Request::get("https://localhost/whip/demo")
         .header("host", "localhost")
+        .header("x", field)
         .body(String::new())
         .expect("a request");
     let stream = TokioIo::new(stream);
@@ -98,6 +104,18 @@ async fn w33_https_speaks_both_protocols_and_tells_browsers_to_stay() {
         let (status, headers) = look(stream).await;
         assert_eq!(status, 204);
         assert_eq!(headers["strict-transport-security"], "max-age=31536000");
+    }
+}
+
+#[tokio::test]
+async fn w36_a_head_is_small_in_both_protocols() {
+    let (world, _folder, cert) = start().await;
+    for (refused, protocol) in [(1, &b"h2"[..]), (2, b"http/1.1")] {
+        let stream = connect(world.address(), &cert, protocol).await;
+        let stream = stream.expect("a handshake");
+        let (status, _) = look_with(stream, &"x".repeat(17 * 1024)).await;
+        assert_eq!(status, 431);
+        world.refused("head", refused).await;
     }
 }
 

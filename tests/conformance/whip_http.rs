@@ -220,6 +220,7 @@ async fn w36_a_head_is_small() {
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).await.expect("an answer");
     assert_eq!(&answer, b"HTTP/1.1 431");
+    world.refused("head", 1).await;
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! People share data: topics, to all or to one, and one who cannot keep up.
 
+use plenum::engine::Limits;
 use plenum::engine::command::{Command, Reply};
 use plenum::engine::counters::DropReason;
 use plenum::engine::event::Kind;
@@ -184,6 +185,18 @@ fn a_client_that_floods_loses_its_channel_and_nothing_else() {
             .shown
             .is_empty()
     );
+}
+
+#[test]
+fn a_client_has_as_many_channels_as_it_may_have() {
+    let mut world = World::new(87);
+    let most = Limits::default().channels.channels as usize;
+    let labels: Vec<String> = (0..=most).map(|n| format!("topic-{n}")).collect();
+    let topics = labels.iter().map(|label| Topic::reliable(label));
+    let ada = world.enter("lobby", Guest::meeting().opening(topics));
+    world.run_for(secs(2));
+    assert_eq!(world.client(ada).channels.len(), most);
+    assert_eq!(world.counters().drops[&DropReason::DataLimit], 1);
 }
 
 #[test]
