@@ -359,6 +359,11 @@ fn traffic_families(shards: &[Counters]) -> Vec<MetricFamily> {
             sum(|c| c.cut_slots),
         ),
         counter(
+            "plenum_red_recovered_packets_total",
+            "Audio packets that were lost on their way here and taken from later ones.",
+            sum(|c| c.red_recovered),
+        ),
+        counter(
             "plenum_path_overloads_total",
             "Times that a receiver's path was seen to be overloaded.",
             sum(|c| c.overloads),

@@ -47,6 +47,8 @@ pub struct Counters {
     /// What was thrown away, and why.
     pub drops: BTreeMap<DropReason, u64>,
 
+    /// Audio packets that were lost on their way here, and came beside later ones (RFC 2198).
+    pub red_recovered: u64,
     /// Keyframe requests that subscribers sent (PLI and FIR).
     pub keyframe_requests_in: u64,
     /// Keyframe requests sent to publishers, after aggregation.

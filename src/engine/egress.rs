@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
-use super::codec::patch;
+use super::codec::{patch, red};
 use super::counters::{Counters, DropReason};
 use super::downlink::Downlink;
 use super::estimate::Purpose;
@@ -24,7 +24,7 @@ use super::outbox::Outbox;
 use super::pacer::{Pacer, Urgency};
 use super::path::Path;
 use super::rtcp::{self, ReportBlock, SenderInfo};
-use super::slot::{Queued, Slot};
+use super::slot::{Form, Queued, Slot};
 use super::srtp::{RtcpSealer, RtpSealer, SrtpKeys};
 use super::tape::{Event, Header};
 use super::track::{LayerRef, SenderClock};
@@ -381,7 +381,10 @@ fn write_packet(
         buffer.extend_from_slice(&(queued.seq as u16).to_be_bytes());
     }
     let payload = buffer.len();
-    buffer.extend_from_slice(&packet.payload);
+    buffer.extend_from_slice(queued.payload());
+    if let Form::Redundant(pt) = queued.form {
+        red::retarget(&mut buffer[payload..], pt);
+    }
     patch(&mut buffer[payload..], &packet.info, queued.offsets);
     sealer.seal(buffer, start, slot.header.len(), index);
     let bytes = buffer.len() - start;
@@ -420,7 +423,7 @@ fn sent(slot: &Slot, queued: &Queued, twcc: Option<u16>, bytes: usize) -> Event 
 }
 
 fn account(slot: &mut Slot, queued: &Queued, now: Instant, counters: &mut Counters) {
-    let bytes = queued.packet.payload.len();
+    let bytes = queued.payload().len();
     if queued.is_probe {
         counters.probe_packets_out += 1;
         return;

@@ -13,6 +13,7 @@ use str0m::rtp::{Extension, RtpPacket};
 use smallvec::SmallVec;
 
 use super::Engine;
+use super::codec::red::{self, Redundant};
 use super::codec::{self, Codec, PayloadInfo};
 use super::counters::DropReason;
 use super::diary::Note;
@@ -55,7 +56,17 @@ impl Engine {
             self.skip(track, layer, seq);
             return;
         }
+        let params = self.tracks[track].codecs[usize::from(codec)];
+        let is_redundant = params.red() == Some(packet.header.payload_type);
         let mut packet = self.media_packet(track, codec, packet);
+        if is_redundant {
+            let Some(found) = red::parse(&packet.payload) else {
+                self.counters.drop(DropReason::CodecMismatch);
+                return;
+            };
+            packet.primary_at = found.primary as u16;
+            self.fill_gap(layer, &packet, &found, now);
+        }
         if packet.info.keyframe_start {
             packet.captured_at = self.captured_at(layer, &packet);
         }
@@ -79,6 +90,39 @@ impl Engine {
         let rid = self.layers[layer].rid;
         self.relays.media(&self.tracks[track], rid, &packet);
         self.arrived(layer, &packet, now);
+    }
+
+    /// What was lost on its way to us, and comes once more beside a later packet, goes on as if it
+    /// had not been lost.
+    fn fill_gap(&mut self, layer: usize, packet: &MediaPacket, found: &Redundant, now: Instant) {
+        let Some(last) = self.layers[layer].last_seq() else {
+            return;
+        };
+        let track = self.layers[layer].track;
+        if self.tracks[track].is_held {
+            return;
+        }
+        let count = found.earlier.len() as u64;
+        for (place, earlier) in (0..).zip(&found.earlier) {
+            let seq = packet.seq.saturating_sub(count - place);
+            let payload = &packet.payload[earlier.at.clone()];
+            if seq <= last || payload.is_empty() {
+                continue;
+            }
+            let recovered = Arc::new(MediaPacket {
+                seq,
+                timestamp: packet.timestamp.wrapping_sub(earlier.ticks),
+                marker: false,
+                audio_level: None,
+                primary_at: 0,
+                payload: payload.into(),
+                ..packet.clone()
+            });
+            self.counters.red_recovered += 1;
+            let rid = self.layers[layer].rid;
+            self.relays.media(&self.tracks[track], rid, &recovered);
+            self.arrived(layer, &recovered, now);
+        }
     }
 
     /// A packet of a layer is here, from its publisher or from the room's home.
@@ -179,7 +223,8 @@ impl Engine {
     fn codec_of(&mut self, publisher: usize, track: usize, packet: &RtpPacket) -> Option<u8> {
         let pt = packet.header.payload_type;
         let track = &mut self.tracks[track];
-        if let Some(place) = track.codecs.iter().position(|params| params.pt() == pt) {
+        let is_it = |params: &PayloadParams| params.pt() == pt || params.red() == Some(pt);
+        if let Some(place) = track.codecs.iter().position(is_it) {
             return Some(place as u8);
         }
         if track.codecs.len() == MAX_CODECS {
@@ -188,7 +233,7 @@ impl Engine {
         let params = *self.sessions[publisher]
             .rtc
             .codec_config()
-            .find(|params| params.pt() == pt)?;
+            .find(|params| is_it(params))?;
         track.codecs.push(params);
         self.relays.codec(track);
         Some((track.codecs.len() - 1) as u8)
@@ -216,6 +261,7 @@ impl Engine {
                 .map(|orientation| orientation as u8),
             received_at: packet.timestamp,
             captured_at: packet.timestamp,
+            primary_at: 0,
             payload: packet.payload,
         }
     }

@@ -480,7 +480,7 @@ fn transport_config() -> RtcConfig {
         .set_sctp_max_message_size(MAX_MESSAGE_BYTES)
         .set_sctp_max_buffered_amount(MAX_BUFFERED_BYTES)
         .clear_codecs()
-        .enable_opus(true, false)
+        .enable_opus(true, true)
         .enable_vp8(true)
         .enable_h264(true)
         .enable_vp9(true)

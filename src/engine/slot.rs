@@ -27,6 +27,8 @@ pub(crate) struct SlotCodec {
     pub(crate) params: PayloadParams,
     pub(crate) pt: u8,
     pub(crate) rtx_pt: Option<u8>,
+    /// Where the same with redundancy goes (RFC 2198).
+    pub(crate) red_pt: Option<u8>,
 }
 
 impl From<&PayloadParams> for SlotCodec {
@@ -35,6 +37,7 @@ impl From<&PayloadParams> for SlotCodec {
             params: *params,
             pt: *params.pt(),
             rtx_pt: params.resend().map(|pt| *pt),
+            red_pt: params.red().map(|pt| *pt),
         }
     }
 }
@@ -94,6 +97,7 @@ pub(crate) struct Subscription {
     codec: Option<u8>,
     pt: u8,
     rtx_pt: Option<u8>,
+    red_pt: Option<u8>,
 }
 
 /// A packet as a slot sends it.
@@ -111,6 +115,33 @@ pub(crate) struct Queued {
     pub(crate) is_probe: bool,
     /// So many bytes of padding, instead of the payload.
     pub(crate) padding: u8,
+    /// How much of the payload leaves.
+    pub(crate) form: Form,
+}
+
+/// How a payload leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As it came.
+    Plain,
+    /// With its redundancy, whose blocks are of this payload type.
+    Redundant(u8),
+    /// Without its redundancy: from this byte on.
+    Primary(u16),
+}
+
+impl Queued {
+    /// The bytes of the payload that leave.
+    pub(crate) fn payload(&self) -> &[u8] {
+        match self.form {
+            Form::Plain | Form::Redundant(_) => &self.packet.payload,
+            Form::Primary(at) => self
+                .packet
+                .payload
+                .get(usize::from(at)..)
+                .unwrap_or_default(),
+        }
+    }
 }
 
 /// What a slot did with a packet.
@@ -176,6 +207,7 @@ impl Slot {
             codec: None,
             pt: 0,
             rtx_pt: None,
+            red_pt: None,
         });
     }
 
@@ -257,6 +289,7 @@ impl Slot {
                     subscription.codec = Some(packet.codec);
                     subscription.pt = codec.pt;
                     subscription.rtx_pt = codec.rtx_pt;
+                    subscription.red_pt = codec.red_pt;
                 }
                 None => return Forwarded::Drop(DropReason::CodecMismatch),
             }
@@ -269,7 +302,11 @@ impl Slot {
         });
         let spatial = subscription.current.map_or(ALL, |current| current.spatial);
         self.timeline.keep_spatial(spatial);
-        let pt = subscription.pt;
+        let (pt, form) = match (packet.primary_at, subscription.red_pt) {
+            (0, _) => (subscription.pt, Form::Plain),
+            (_, Some(red_pt)) => (red_pt, Form::Redundant(subscription.pt)),
+            (primary_at, None) => (subscription.pt, Form::Primary(primary_at)),
+        };
         if started.is_some() {
             let at = packet.captured_at;
             self.timeline
@@ -291,6 +328,7 @@ impl Slot {
                 packet: packet.clone(),
                 is_probe: false,
                 padding: 0,
+                form,
             },
             Err(Refused::Duplicate) => return Forwarded::Drop(DropReason::Duplicate),
             Err(_) => return Forwarded::Drop(DropReason::BeforeSwitch),
@@ -344,6 +382,7 @@ impl Slot {
             packet: packet.clone(),
             is_probe: false,
             padding: 0,
+            form: Form::Plain,
         })
     }
 
@@ -362,6 +401,7 @@ impl Slot {
             packet: like.clone(),
             is_probe: true,
             padding: bytes,
+            form: Form::Plain,
         })
     }
 

@@ -37,7 +37,7 @@ pub(crate) const LAYER_SILENCE: Duration = Duration::from_millis(700);
 const BITRATE_WINDOW: Duration = Duration::from_millis(500);
 
 /// One RTP packet of a publisher, shared by all who receive it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct MediaPacket {
     /// Sequence number, extended by the roll-over counter.
     pub(crate) seq: u64,
@@ -53,6 +53,8 @@ pub(crate) struct MediaPacket {
     pub(crate) audio_level: Option<(u8, bool)>,
     /// How far to turn the picture: the coordination byte of 3GPP TS 26.114 §7.4.5.
     pub(crate) orientation: Option<u8>,
+    /// Where the packet's own payload begins behind redundancy (RFC 2198); 0 if there is none.
+    pub(crate) primary_at: u16,
     /// The payload, as it was sent.
     pub(crate) payload: Arc<[u8]>,
     /// When the kernel had it.
@@ -261,6 +263,11 @@ impl Layer {
     /// The packet of this sequence number, if it is still remembered.
     pub(crate) fn remembered(&self, seq: u64) -> Option<&Arc<MediaPacket>> {
         self.history.get(seq)
+    }
+
+    /// The sequence number that came last; nothing before the first packet.
+    pub(crate) fn last_seq(&self) -> Option<u64> {
+        self.last_packet.map(|_| self.last_seq)
     }
 
     /// The packet that came last, if it is still remembered.

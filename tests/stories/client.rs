@@ -89,12 +89,13 @@ impl Client {
         server: SocketAddr,
         (began, now): (Instant, Instant),
         room_tag: u32,
+        takes_red: bool,
         seed: u64,
     ) -> Self {
         let config = RtcConfig::new()
             .set_rtp_mode(true)
             .clear_codecs()
-            .enable_opus(true, false)
+            .enable_opus(true, takes_red)
             .enable_vp8(true)
             .enable_vp9(true)
             .enable_av1(true)
@@ -473,7 +474,11 @@ impl Client {
     }
 
     fn write(&mut self, mid: Mid, format: Format, packet: Made, now: Instant) {
-        let pt = self.params(mid, format).pt();
+        let params = self.params(mid, format);
+        let pt = match packet.is_redundant {
+            true => params.red().expect("redundancy that was negotiated"),
+            false => params.pt(),
+        };
         let extensions = ExtensionValues {
             audio_level: packet.level,
             voice_activity: packet.level.map(|level| level > -60),

@@ -50,6 +50,8 @@ pub(crate) struct Guest {
     pub(crate) lacks: Option<&'static str>,
     /// The certificate that is shown is not the one that the offer names.
     pub(crate) is_impostor: bool,
+    /// Knows redundant audio (RFC 2198).
+    pub(crate) takes_red: bool,
 }
 
 impl Guest {
@@ -69,6 +71,7 @@ impl Guest {
             busy: Vec::new(),
             lacks: None,
             is_impostor: false,
+            takes_red: false,
         }
     }
 

@@ -326,7 +326,7 @@ fn offers_that_cannot_be_answered_leave_nothing_behind() {
     let now = world.now();
     let good = |guest: &Guest| {
         let server = SocketAddr::from(([203, 0, 113, 1], 3478));
-        let mut client = Client::new(ATTACKER, server, (now, now), 0, 1);
+        let mut client = Client::new(ATTACKER, server, (now, now), 0, false, 1);
         client
             .offer(&guest.devices, guest.video_slots, guest.audio_slots)
             .sdp
@@ -387,7 +387,7 @@ fn an_encoder_that_names_a_profile_which_browsers_do_not_list_is_taken_in() {
     let now = world.now();
     let guest = Guest::publishing("ada");
     let server = SocketAddr::from(([203, 0, 113, 1], 3478));
-    let mut client = Client::new(ATTACKER, server, (now, now), 0, 1);
+    let mut client = Client::new(ATTACKER, server, (now, now), 0, false, 1);
     let offer = client.offer(&guest.devices, 0, 0).sdp;
     // Constrained High, level 5.1, of all the encoder's profiles; and no other codec.
     let mut high = offer;

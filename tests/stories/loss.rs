@@ -4,8 +4,45 @@ use std::time::Duration;
 
 use crate::guest::Guest;
 use crate::link::loss;
+use crate::media::Device;
 use crate::world::{Person, World};
 use crate::{millis, secs};
+
+#[test]
+fn a_voice_that_is_sent_twice_is_heard_over_a_path_that_loses_a_fifth() {
+    let listen = |seed, microphone: Device| {
+        let mut world = World::new(seed);
+        let ada = Guest {
+            takes_red: true,
+            ..Guest::meeting().with([microphone]).slots(0, 0)
+        };
+        let ada = world.enter("lobby", ada);
+        let plain = world.enter("lobby", Guest::meeting().with([]).slots(0, 1));
+        let knows = Guest {
+            takes_red: true,
+            ..Guest::meeting().with([]).slots(0, 1)
+        };
+        let knows = world.enter("lobby", knows);
+        world.run_for(secs(2));
+        world.up(ada).change(|link| link.loss(loss(0.2)));
+        let began = world.now();
+        world.run_for(secs(60));
+        let heard = |person| world.audio(person, 0).since(began).len() as f64 / 3_000.0;
+        let redundant = |person| world.audio(person, 0).redundant;
+        (
+            (heard(plain), redundant(plain)),
+            (heard(knows), redundant(knows)),
+        )
+    };
+    let ((once, _), _) = listen(181, Device::microphone());
+    assert!((0.78..0.82).contains(&once), "{once} of what is sent once");
+    let ((heard, redundant), (heard_too, passed)) = listen(181, Device::redundant_microphone());
+    // What is left is what was lost twice in a row: a fifth of a fifth.
+    assert!(heard > 0.95, "{heard} without redundancy at the receiver");
+    assert_eq!(redundant, 0, "who does not know redundancy gets none");
+    assert!(heard_too > 0.95, "{heard_too} with it");
+    assert!(passed > 2_000, "{passed} passed on with their redundancy");
+}
 
 /// A camera and somebody who watches it, for a while, over links with random loss.
 fn watch_over(seed: u64, up_loss: f32, down_loss: f32) -> (World, Person, Person) {

@@ -108,6 +108,8 @@ pub(crate) struct Encoding {
     frames: u32,
     /// Frames since its keyframe, where it has temporal layers.
     position: Option<u32>,
+    /// What it sent last, where it sends everything twice.
+    before: Option<Vec<u8>>,
     /// What it really shows, and which frame of it is next.
     recording: Option<(Arc<Recording>, usize)>,
     picture_id: u16,
@@ -143,6 +145,8 @@ pub(crate) struct Made {
     pub(crate) marker: bool,
     pub(crate) payload: Vec<u8>,
     pub(crate) level: Option<i8>,
+    /// The packet before it is in it once more.
+    pub(crate) is_redundant: bool,
 }
 
 /// What a guest brings along to show; becomes a [`Source`] with the session.
@@ -153,6 +157,8 @@ pub(crate) struct Device {
     pub(crate) rids: &'static [&'static str],
     /// Whether each encoding has three temporal layers.
     pub(crate) is_temporal: bool,
+    /// Whether it sends each packet of sound once more beside the next (RFC 2198).
+    pub(crate) is_redundant: bool,
     /// What each encoding really shows, where a decoder is to look at it.
     pub(crate) recordings: Vec<Arc<Recording>>,
     pub(crate) interval: Duration,
@@ -170,6 +176,7 @@ impl Device {
             slides: false,
             rids: &[],
             is_temporal: false,
+            is_redundant: false,
             recordings: Vec::new(),
             interval: Duration::from_millis(40),
             first_seq: 1_000,
@@ -219,6 +226,14 @@ impl Device {
         }
     }
 
+    /// The same, and each packet once more beside the next.
+    pub(crate) fn redundant_microphone() -> Self {
+        Self {
+            is_redundant: true,
+            ..Self::microphone()
+        }
+    }
+
     /// Opus in packets of 20 ms.
     pub(crate) fn microphone() -> Self {
         Self {
@@ -226,12 +241,27 @@ impl Device {
             slides: false,
             rids: &[],
             is_temporal: false,
+            is_redundant: false,
             recordings: Vec::new(),
             interval: Duration::from_millis(20),
             first_seq: 2_000,
             first_timestamp: 900_000,
         }
     }
+}
+
+/// A packet of 20 ms with the one before it (RFC 2198 §3); all stories' Opus is payload type 111.
+fn redundant(before: &[u8], now: &[u8]) -> Vec<u8> {
+    const OPUS: u8 = 111;
+    let head = match before.len() {
+        0 => vec![OPUS],
+        length => {
+            let ticks: u16 = 960;
+            let [high, low] = (ticks << 2 | length as u16 >> 8).to_be_bytes();
+            vec![0x80 | OPUS, high, low, length as u8, OPUS]
+        }
+    };
+    [&head, before, now].concat()
 }
 
 /// Loudness of somebody who listens, and of somebody who speaks at their loudest.
@@ -281,6 +311,7 @@ impl Encoding {
                 marker: index == last,
                 payload,
                 level: None,
+                is_redundant: false,
             }
         });
         packets.collect()
@@ -343,6 +374,7 @@ impl Source {
                 keyframe,
                 frames: 0,
                 position: device.is_temporal.then_some(0),
+                before: device.is_redundant.then(Vec::new),
                 recording: device.recordings.get(place).map(|it| (it.clone(), 0)),
                 // Near its end, so that every story sees it wrap.
                 picture_id: 0x7ff0,
@@ -413,12 +445,18 @@ impl Source {
                     Format::H264 => h264_head(&stamp),
                     Format::Vp9 | Format::Av1 => unreachable!("these are recorded only"),
                 };
+                let mut payload = fill(head, *size, &stamp);
+                if let Some(before) = &mut encoding.before {
+                    let last = std::mem::replace(before, payload.clone());
+                    payload = redundant(&last, &payload);
+                }
                 made.push(Made {
                     rid: encoding.rid,
                     seq: encoding.seq,
                     timestamp: encoding.first_timestamp.wrapping_add(ticks as u32),
                     marker: self.format.kind() == Kind::Video && index as u8 + 1 == count,
-                    payload: fill(head, *size, &stamp),
+                    payload,
+                    is_redundant: encoding.before.is_some(),
                     level: (self.format == Format::Opus)
                         .then_some(voice(self.level, encoding.frames)),
                 });

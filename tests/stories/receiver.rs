@@ -58,6 +58,8 @@ pub(crate) struct Receiver {
     pub(crate) packets: u64,
     /// Packets that say that they hold a voice (RFC 6464).
     pub(crate) voices: u64,
+    /// Packets that hold another one beside their own (RFC 2198).
+    pub(crate) redundant: u64,
     /// Packets that never came.
     pub(crate) lost: u64,
     /// Frames of which a packet is missing.
@@ -87,6 +89,7 @@ impl Receiver {
             kind,
             packets: 0,
             voices: 0,
+            redundant: 0,
             lost: 0,
             torn: 0,
             undecodable: 0,
@@ -113,6 +116,7 @@ impl Receiver {
 
     pub(crate) fn receive(&mut self, packet: &RtpPacket, stamp: Stamp, now: Instant) {
         self.packets += 1;
+        self.redundant += u64::from(self.kind == Kind::Audio && packet.payload[0] & 0x80 != 0);
         self.voices += u64::from(packet.header.ext_vals.voice_activity == Some(true));
         let seq = *packet.seq_no;
         let next = match self.next {

@@ -12,6 +12,7 @@
 mod av1;
 mod h264;
 mod h265;
+pub(crate) mod red;
 mod rewrite;
 mod vp8;
 mod vp9;

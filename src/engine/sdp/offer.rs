@@ -86,10 +86,22 @@ impl OfferSummary {
         let mut normal = String::with_capacity(offer.len() + 32);
         let bundle = bundle_line(&self.lines);
         let mut bundle = Some(bundle);
+        let mut lines = self.lines.iter();
+        let red = red_payload_type(offer);
+        let mut unwanted = None;
         for text in offer.lines() {
             if text.starts_with("a=group:") || text.is_empty() {
                 continue;
             }
+            if text.starts_with("m=") {
+                let line = lines.next();
+                unwanted = line.and_then(|line| unwanted_red(line, text, red?));
+            }
+            let text = match unwanted {
+                Some(pt) if names(text, pt) => continue,
+                Some(pt) if text.starts_with("m=") => &without(text, pt),
+                _ => text,
+            };
             if text.starts_with("a=") || text.starts_with("m=") {
                 normal.push_str(&bundle.take().unwrap_or_default());
             }
@@ -102,6 +114,46 @@ impl OfferSummary {
         }
         normal
     }
+}
+
+/// The payload type of redundant audio where an m-line sends audio and does not prefer that: where
+/// it is in an answer, browsers send it, which doubles the rate of a voice. Whoever wants it names
+/// it first.
+fn unwanted_red<'a>(line: &OfferLine, text: &str, red: &'a str) -> Option<&'a str> {
+    let mut formats = text.split_ascii_whitespace().skip(3);
+    let prefers = formats.next() == Some(red);
+    let is_there = formats.any(|format| format == red);
+    (line.direction.is_sending() && !prefers && is_there).then_some(red)
+}
+
+/// Whether a line of an m-line is about a payload type.
+fn names(text: &str, pt: &str) -> bool {
+    let about = |attribute: &str| {
+        let value = text.strip_prefix(attribute);
+        value.is_some_and(|value| value.split(' ').next() == Some(pt))
+    };
+    ["a=rtpmap:", "a=fmtp:", "a=rtcp-fb:"]
+        .into_iter()
+        .any(about)
+}
+
+/// An m-line without one of its payload types.
+fn without(text: &str, pt: &str) -> String {
+    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+    let kept = words.iter().enumerate();
+    let kept = kept.filter(|(place, word)| *place < 3 || **word != pt);
+    kept.map(|(_, word)| *word).collect::<Vec<_>>().join(" ")
+}
+
+/// The payload type of redundant audio (RFC 2198) in an offer; in a bundle it is the same everywhere.
+fn red_payload_type(offer: &str) -> Option<&str> {
+    let mut maps = offer
+        .lines()
+        .filter_map(|line| line.strip_prefix("a=rtpmap:"));
+    maps.find_map(|map| {
+        let (pt, name) = map.split_once(' ')?;
+        name.eq_ignore_ascii_case("red/48000/2").then_some(pt)
+    })
 }
 
 /// The group of all m-lines that stand, with its line end.

@@ -351,6 +351,17 @@ fn a_new_offer_may_append_and_stop_but_not_reorder() {
 }
 
 #[test]
+fn redundant_audio_is_taken_from_those_who_prefer_it() {
+    let normal = parse(CHROMIUM).normalize(CHROMIUM);
+    assert!(!normal.contains("red/48000") && !normal.contains("fmtp:63"));
+    assert!(normal.contains("SAVPF 111 9 0"));
+    let prefers = CHROMIUM.replace("SAVPF 111 63 9", "SAVPF 63 111 9");
+    assert!(parse(&prefers).normalize(&prefers).contains("red/48000"));
+    let receives = CHROMIUM.replace("a=sendonly", "a=recvonly");
+    assert!(parse(&receives).normalize(&receives).contains("red/48000"));
+}
+
+#[test]
 fn normal_form_has_one_bundle_in_the_order_of_the_m_lines() {
     let offer = parse(LIBDATACHANNEL);
     let reordered = LIBDATACHANNEL.replace("BUNDLE video audio", "BUNDLE audio video");

@@ -36,7 +36,14 @@ impl World {
         let home = room_tag as usize % self.engines.len();
         let local = SocketAddr::from(([10, 0, (place >> 8) as u8, place as u8], 40_000));
         let seed = self.seed.wrapping_mul(1_000).wrapping_add(place as u64);
-        let mut client = Client::new(local, self.server, (self.began, self.now), room_tag, seed);
+        let mut client = Client::new(
+            local,
+            self.server,
+            (self.began, self.now),
+            room_tag,
+            guest.takes_red,
+            seed,
+        );
         client.wants(&guest.topics);
         let offered = client.offer(&guest.devices, guest.video_slots, guest.audio_slots);
 
