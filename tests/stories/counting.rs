@@ -40,6 +40,7 @@ const FAMILIES: &[&str] = &[
     "plenum_rtx_packets_total",
     "plenum_probe_packets_total",
     "plenum_starved_slots_total",
+    "plenum_red_recovered_packets_total",
     "plenum_cut_slots_total",
     "plenum_paths",
     "plenum_path_estimate_bytes_per_second",
@@ -122,7 +123,13 @@ fn a_call_over_bad_links() -> Vec<Counters> {
     let ben = world.enter("lobby", Guest::meeting());
     let radio = Guest::publishing("radio").with([Device::microphone()]);
     let radio = world.enter("lobby", radio);
+    let twice = Guest {
+        takes_red: true,
+        ..Guest::publishing("twice").with([Device::redundant_microphone()])
+    };
+    let twice = world.enter("lobby", twice);
     world.run_for(secs(3));
+    world.up(twice).change(|link| link.loss(loss(0.3)));
     let in_a_call = world.counters();
     for person in [ada, ben] {
         world.down(person).change(|link| link.loss(loss(0.3)));
