@@ -74,7 +74,9 @@ async function meeting(room, count, before = async () => {}) {
   const person = await guest();
   await before(person);
   await ui.join(person, server, room, NAMES[0]);
-  await person.page.waitForTimeout(count > 9 ? 8000 : 4000);
+  await until('everyone is seen', async () => {
+    return (await person.page.locator('.tile.has-picture').count()) === count;
+  });
   // Away from the tiles, whose buttons show under the pointer.
   await person.page.mouse.move(640, 30);
   return person;
@@ -121,18 +123,7 @@ const scenes = {
     await part(person);
   },
   async poor() {
-    const person = await meeting('tea', 4, async ({ context, page }) => {
-      // Only what is set before a peer connection is made holds for it.
-      const devtools = await context.newCDPSession(page);
-      await devtools.send('Network.enable');
-      await devtools.send('Network.emulateNetworkConditions', {
-        offline: false,
-        latency: 120,
-        downloadThroughput: -1,
-        uploadThroughput: -1,
-        packetLoss: 14,
-      });
-    });
+    const person = await meeting('tea', 4, person => person.suffer(4, 120));
     await person.page.keyboard.press('i');
     await person.page.waitForTimeout(6000);
     await shoot(person, 'poor');

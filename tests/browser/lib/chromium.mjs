@@ -81,6 +81,17 @@ export class Person {
     return this.page.evaluate(kind => globalThis.media.sent(kind), kind);
   }
 
+  /**
+   * Makes the connections worse that are made from now on: so many percent of packets are lost, in both
+   * directions. Chromium does that only to a link which is slower, too.
+   */
+  async suffer(packetLoss, latency = 20) {
+    const devtools = await this.context.newCDPSession(this.page);
+    await devtools.send('Network.enable');
+    const unlimited = { offline: false, downloadThroughput: -1, uploadThroughput: -1 };
+    await devtools.send('Network.emulateNetworkConditions', { ...unlimited, latency, packetLoss });
+  }
+
   /** How many streams were decoded further since `before` (what `received` gave). */
   async growing(kind, measure, before, by) {
     const now = await this.received(kind);
