@@ -134,6 +134,11 @@ export class Room extends EventTarget {
     return { id, from: this.roster.me, to, event, data, at: Date.now() };
   }
 
+  /** What the others know of us. */
+  get attributes() {
+    return this.#attributes;
+  }
+
   /**
    * What the others are to know of us, as a raised hand; kept over reconnects.
    *

@@ -35,6 +35,9 @@
 
 /** @typedef {'good' | 'fair' | 'poor'} Grade */
 
+/** Reports of the other side come every second or so (RFC 3550 §6.2). */
+const REPORT_EXPIRY_MS = 6000;
+
 /** Turns the counters of a peer connection into rates, from one sample to the next. */
 export class StatsReader {
   /** @type {Map<string, any>} */
@@ -76,8 +79,10 @@ export class StatsReader {
         sample.outbound.push(outbound);
         sample.sent += outbound.bitrate;
       } else if (entry.type === 'remote-inbound-rtp') {
-        sample.lostUpstream = Math.max(sample.lostUpstream, entry.fractionLost ?? 0);
-      } else if (entry.type === 'candidate-pair' && entry.nominated && entry.state === 'succeeded') {
+        // The last report of a layer that rests stays for good, and says nothing of now.
+        const isFresh = report.get(entry.localId)?.timestamp - entry.timestamp < REPORT_EXPIRY_MS;
+        if (isFresh) sample.lostUpstream = Math.max(sample.lostUpstream, entry.fractionLost ?? 0);
+      } else if (entry.type === 'candidate-pair' && isInUse(entry, report)) {
         if (entry.currentRoundTripTime !== undefined) sample.roundTripMs = entry.currentRoundTripTime * 1000;
         sample.uplinkEstimate = entry.availableOutgoingBitrate ?? null;
       }
@@ -85,6 +90,18 @@ export class StatsReader {
     sample.lost = expected > 0 ? Math.max(0, lost) / expected : 0;
     return sample;
   }
+}
+
+/**
+ * Whether media takes this pair of candidates. Those that it took before stay nominated.
+ *
+ * @param {any} pair
+ * @param {Map<string, any>} report
+ */
+function isInUse(pair, report) {
+  // Firefox has no transports in there, and marks the pair itself.
+  const transport = report.get(pair.transportId);
+  return transport ? transport.selectedCandidatePairId === pair.id : pair.selected;
 }
 
 /** An entry of two reports. */
@@ -152,7 +169,9 @@ function readOutbound(change) {
 /** From here on, pictures visibly suffer in spite of retransmission. */
 const FAIR_LOSS = 0.03;
 const POOR_LOSS = 0.1;
-/** A second of standing picture in a sample of two is noticed by anybody. */
+/** Of a sample of two seconds. Less than this is a hiccup of a busy machine, ours or theirs. */
+const FAIR_FROZEN_SECONDS = 0.5;
+/** This is noticed by anybody. */
 const POOR_FROZEN_SECONDS = 1;
 
 /**
@@ -163,27 +182,27 @@ const POOR_FROZEN_SECONDS = 1;
  */
 export function gradeInbound({ lost, frozenSeconds }) {
   if (lost > POOR_LOSS || frozenSeconds > POOR_FROZEN_SECONDS) return 'poor';
-  if (lost > FAIR_LOSS || frozenSeconds > 0) return 'fair';
+  if (lost > FAIR_LOSS || frozenSeconds > FAIR_FROZEN_SECONDS) return 'fair';
   return 'good';
 }
 
 /**
- * Whether it is our own connection that spoils a picture, or all of them. What gets lost between
- * the server and us is ours. So it is if most pictures halt at the same time: they come from
- * different people and have nothing in common but the way to us. One that halts by itself and
- * loses nothing was late before it came to the server.
+ * Whether it is our own connection that spoils pictures. If most of them suffer at the same time, it
+ * is: they come from different people and have nothing in common but the way to us. One that
+ * suffers by itself was late or incomplete before it came to the server. One that is alone and
+ * loses something lost it on the way to us, unless its sender says otherwise.
  *
  * @param {Sample} sample
- * @param {Inbound} [inbound] one picture; all of them without
+ * @param {Set<string>} [explained] slots of people who say that their own connection is bad
  */
-export function isOwnFault(sample, inbound) {
-  if (inbound) return inbound.lost > FAIR_LOSS;
-  if (sample.lost > FAIR_LOSS || (sample.roundTripMs ?? 0) > FAIR_ROUND_TRIP_MS) return true;
-  const pictures = [...sample.inbound.values()].filter(
-    ({ kind, bitrate }) => kind === 'video' && bitrate > 0,
+export function isOwnFault({ inbound, roundTripMs }, explained) {
+  if ((roundTripMs ?? 0) > FAIR_ROUND_TRIP_MS) return true;
+  const pictures = [...inbound.values()].filter(
+    ({ mid, kind, bitrate }) => kind === 'video' && bitrate > 0 && !explained?.has(mid),
   );
-  const halting = pictures.filter(({ frozenSeconds }) => frozenSeconds > 0);
-  return pictures.length > 1 && halting.length > pictures.length / 2;
+  if (pictures.length === 1) return pictures[0].lost > FAIR_LOSS;
+  const bad = pictures.filter(picture => gradeInbound(picture) !== 'good');
+  return bad.length > pictures.length / 2;
 }
 
 /** A conversation becomes halting at round trips above these. */

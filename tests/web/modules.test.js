@@ -244,25 +244,28 @@ test('initials are those of the first and the last name', () => {
   assert.equal(initialsOf(''), '');
 });
 
-test('a standing picture is a bad connection, whatever the packets say', () => {
+test('a standing picture is a bad connection, whatever the packets say, and a hiccup is none', () => {
   const inbound = { lost: 0, frozenSeconds: 0 };
   assert.equal(gradeInbound(inbound), 'good');
   assert.equal(gradeInbound({ ...inbound, lost: 0.05 }), 'fair');
+  assert.equal(gradeInbound({ ...inbound, frozenSeconds: 0.3 }), 'good');
   assert.equal(gradeInbound({ ...inbound, frozenSeconds: 1.5 }), 'poor');
 });
 
-test('one picture that halts is its sender’s trouble, all of them at once are our own', () => {
-  const picture = frozenSeconds => ({ kind: 'video', bitrate: 1e5, lost: 0, frozenSeconds });
-  const sample = (frozen, more = {}) => {
-    const inbound = new Map(frozen.map((seconds, slot) => [String(slot), picture(seconds)]));
-    return { inbound, lost: 0, roundTripMs: 20, ...more };
-  };
-  assert.equal(isOwnFault(sample([1, 0, 0])), false);
-  assert.equal(isOwnFault(sample([1, 1, 0])), true);
-  assert.equal(isOwnFault(sample([1])), false);
-  assert.equal(isOwnFault(sample([1, 0, 0], { lost: 0.08 })), true);
-  assert.equal(isOwnFault(sample([1, 0, 0], { roundTripMs: 900 })), true);
-  assert.equal(isOwnFault(sample([0]), { ...picture(0), lost: 0.08 }), true);
+test('one picture that suffers is its sender’s trouble, all of them at once are our own', () => {
+  const picture = (mid, more) => ({ mid, kind: 'video', bitrate: 1e5, lost: 0, frozenSeconds: 0, ...more });
+  const sample = (pictures, roundTripMs = 20) => ({
+    inbound: new Map(pictures.map((more, slot) => [String(slot), picture(String(slot), more)])),
+    roundTripMs,
+  });
+  const [fine, halting, losing] = [{}, { frozenSeconds: 1 }, { lost: 0.08 }];
+  assert.equal(isOwnFault(sample([halting, fine, fine])), false);
+  assert.equal(isOwnFault(sample([losing, fine, fine])), false);
+  assert.equal(isOwnFault(sample([halting, losing, fine])), true);
+  assert.equal(isOwnFault(sample([fine, fine], 900)), true);
+  assert.equal(isOwnFault(sample([halting])), false);
+  assert.equal(isOwnFault(sample([losing])), true);
+  assert.equal(isOwnFault(sample([losing]), new Set(['0'])), false);
 });
 
 test('a slot that our path has no room for is known until it has', () => {

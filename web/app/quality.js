@@ -6,6 +6,7 @@ import { h } from './dom.js';
 
 /**
  * @import { Room } from '../room.js'
+ * @import { Participant } from '../roster.js'
  * @import { Grade, Sample } from '../stats.js'
  * @import { Stage } from './stage.js'
  */
@@ -14,6 +15,8 @@ const text = strings.stats;
 
 /** Often enough to see a change as it happens, rarely enough to cost nothing. */
 const SAMPLE_MS = 2000;
+/** A connection that is sometimes good and sometimes not is told of this often, to everyone in the room. */
+const TELL_MS = 10_000;
 
 /** Samples the connection while the call is on the page. */
 export class Quality {
@@ -24,6 +27,9 @@ export class Quality {
   #timer;
   /** @type {Map<string, Grade>} what the last sample said of each seat */
   #before = new Map();
+  /** @type {Grade} */
+  #told = 'good';
+  #toldAt = Number.NEGATIVE_INFINITY;
   element = h('section', { class: 'stats', 'aria-label': text.label, hidden: true }, this.#list);
 
   /**
@@ -56,26 +62,47 @@ export class Quality {
   /** @param {Sample} sample */
   #drawTiles(sample) {
     const { roster } = this.#room;
-    const isOwnPath = isOwnFault(sample);
-    /** @type {Map<string, Grade>} */
-    const grades = new Map();
-    for (const seat of this.#stage.visible) {
-      const tile = this.#stage.tile(seat.key);
-      const mid = seat.track ? roster.slotOf(seat.track) : null;
+    const before = this.#before;
+    this.#before = new Map();
+    // One bad sample is a hiccup of somebody's machine: what is said of a connection holds for two.
+    const holding = (/** @type {string} */ key, /** @type {Grade} */ grade) => {
+      this.#before.set(key, grade);
+      return better(grade, before.get(key));
+    };
+    const own = holding('self', gradeOutbound(sample));
+    this.#tell(own);
+    const said = (/** @type {string} */ participant) => saidOf(roster.participants.get(participant));
+    const explained = [...roster.bindings.values()].filter(
+      ({ participant }) => participant && said(participant),
+    );
+    const isOwn = isOwnFault(sample, new Set(explained.map(({ mid }) => mid)));
+    for (const { key, track, participant, isSelf } of this.#stage.visible) {
+      const tile = this.#stage.tile(key);
+      const mid = track ? roster.slotOf(track) : null;
       const inbound = mid === null ? undefined : sample.inbound.get(mid);
       const numbers = inbound && !this.element.hidden ? numbersOf(inbound) : null;
-      if (mid !== null && roster.halted.has(mid)) {
-        tile?.showQuality('halted', 'own', numbers);
-        continue;
+      if (isSelf) tile?.showQuality(own, 'own', null);
+      else if (mid !== null && roster.halted.has(mid)) tile?.showQuality('halted', 'own', numbers);
+      else {
+        const received = holding(key, inbound ? gradeInbound(inbound) : 'good');
+        const theirs = said(participant);
+        tile?.showQuality(theirs ?? received, theirs || !isOwn ? 'theirs' : 'own', numbers);
       }
-      const grade = seat.isSelf ? gradeOutbound(sample) : inbound ? gradeInbound(inbound) : 'good';
-      grades.set(seat.key, grade);
-      // One bad sample is a hiccup of somebody's machine: what is said of a connection holds for two.
-      const shown = this.#before.has(seat.key) ? better(grade, this.#before.get(seat.key)) : 'good';
-      const isOwn = seat.isSelf || isOwnPath || (inbound && isOwnFault(sample, inbound));
-      tile?.showQuality(shown, isOwn ? 'own' : 'theirs', numbers);
     }
-    this.#before = grades;
+  }
+
+  /**
+   * Lets the others know how well they receive us: what spoils a picture before it comes to the
+   * server, they can only guess.
+   *
+   * @param {Grade} grade
+   */
+  #tell(grade) {
+    const now = performance.now();
+    if (grade === this.#told || now < this.#toldAt + TELL_MS) return;
+    this.#told = grade;
+    this.#toldAt = now;
+    this.#room.describe({ ...this.#room.attributes, link: grade === 'good' ? null : grade });
   }
 
   /** @param {Sample} sample */
@@ -85,7 +112,7 @@ export class Quality {
       .sort((a, b) => a.width - b.width)
       .map(
         ({ rid, width, height, fps, bitrate }) =>
-          `${rid} ${text.layer(width, height, fps)} · ${text.bitrate(bitrate)}`,
+          `${rid && `${rid} `}${text.layer(width, height, fps)} · ${text.bitrate(bitrate)}`,
       );
     const jitterMs = Math.max(0, ...[...sample.inbound.values()].map(inbound => inbound.jitterMs));
     /** @type {[string, string[]][]} */
@@ -113,11 +140,22 @@ function numbersOf({ width, height, fps, bitrate, lost, jitterMs, codec }) {
 }
 
 /**
+ * What somebody's page says of how well they are received, if that is bad.
+ *
+ * @param {Participant | undefined} participant
+ * @returns {Grade | null}
+ */
+function saidOf(participant) {
+  const link = participant?.attributes?.link;
+  return link === 'fair' || link === 'poor' ? link : null;
+}
+
+/**
  * @param {Grade} a
  * @param {Grade | undefined} b
  * @returns {Grade}
  */
 function better(a, b) {
-  if (a === 'good' || b === 'good') return 'good';
+  if (a === 'good' || !b || b === 'good') return 'good';
   return a === 'poor' && b === 'poor' ? 'poor' : 'fair';
 }

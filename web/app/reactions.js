@@ -2,7 +2,7 @@
 
 import { strings } from '../strings.js';
 import { h } from './dom.js';
-import { isHandUp, RAISED } from './hands.js';
+import { isHandUp } from './hands.js';
 import { note, say } from './notices.js';
 
 /**
@@ -67,7 +67,7 @@ export class Reactions {
 
   async toggleHand() {
     const isUp = !this.isHandUp;
-    await this.#room.describe(isUp ? RAISED : {});
+    await this.#room.describe({ ...this.#room.attributes, hand: isUp });
     say(isUp ? text.ownRaised : text.ownLowered);
   }
 

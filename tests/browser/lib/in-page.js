@@ -50,6 +50,16 @@
       }
       return [...found];
     },
+    /** The candidate pair that media takes. */
+    path: async () => {
+      for (const pc of open()) {
+        const stats = await pc.getStats();
+        for (const { type, selectedCandidatePairId } of stats.values()) {
+          if (type === 'transport' && selectedCandidatePairId) return stats.get(selectedCandidatePairId);
+        }
+      }
+      return undefined;
+    },
     connections: () => connections.size,
   };
 })();
