@@ -67,7 +67,7 @@ describe('pages of other makes', { timeout: 180_000 }, () => {
     await ada.page.evaluate(url => murillo.publish(url), `${server.url}/whip/murillo/ada`);
     await bob.page.evaluate(url => murillo.play(url), `${server.url}/whep/murillo/ada`);
     await isSeenAndHeard(bob);
-    assert.ok((await requests({ method: 'PATCH', status: '204' })) >= 2, 'both trickled');
+    await until('both trickled', async () => (await requests({ method: 'PATCH', status: '204' })) >= 2);
 
     for (const person of [ada, bob]) {
       const { before, after } = await person.page.evaluate(() => murillo.restart());

@@ -80,13 +80,13 @@ export class Client {
     return `\n--- the client said ---\n${JSON.stringify(this.told)}\n${this.#log.slice(-4000)}`;
   }
 
-  /** Ends it and waits for that; SIGTERM and SIGINT let it leave properly. */
+  /** Ends it and waits for that, and for all that it says; SIGTERM and SIGINT let it leave properly. */
   async end(signal) {
     const child = this.#child;
     if (child.exitCode !== null || child.signalCode !== null) return;
-    const exited = once(child, 'exit', { signal: AbortSignal.timeout(10_000) });
+    const closed = once(child, 'close', { signal: AbortSignal.timeout(10_000) });
     child.kill(signal);
-    await exited;
+    await closed;
   }
 
   kill() {
