@@ -37,6 +37,13 @@ export class DirectCall extends EventTarget {
   #ignoresOffer = false;
   /** What came is taken one after the other: a candidate waits for its description. */
   #queue = Promise.resolve();
+  /**
+   * What we tell the other goes one after the other, too: requests that are under way together overtake each other.
+   * An offer that came after the answer for which it was given up would be taken for a new one.
+   *
+   * @type {Promise<unknown>}
+   */
+  #telling = Promise.resolve();
 
   /**
    * @param {Room} room
@@ -91,7 +98,9 @@ export class DirectCall extends EventTarget {
     this.#pc = pc;
     this.#setState('connecting');
     pc.addEventListener('negotiationneeded', () => this.#offer(pc));
-    pc.addEventListener('icecandidate', ({ candidate }) => this.#signal(pc, { candidate }));
+    pc.addEventListener('icecandidate', ({ candidate }) => {
+      this.#signal(pc, { candidate }).catch(error => this.#failed(error));
+    });
     pc.addEventListener('track', ({ track }) => this.remote.addTrack(track));
     pc.addEventListener('connectionstatechange', () => {
       if (pc !== this.#pc) return;
@@ -148,7 +157,12 @@ export class DirectCall extends EventTarget {
    * @param {Signal} signal
    */
   async #signal(pc, signal) {
-    if (pc === this.#pc) await this.#room.say(SIGNAL, signal, { to: this.peer });
+    const tell = async () => {
+      if (pc === this.#pc) await this.#room.say(SIGNAL, signal, { to: this.peer });
+    };
+    const told = this.#telling.then(tell);
+    this.#telling = told.catch(() => {});
+    await told;
   }
 
   /** @param {unknown} error */
