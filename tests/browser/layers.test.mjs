@@ -58,7 +58,8 @@ describe('layers', { timeout: 180_000 }, () => {
     for (let look = 0; look < 5; look += 1) {
       const now = await rates(people.Cleo);
       assert.deepEqual(Object.keys(now).sort(), ['f', 'h', 'q']);
-      for (const [rid, { fps }] of Object.entries(now)) assert.ok(fps >= 10, `${rid}: ${fps} fps`);
+      // One that rests sends none; a quarter of the camera's is what three busy encoders may come down to.
+      for (const [rid, { fps }] of Object.entries(now)) assert.ok(fps >= 5, `${rid}: ${fps} fps`);
     }
     await people.Cleo.page.goto('about:blank');
   });

@@ -80,8 +80,8 @@ describe('a meeting where people write, wave and look after the room', { timeout
     const floating = until('it floats', () =>
       floats.evaluateAll(([float]) => float && { x: float.getBoundingClientRect().x }),
     );
-    await people.Cleo.page.getByRole('button', { name: 'Applause' }).click();
-    const { x } = await floating;
+    const applause = people.Cleo.page.getByRole('button', { name: 'Applause' }).click();
+    const [{ x }] = await Promise.all([floating, applause]);
     assert.ok(x > over.x && x < over.x + over.width, 'it floats elsewhere');
   });
 

@@ -86,11 +86,12 @@ describe('broadcasting by WHIP and WHEP', { timeout: 300_000 }, () => {
     ['the room', '/whep/stage'],
     ['one participant', '/whep/stage/ada'],
   ]) {
-    test(`who watches ${whom} sees the first frame within a second, and every packet arrives`, async () => {
+    test(`who watches ${whom} sees the first frame within a second, and every packet arrives`, async context => {
       const ada = await publisher('/whip/stage/ada');
       await until('frames of q, h and f are sent', () => allLayersAreSent(ada), 20_000);
 
       const bob = await viewer(path);
+      context.diagnostic(`first frame after ${bob.firstFrameMs?.toFixed(0)} ms`);
       assert.ok(
         bob.firstFrameMs !== null && bob.firstFrameMs < FIRST_FRAME_MS,
         `waited ${bob.firstFrameMs} ms`,
@@ -105,11 +106,12 @@ describe('broadcasting by WHIP and WHEP', { timeout: 300_000 }, () => {
       const { video, audio } = await receivedBy(bob);
       assert.equal(video.packetsLost, 0, 'video packets lost');
       assert.equal(audio.packetsLost, 0, 'audio packets lost');
+      context.diagnostic(`froze for ${video.totalFreezesDuration} s`);
       assert.ok(video.totalFreezesDuration < LONGEST_FREEZE_S, `froze for ${video.totalFreezesDuration} s`);
     });
   }
 
-  test(`each of ${LATE_VIEWERS} who come when the publisher has been live for a while sees a picture within a second`, async () => {
+  test(`each of ${LATE_VIEWERS} who come when the publisher has been live for a while sees a picture within a second`, async context => {
     await publisher('/whip/late/ada');
     await sleep(LIVE_FOR_MS);
     const bob = await someone();
@@ -120,7 +122,9 @@ describe('broadcasting by WHIP and WHEP', { timeout: 300_000 }, () => {
       assert.equal(await bob.page.evaluate(id => lab.stop(id), viewing.session), 200);
     }
     const slow = waits.filter(wait => wait === null || wait >= FIRST_FRAME_MS);
-    assert.deepEqual(slow, [], `waits in ms: ${waits.map(wait => wait && Math.round(wait))}`);
+    const seen = `waits in ms: ${waits.map(wait => wait && Math.round(wait))}`;
+    context.diagnostic(seen);
+    assert.deepEqual(slow, [], seen);
   });
 
   test('who comes before the publisher sees the picture when there is one', async () => {
