@@ -1,6 +1,6 @@
 //! Rooms to the letter: R1 and R2 of `docs/http.md`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use plenum::engine::administration::{RoomCommand, RoomDetail};
 use plenum::engine::command::Reply;
@@ -73,13 +73,19 @@ fn r1_a_hundred_who_join_in_a_second_all_know_the_room_without_another_descripti
 fn r2_slots_stay_what_they_are_while_ten_a_second_come_and_go() {
     let mut world = World::new(132);
     let viewer = world.enter("lobby", Guest::meeting().with([]).slots(3, 2));
-    let mut present = std::collections::VecDeque::new();
+    let (mut present, mut gone) = (VecDeque::new(), VecDeque::new());
     let mut bound = 0;
     for n in 0..churn_seconds() * 10 {
         let guest = Guest::meeting().with([Device::microphone()]).slots(0, 0);
         present.push_back(world.enter("lobby", guest));
         if present.len() > 5 {
-            world.leave(present.pop_front().expect("six are there"));
+            let leaving = present.pop_front().expect("six are there");
+            world.leave(leaving);
+            gone.push_back(leaving);
+        }
+        // Whoever left has heard of it by now.
+        if gone.len() > 20 {
+            world.forget(gone.pop_front().expect("some are gone"));
         }
         world.run_for(millis(100));
         // Every slot shows a track that is there, of its kind, and no two the same. (That SSRCs and

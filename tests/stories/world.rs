@@ -7,6 +7,7 @@
 //! between repeated flights from the system, as it must: a handshake under loss takes its own time.
 
 mod guests;
+mod houses;
 mod views;
 
 use std::cell::Cell;
@@ -30,6 +31,7 @@ use super::client::Client;
 use super::link::{Link, Parcel};
 use super::roster::Roster;
 use super::wire::{Class, Wire};
+use houses::Houses;
 
 /// More turns than this at one moment mean that something wakes itself up forever.
 const MAX_TURNS_AT_ONCE: u32 = 10_000;
@@ -67,7 +69,7 @@ pub(crate) struct World {
     now: Instant,
     server: SocketAddr,
     engines: Vec<Engine>,
-    guests: Vec<Guesthouse>,
+    guests: Houses,
     by_session: HashMap<SessionId, usize>,
     /// Sessions that were let in without a guest behind them.
     ghosts: HashSet<SessionId>,
@@ -126,7 +128,7 @@ impl World {
             now: began,
             server,
             engines: (0..shards).map(engine).collect(),
-            guests: Vec::new(),
+            guests: Houses::default(),
             by_session: HashMap::new(),
             ghosts: HashSet::new(),
             by_address: HashMap::new(),
@@ -202,7 +204,7 @@ impl World {
         self.turns_at_once.set(turns);
         self.now = now;
 
-        for place in 0..self.guests.len() {
+        for place in self.guests.places() {
             while let Some(parcel) = self.guests[place].up.receive(now) {
                 self.arrive(&parcel);
             }
@@ -213,7 +215,7 @@ impl World {
             }
         }
         self.settle();
-        for place in 0..self.guests.len() {
+        for place in self.guests.places() {
             self.run_guest(place);
         }
     }
@@ -391,7 +393,7 @@ impl World {
 
     /// Whoever followed the events knows exactly what a snapshot says.
     fn check_rosters(&mut self) {
-        for place in 0..self.guests.len() {
+        for place in self.guests.places() {
             if self.guests[place].client.closed_because.is_some() {
                 continue;
             }

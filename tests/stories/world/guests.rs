@@ -31,7 +31,7 @@ impl World {
 
     /// Somebody comes to a door.
     pub(crate) fn join(&mut self, room: &str, guest: &Guest) -> Result<Person, CommandError> {
-        let place = self.guests.len();
+        let place = self.guests.next();
         let room_tag = self.room_tag(room);
         let home = room_tag as usize % self.engines.len();
         let local = SocketAddr::from(([10, 0, (place >> 8) as u8, place as u8], 40_000));
@@ -141,6 +141,16 @@ impl World {
         let session = self.session(person);
         let done = self.command_of(person, Command::Leave { session });
         assert!(matches!(done, Ok(Reply::Done)), "{done:?}");
+    }
+
+    /// Somebody who has left is not run any more: in a story of hours there are thousands of them.
+    pub(crate) fn forget(&mut self, person: Person) {
+        let Person(place) = person;
+        let left = self.guests[place].client.closed_because;
+        assert!(left.is_some(), "somebody who is there is forgotten");
+        self.guests.give_up(place);
+        self.by_address.retain(|_, known| *known != place);
+        self.by_session.retain(|_, known| *known != place);
     }
 
     /// `PUT subscriptions`.
