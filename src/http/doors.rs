@@ -11,12 +11,12 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use super::auth::Pass;
 use super::body::{SDP, check_type, text};
 use super::engines::Refusal;
-use super::hub::{Opened, Owner};
+use super::hub::Opened;
 use super::idempotency::Turn;
-use super::limits::Client;
+use super::limits::{Client, SessionSlot};
+use super::newcomer::{DoorQuery, Newcomer};
 use super::problem::{ACCEPT_PATCH, ACCEPT_POST, Problem, unexpected_reply};
 use super::relays::Relays;
 use super::session::PATCHABLE;
@@ -114,17 +114,6 @@ pub(super) async fn options() -> impl IntoResponse {
     )
 }
 
-/// The query of a door.
-#[derive(Deserialize)]
-struct DoorQuery {
-    /// The display name.
-    name: Option<String>,
-    /// Whether a publisher of the same name makes way: `1` or `true`.
-    takeover: Option<String>,
-    /// `offer`, where a player wants the server to offer.
-    mode: Option<String>,
-}
-
 /// A request at a door; its body is not read yet.
 pub(super) struct Offer {
     app: Arc<App>,
@@ -158,114 +147,117 @@ impl FromRequest<Arc<App>> for Offer {
 
 impl Offer {
     /// Checks everything that can be checked without an engine, then opens the session.
-    async fn join(self, room: &str, door: Door) -> Result<Response, Problem> {
+    async fn join(mut self, room: &str, door: Door) -> Result<Response, Problem> {
         let room: RoomId = name("room", room)?;
-        let pass = self.app.pass(&self.headers)?;
-        if self.app.is_draining() {
-            self.app.metrics.count_refusal("draining");
-            return Err(Refusal::Gone.into());
-        }
-        let query = self
-            .query
-            .ok_or_else(|| Problem::bad_request("The query could not be read."))?;
-        let mut display_name = query.name.map(display_name).transpose()?.flatten();
-        let resume = match door {
-            Door::Meet => resumed(&self.headers)?,
-            Door::Publish { .. } | Door::Watch { .. } => None,
-        };
-        let mut door = door;
-        // Without keys all are equal: nobody is marked, and a locked room is locked for all.
-        let is_host = pass.as_ref().is_some_and(Pass::is_admin);
-        let is_hidden = pass.as_ref().is_some_and(Pass::is_hidden);
-        let takes_over = query.takeover.is_some_and(|it| it == "1" || it == "true");
-        if let Some(pass) = &pass {
-            pass.allows_room(&room)?;
-            door = pass.through(door)?;
-            display_name = pass.display_name(display_name);
-            check_resumed(&self.app, resume, pass)?;
-        }
-        let slot = self.app.limits.take_session(self.client).inspect_err(|_| {
-            self.app.metrics.count_refusal("sessions");
-        })?;
-        let identity = pass.as_ref().map(|pass| &pass.identity);
-        let own_slot = identity.map(|identity| self.app.limits.take_identity(&room, identity));
-        let own_slot = own_slot.transpose().inspect_err(|_| {
-            self.app.metrics.count_refusal("identity");
-        })?;
-        let is_player = matches!(door, Door::Watch { .. });
-        let wants_offer = is_player && query.mode.is_some_and(|it| it == "offer");
-        if !wants_offer {
-            check_type(&self.headers, ACCEPT_POST, SDP)?;
-        }
+        let newcomer = self.newcomer(&room, door)?;
+        let slots = self.take_slots(&room, &newcomer)?;
         let home = self.app.engines.home(&room);
-        let busy = self
-            .app
-            .admit(home, is_player)
-            .inspect_err(|shortage| self.app.metrics.count_refusal(shortage.label()))?;
-        let limit = match door {
-            Door::Meet => self.app.offer_limit(),
-            Door::Publish { .. } | Door::Watch { .. } => self.app.body_limit(),
-        };
-        // Who is to be offered to has nothing to say.
-        let offer = match wants_offer {
-            true => String::new(),
-            false => text(&self.headers, self.body, limit).await?,
-        };
-        if let Some(pass) = &pass {
-            pass.allows_offer(&door, &offer)?;
-        }
-
-        let is_open = |session| self.app.hub.shard_of(session).is_some();
-        let keys = &self.app.idempotency;
-        let claim = match keys.take(&self.path, &self.headers, &offer, is_open, self.arrived)? {
-            Turn::First(claim) => claim,
-            Turn::Unkept(claim) => {
-                self.app.metrics.count_refusal("idempotency_keys");
-                claim
-            }
+        let (offer, busy) = self.read(home, &newcomer).await?;
+        let claim = match self.claim(&offer)? {
+            Turn::First(claim) | Turn::Unkept(claim) => claim,
             Turn::Again(answer) => return Ok(*answer),
         };
 
-        let place = room.clone();
-        let player = self.app.audiences.enter(&room, &door, &offer);
-        let owner = pass.map(|pass| Owner::new(room.clone(), door.clone(), pass));
+        let app = &self.app;
+        let (is_player, owner) = (newcomer.is_player(), newcomer.owner(&room));
+        let player = app.audiences.enter(&room, &newcomer.door, &offer);
         let join = Join {
-            room,
-            door,
-            name: display_name,
-            is_host,
-            is_hidden,
-            takes_over,
-            needs_publisher: self.app.settings.require_publisher,
-            resume,
-            offer: (!wants_offer).then_some(offer),
-            home: None,
+            needs_publisher: app.settings.require_publisher,
             busy,
+            ..newcomer.into_join(room.clone(), offer)
         };
-        let opening = Opening::of(&self.app, home, join).await?;
         let Opening {
             joined,
             shard,
             is_offer,
-        } = opening;
+        } = Opening::of(app, home, join).await?;
         if let (true, Some(player)) = (is_offer, &player) {
             player.describe(&joined.answer);
         }
         let opened = Opened {
             shard,
             owner,
-            slots: [slot, own_slot.flatten()],
+            slots,
             player,
         };
-        self.app.hub.open(joined.session, opened);
-        self.app.metrics.count_join(self.arrived.elapsed());
-        let mut headers = headers_of(&self.app, &place, &joined, is_player)?;
+        app.hub.open(joined.session, opened);
+        app.metrics.count_join(self.arrived.elapsed());
+        let mut headers = headers_of(app, &room, &joined, is_player)?;
         if is_offer {
             headers.insert(CONTENT_TYPE, offer_type()?);
             return Ok((StatusCode::NOT_ACCEPTABLE, headers, joined.answer).into_response());
         }
         claim.keep(joined.session, &headers, &joined.answer);
         Ok((StatusCode::CREATED, headers, joined.answer).into_response())
+    }
+
+    /// Who it is that asks, while anybody is taken in.
+    fn newcomer(&mut self, room: &RoomId, door: Door) -> Result<Newcomer, Problem> {
+        let pass = self.app.pass(&self.headers)?;
+        if self.app.is_draining() {
+            self.app.metrics.count_refusal("draining");
+            return Err(Refusal::Gone.into());
+        }
+        let query = self.query.take();
+        let query = query.ok_or_else(|| Problem::bad_request("The query could not be read."))?;
+        Newcomer::check(&self.app, pass, room, door, query, &self.headers)
+    }
+
+    /// A place among the sessions of its client's address, and one among those of its identity.
+    fn take_slots(
+        &self,
+        room: &RoomId,
+        newcomer: &Newcomer,
+    ) -> Result<[Option<SessionSlot>; 2], Problem> {
+        let (limits, metrics) = (&self.app.limits, &self.app.metrics);
+        let slot = limits.take_session(self.client);
+        let slot = slot.inspect_err(|_| metrics.count_refusal("sessions"))?;
+        let identity = newcomer.pass.as_ref().map(|pass| &pass.identity);
+        let own_slot = identity.map(|identity| limits.take_identity(room, identity));
+        let own_slot = own_slot.transpose();
+        let own_slot = own_slot.inspect_err(|_| metrics.count_refusal("identity"))?;
+        Ok([slot, own_slot.flatten()])
+    }
+
+    /// What is offered (nothing by who wants an offer), and the shards that have no room for it. Who
+    /// cannot be taken in is not read.
+    async fn read(
+        &mut self,
+        home: usize,
+        newcomer: &Newcomer,
+    ) -> Result<(String, Vec<u16>), Problem> {
+        let app = &self.app;
+        if !newcomer.wants_offer {
+            check_type(&self.headers, ACCEPT_POST, SDP)?;
+        }
+        let admitted = app.admit(home, newcomer.is_player());
+        let busy = admitted.inspect_err(|shortage| app.metrics.count_refusal(shortage.label()))?;
+        let limit = match newcomer.door {
+            Door::Meet => app.offer_limit(),
+            Door::Publish { .. } | Door::Watch { .. } => app.body_limit(),
+        };
+        let body = std::mem::take(&mut self.body);
+        let offer = match newcomer.wants_offer {
+            true => String::new(),
+            false => text(&self.headers, body, limit).await?,
+        };
+        if let Some(pass) = &newcomer.pass {
+            pass.allows_offer(&newcomer.door, &offer)?;
+        }
+        Ok((offer, busy))
+    }
+
+    /// Whether this was answered before, by its `Idempotency-Key`.
+    fn claim(&self, offer: &str) -> Result<Turn, Problem> {
+        let app = &self.app;
+        let is_open = |session| app.hub.shard_of(session).is_some();
+        let turn = app
+            .idempotency
+            .take(&self.path, &self.headers, offer, is_open, self.arrived)?;
+        if matches!(turn, Turn::Unkept(_)) {
+            app.metrics.count_refusal("idempotency_keys");
+        }
+        Ok(turn)
     }
 }
 
@@ -325,28 +317,10 @@ async fn open(app: &App, home: usize, join: Box<Join>) -> Result<(Joined, usize)
     }
 }
 
-/// Whether the bearer of a pass may continue a session.
-fn check_resumed(app: &App, session: Option<SessionId>, pass: &Pass) -> Result<(), Problem> {
-    // One that is not known (any more) continues nothing.
-    match session.and_then(|session| app.hub.owner(session)) {
-        Some(owner) => pass.allows_session(&owner.room, &owner.identity),
-        None => Ok(()),
-    }
-}
-
 /// A name from the path; `what` it names stands in the refusal.
 pub(super) fn name<T: FromStr<Err = NameError>>(what: &str, text: &str) -> Result<T, Problem> {
     text.parse()
         .map_err(|error| Problem::bad_request(format!("{what}: {error}.")))
-}
-
-/// A display name that fits a tile; an empty one is none.
-fn display_name(text: String) -> Result<Option<String>, Problem> {
-    if !is_display_name(&text) {
-        let detail = format!("A name has at most {MAX_DISPLAY_NAME_CHARS} printable characters.");
-        return Err(Problem::bad_request(detail));
-    }
-    Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
 /// Whether a text fits a tile.
@@ -355,7 +329,7 @@ pub(super) fn is_display_name(text: &str) -> bool {
 }
 
 /// The session that this one continues.
-fn resumed(headers: &HeaderMap) -> Result<Option<SessionId>, Problem> {
+pub(super) fn resumed(headers: &HeaderMap) -> Result<Option<SessionId>, Problem> {
     let Some(value) = headers.get("x-resume") else {
         return Ok(None);
     };

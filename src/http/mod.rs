@@ -22,6 +22,7 @@ mod insight;
 mod limits;
 mod memory;
 mod messages;
+mod newcomer;
 mod observe;
 mod openapi;
 mod operator;
