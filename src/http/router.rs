@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::handler::Handler;
 use axum::http::Method;
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -12,7 +13,7 @@ use axum::http::header::{
 };
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{delete, get, post, put};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -25,83 +26,9 @@ use super::{
 /// What clients reach.
 pub(super) fn router(app: Arc<App>) -> Router {
     Router::new()
-        .route(
-            "/whip/{room}",
-            get(doors::show)
-                .post(doors::publish)
-                .options(doors::options),
-        )
-        .route(
-            "/whip/{room}/{participant}",
-            get(doors::show)
-                .post(doors::publish_as)
-                .options(doors::options),
-        )
-        .route(
-            "/whep/{room}",
-            get(doors::show_watch)
-                .post(doors::watch)
-                .options(doors::options),
-        )
-        .route(
-            "/whep/{room}/{participant}",
-            get(doors::show_watch)
-                .post(doors::watch_one)
-                .options(doors::options),
-        )
-        .route(
-            "/rooms/{room}/sessions",
-            get(doors::show).post(doors::meet).options(doors::options),
-        )
-        .route(
-            "/sessions/{session}",
-            get(session::show)
-                .patch(session::patch)
-                .delete(session::leave)
-                .options(session::options),
-        )
-        .route(
-            "/sessions/{session}/events",
-            get(events::stream).options(session::options_below),
-        )
-        .route(
-            "/sessions/{session}/sse",
-            post(whep::make_stream).options(session::options_below),
-        )
-        .route(
-            "/sessions/{session}/sse/{stream}",
-            get(whep::read_stream)
-                .delete(whep::end_stream)
-                .options(session::options_below),
-        )
-        .route(
-            "/sessions/{session}/layer",
-            post(whep::choose_layer).options(session::options_below),
-        )
-        .route(
-            "/sessions/{session}/state",
-            get(events::poll).options(session::options_below),
-        )
-        .route(
-            "/sessions/{session}/subscriptions",
-            put(session::subscribe).options(session::options_below),
-        )
-        .route(
-            "/sessions/{session}/tracks",
-            put(session::mute).options(session::options_below),
-        )
-        .route(
-            "/sessions/{session}/attributes",
-            put(messages::set_attributes).options(session::options_below),
-        )
-        .route(
-            "/rooms/{room}/messages",
-            post(messages::say).options(session::options_below),
-        )
-        .route(
-            "/openapi.json",
-            get(openapi::document).options(session::options_below),
-        )
+        .merge(the_doors())
+        .merge(a_session())
+        .merge(below())
         .merge(administration())
         .merge(assets::files())
         // The last layer sees a request first.
@@ -115,35 +42,70 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
+/// Where sessions are made.
+#[rustfmt::skip] // One line each, so that it reads as the list that it is.
+fn the_doors() -> Router<Arc<App>> {
+    let routes = [
+        ("/whip/{room}", get(doors::show).post(doors::publish)),
+        ("/whip/{room}/{participant}", get(doors::show).post(doors::publish_as)),
+        ("/whep/{room}", get(doors::show_watch).post(doors::watch)),
+        ("/whep/{room}/{participant}", get(doors::show_watch).post(doors::watch_one)),
+        ("/rooms/{room}/sessions", get(doors::show).post(doors::meet)),
+    ];
+    table(routes, doors::options)
+}
+
+/// A session's own URL.
+#[rustfmt::skip] // As its neighbours.
+fn a_session() -> Router<Arc<App>> {
+    let routes = [
+        ("/sessions/{session}", get(session::show).patch(session::patch).delete(session::leave)),
+    ];
+    table(routes, session::options)
+}
+
+/// What is below it, and what else clients ask for.
+#[rustfmt::skip] // One line each, so that it reads as the list that it is.
+fn below() -> Router<Arc<App>> {
+    let routes = [
+        ("/sessions/{session}/events", get(events::stream)),
+        ("/sessions/{session}/state", get(events::poll)),
+        ("/sessions/{session}/sse", post(whep::make_stream)),
+        ("/sessions/{session}/sse/{stream}", get(whep::read_stream).delete(whep::end_stream)),
+        ("/sessions/{session}/layer", post(whep::choose_layer)),
+        ("/sessions/{session}/subscriptions", put(session::subscribe)),
+        ("/sessions/{session}/tracks", put(session::mute)),
+        ("/sessions/{session}/attributes", put(messages::set_attributes)),
+        ("/rooms/{room}/messages", post(messages::say)),
+        ("/openapi.json", get(openapi::document)),
+    ];
+    table(routes, session::options_below)
+}
+
 /// The server API.
+#[rustfmt::skip] // One line each, so that it reads as the list that it is.
 fn administration() -> Router<Arc<App>> {
-    let preflight = session::options_below;
-    Router::new()
-        .route("/api/rooms", get(api::list).options(preflight))
-        .route(
-            "/api/rooms/{room}",
-            get(api::show)
-                .put(api::configure)
-                .delete(api::close)
-                .options(preflight),
-        )
-        .route(
-            "/api/rooms/{room}/participants/{participant}",
-            delete(api::remove).options(preflight),
-        )
-        .route(
-            "/api/rooms/{room}/participants/{participant}/stats",
-            get(api::stats).options(preflight),
-        )
-        .route("/api/drain", post(api::drain).options(preflight))
-        .route(
-            "/api/rooms/{room}/participants/{participant}/tracks/{track}",
-            put(api::mute).options(preflight),
-        )
-        .route(
-            "/api/rooms/{room}/participants/{participant}/move",
-            post(api::move_away).options(preflight),
-        )
+    let routes = [
+        ("/api/rooms", get(api::list)),
+        ("/api/rooms/{room}", get(api::show).put(api::configure).delete(api::close)),
+        ("/api/rooms/{room}/participants/{participant}", delete(api::remove)),
+        ("/api/rooms/{room}/participants/{participant}/stats", get(api::stats)),
+        ("/api/rooms/{room}/participants/{participant}/tracks/{track}", put(api::mute)),
+        ("/api/rooms/{room}/participants/{participant}/move", post(api::move_away)),
+        ("/api/drain", post(api::drain)),
+    ];
+    table(routes, session::options_below)
+}
+
+/// Routes that answer `OPTIONS` alike.
+fn table<H: Handler<T, Arc<App>>, T: 'static, const N: usize>(
+    routes: [(&str, MethodRouter<Arc<App>>); N],
+    options: H,
+) -> Router<Arc<App>> {
+    let add = move |router: Router<_>, (path, methods): (&str, MethodRouter<_>)| {
+        router.route(path, methods.options(options.clone()))
+    };
+    routes.into_iter().fold(Router::new(), add)
 }
 
 /// What a page of another origin may read from any answer of an interface, errors included.
