@@ -156,7 +156,10 @@ impl Metrics {
     pub fn encode(&self, shards: &[Counters], unanswered: usize, format: Format) -> String {
         let mut families = self.http.gather();
         families.extend(state_families(shards, unanswered));
+        families.extend(path_families(shards));
+        families.extend(session_families(shards));
         families.extend(traffic_families(shards));
+        families.extend(repair_families(shards));
         families.extend(duration_families(shards, self.http.join()));
         let reading = self.source.get().map(|read| read()).unwrap_or_default();
         families.extend(thread_families(&reading.threads));
@@ -193,23 +196,12 @@ impl Default for Metrics {
     }
 }
 
-/// What there is at this moment, and what came and went.
+/// What there is at this moment.
 fn state_families(shards: &[Counters], unanswered: usize) -> Vec<MetricFamily> {
     let sum = |read: fn(&Counters) -> u64| shards.iter().map(read).sum::<u64>() as f64;
     let kinds = |read: fn(&Counters) -> PerKind| {
         per_kind(shards, read).map(|(kind, n)| ([("kind", kind)], n))
     };
-    let closed = CloseReason::ALL.map(|reason| {
-        let n: u64 = shards
-            .iter()
-            .filter_map(|c| c.sessions_closed.get(&reason))
-            .sum();
-        ([("reason", reason.label())], n as f64)
-    });
-    let paths = PathState::ALL.map(|state| {
-        let n: u64 = shards.iter().filter_map(|c| c.paths.get(&state)).sum();
-        ([("state", state.label())], n as f64)
-    });
     vec![
         gauges(
             "plenum_build_info",
@@ -243,6 +235,17 @@ fn state_families(shards: &[Counters], unanswered: usize) -> Vec<MetricFamily> {
             "Slots that show a track.",
             kinds(|c| c.subscriptions),
         ),
+    ]
+}
+
+/// What the ways to receivers are like at this moment.
+fn path_families(shards: &[Counters]) -> Vec<MetricFamily> {
+    let sum = |read: fn(&Counters) -> u64| shards.iter().map(read).sum::<u64>() as f64;
+    let paths = PathState::ALL.map(|state| {
+        let n: u64 = shards.iter().filter_map(|c| c.paths.get(&state)).sum();
+        ([("state", state.label())], n as f64)
+    });
+    vec![
         gauges(
             "plenum_paths",
             "Ways to receivers that report what arrives, by state.",
@@ -263,6 +266,23 @@ fn state_families(shards: &[Counters], unanswered: usize) -> Vec<MetricFamily> {
             "What the layers cost that were chosen for them.",
             sum(|c| c.allocated_bps) / 8.0,
         ),
+        counter(
+            "plenum_path_overloads_total",
+            "Times that a receiver's path was seen to be overloaded.",
+            sum(|c| c.overloads),
+        ),
+    ]
+}
+
+/// Sessions that came and went.
+fn session_families(shards: &[Counters]) -> Vec<MetricFamily> {
+    let sum = |read: fn(&Counters) -> u64| shards.iter().map(read).sum::<u64>() as f64;
+    let closed = CloseReason::ALL.map(|reason| {
+        let all = shards.iter();
+        let n: u64 = all.filter_map(|c| c.sessions_closed.get(&reason)).sum();
+        ([("reason", reason.label())], n as f64)
+    });
+    vec![
         counter(
             "plenum_sessions_opened_total",
             "Sessions opened.",
@@ -325,6 +345,13 @@ fn traffic_families(shards: &[Counters]) -> Vec<MetricFamily> {
             "What engines threw away, by reason.",
             drops,
         ),
+    ]
+}
+
+/// What receivers asked for, and what was sent to them besides.
+fn repair_families(shards: &[Counters]) -> Vec<MetricFamily> {
+    let sum = |read: fn(&Counters) -> u64| shards.iter().map(read).sum::<u64>() as f64;
+    vec![
         counters(
             "plenum_keyframe_requests_total",
             "PLI and FIR received from subscribers (in) and sent to publishers (out).",
@@ -362,11 +389,6 @@ fn traffic_families(shards: &[Counters]) -> Vec<MetricFamily> {
             "plenum_red_recovered_packets_total",
             "Audio packets that were lost on their way here and taken from later ones.",
             sum(|c| c.red_recovered),
-        ),
-        counter(
-            "plenum_path_overloads_total",
-            "Times that a receiver's path was seen to be overloaded.",
-            sum(|c| c.overloads),
         ),
     ]
 }
