@@ -13,6 +13,8 @@ const TESTS: &[&str] = &[
     include_str!("rooms.rs"),
     // What takes hours or chance is asked of the engines and of the hub, in virtual time.
     include_str!("../stories/letter.rs"),
+    include_str!("../stories/moving.rs"),
+    include_str!("../../src/http/tests/doors.rs"),
     include_str!("../../src/http/tests/resume.rs"),
     include_str!("../browser/slots.test.mjs"),
 ];

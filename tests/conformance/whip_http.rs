@@ -131,13 +131,23 @@ async fn w28_an_address_that_is_too_fast_is_429() {
     // Loopback itself is exempt; these come through a proxy.
     let first = [SDP, ("x-forwarded-for", "192.0.2.1")];
     let second = [SDP, ("x-forwarded-for", "192.0.2.2")];
+    let mut sessions = Vec::new();
     for _ in 0..2 {
         let answer = world.send("POST", "/whip/demo", &first, CHROMIUM).await;
         assert_eq!(answer.status, 201);
+        sessions.push(answer.session().to_owned());
     }
     let answer = world.send("POST", "/whip/demo", &first, CHROMIUM).await;
     seconds(answer.is(429, "too-fast"));
-    assert_eq!(world.refusals("rate").await, 1);
+    let trickle = [FRAGMENT, first[1]];
+    let answer = world.send("PATCH", &sessions[0], &trickle, "").await;
+    seconds(answer.is(429, "too-fast"));
+    assert_eq!(world.refusals("rate").await, 2);
+    // Leaving works however fast one was.
+    for session in &sessions {
+        let answer = world.send("DELETE", session, &first[1..], "").await;
+        assert_eq!(answer.status, 200);
+    }
     let answer = world.send("POST", "/whip/demo", &second, CHROMIUM).await;
     assert_eq!(answer.status, 201);
 }

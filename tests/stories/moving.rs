@@ -212,7 +212,7 @@ fn an_ice_restart_by_offer_from_another_network_goes_on_where_it_was() {
 }
 
 #[test]
-fn who_vanishes_is_gone_when_consent_has_run_out() {
+fn w30_who_vanishes_is_gone_when_consent_has_run_out() {
     let mut world = World::new(65);
     let ada = world.enter("lobby", Guest::meeting());
     let ben = world.enter("lobby", Guest::meeting());
@@ -375,7 +375,7 @@ fn who_comes_back_after_the_session_ended_is_still_the_same() {
 }
 
 #[test]
-fn who_never_connects_is_let_go() {
+fn w39_who_never_connects_is_let_go() {
     let mut world = World::new(69);
     let ghost = world.enter("lobby", Guest::meeting());
     world.vanish(ghost);

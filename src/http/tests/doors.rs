@@ -57,7 +57,7 @@ async fn an_offer_is_answered_with_a_session_and_all_that_it_can_do() {
 }
 
 #[tokio::test]
-async fn every_session_is_told_of_relays_and_no_preflight_is() {
+async fn w24_every_session_is_told_of_relays_and_no_preflight_is() {
     let mut settings = Settings::default();
     settings.turn.urls = vec!["turn:relay.example?transport=udp".parse().unwrap()];
     settings.turn.turn_secret = Some("0123456789abcdef0123456789abcdef".parse().unwrap());
