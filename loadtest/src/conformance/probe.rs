@@ -148,6 +148,7 @@ impl Probe {
     pub(super) async fn join(&mut self) -> Result<(Answer, String), Fault> {
         let offer = self.offer();
         let answer = self.post(&offer).await?;
+        self.demand_stage(&answer)?;
         demand(
             answer.status == 201,
             "an ordinary offer is not answered 201",
@@ -155,6 +156,16 @@ impl Probe {
         let location = self.resolve(answer.header("location").unwrap_or_default());
         let location = location.ok_or_else(|| Fault::Broken("201 without Location".to_owned()))?;
         Ok((answer, location))
+    }
+
+    /// A server may refuse players while nobody publishes (draft-ietf-wish-whep-03 §4): then it shows nothing.
+    pub(super) fn demand_stage(&self, answer: &Answer) -> Result<(), Fault> {
+        if !self.publishes && matches!(answer.status, 404 | 409) {
+            return Err(Fault::NotApplicable(
+                "players are refused while nobody publishes at this door: publish VP8 and Opus there",
+            ));
+        }
+        Ok(())
     }
 
     /// Ends the session that is open; what becomes of that is one row's affair.

@@ -132,6 +132,7 @@ pub(super) async fn candidates(probe: &mut Probe) -> Result<(), Fault> {
         .filter(|line| !line.starts_with("a=candidate:"));
     let offer: String = kept.map(|line| format!("{line}\r\n")).collect();
     let answer = probe.post(&offer).await?;
+    probe.demand_stage(&answer)?;
     demand(
         answer.status == 201,
         "an offer without candidates is refused",
