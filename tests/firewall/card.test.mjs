@@ -39,10 +39,15 @@ describe('a call whose server has lost its network for three seconds', { timeout
     ];
     const command = network.on('client', [LOADTEST, ...args, '--max-loss', '100', '--max-video-loss', '100']);
     call = spawn(command[0], command.slice(1), {
-      stdio: 'ignore',
+      stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, SSL_CERT_FILE: join(server.folder, 'cert.pem') },
     });
-    await until('five are connected', async () => (await sum(/^plenum_sessions_connected$/)) === 5, 20_000);
+    let said = '';
+    for (const stream of [call.stdout, call.stderr]) stream.setEncoding('utf8').on('data', t => (said += t));
+    const connected = () => sum(/^plenum_sessions_connected$/);
+    await until('five are connected', async () => (await connected()) === 5, 20_000).catch(async error => {
+      assert.fail(`${error.message}: ${await connected()} are\n${said}\n${server.log}`);
+    });
   });
   after(async () => {
     call?.kill('SIGKILL');
