@@ -1,152 +1,28 @@
-// The operator's page: which rooms there are, who is in them, and why somebody's call is as it is.
+// The operator's page: how the server is, who is in which room, and why somebody's call is as it is.
+
+import { element, show } from './dom.js';
+import { called, joined, roomsView } from './rooms.js';
+import { serverView } from './server.js';
+import { sessionView } from './session.js';
+import { counted } from './words.js';
 
 /** How often it is looked at; a person sees no more, and an engine answers in under a millisecond. */
 const LOOK_EVERY_MS = 2000;
 
-/** Loss from which on somebody notices, before repair. */
-const BAD_LOSS = 0.05;
+/** Looks that the chart remembers: five minutes of them. */
+const HISTORY = 150;
 
-/** A queue that is heard as delay. */
-const BAD_QUEUE_SECONDS = 0.1;
+const at = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
+const [state, server, rooms, session, find] = ['state', 'server', 'rooms', 'session', 'find'].map(at);
+const filter = /** @type {HTMLInputElement} */ (at('filter'));
 
-/** A wait for a picture that is too long. */
-const BAD_WAIT_SECONDS = 2;
-
-const [state, rooms, session] = ['state', 'rooms', 'session'].map(id => document.getElementById(id));
-
-/**
- * An element with its contents; text stays text, whatever names people have.
- *
- * @param {string} name
- * @param {Record<string, string>} attributes
- * @param {...(Node | string)} contents
- */
-function element(name, attributes, ...contents) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...contents);
-  return made;
-}
-
-const percent = ratio => (ratio == null ? '' : `${(ratio * 100).toFixed(1)} %`);
-const milliseconds = seconds => (seconds == null ? '' : `${Math.round(seconds * 1000)} ms`);
-const kilobits = bits => `${Math.round(bits / 1000)} kbit/s`;
-const layer = layer => (layer ? `${layer.rid ?? 'only'} (${kilobits(layer.bits_per_second)})` : '');
-
-/** A duration as people say it. */
-function age(seconds) {
-  if (seconds < 90) return `${Math.round(seconds)} s`;
-  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
-  return `${(seconds / 3600).toFixed(1)} h`;
-}
-
-/**
- * @param {string} caption
- * @param {string[]} heads
- * @param {{cells: (Node | string)[], isBad?: boolean}[]} rows
- */
-function table(caption, heads, rows) {
-  const cells = (name, contents) => contents.map(content => element(name, {}, content));
-  const head = element('tr', {}, ...cells('th', heads));
-  const body = rows.map(({ cells: contents, isBad }) =>
-    element('tr', isBad ? { class: 'is-bad' } : {}, ...cells('td', contents)),
-  );
-  return element('div', {}, element('h2', {}, caption), element('table', {}, head, ...body));
-}
+/** What was seen of the way to who is looked at. @type {{whose: string, seen: import('./session.js').History}} */
+let remembered = { whose: '', seen: [] };
 
 /** Whose session is shown, from the address. */
 function chosen() {
   const [room, participant] = location.hash.slice(1).split('/').map(decodeURIComponent);
   return room && participant ? { room, participant } : null;
-}
-
-function showRooms(list) {
-  const people = list.flatMap(({ room, shard, sessions }) =>
-    sessions.map(one => ({
-      isBad: !one.connected || one.loss_ratio > BAD_LOSS,
-      cells: [
-        `${room} (shard ${shard})`,
-        element(
-          'a',
-          { href: `#${encodeURIComponent(room)}/${encodeURIComponent(one.participant)}` },
-          one.name ?? one.participant,
-        ),
-        one.door,
-        one.connected ? age(one.age_seconds) : 'connecting',
-        String(one.publishes),
-        String(one.receives),
-        percent(one.loss_ratio),
-        milliseconds(one.round_trip_seconds),
-      ],
-    })),
-  );
-  state.textContent = `${people.length} sessions in ${list.length} rooms`;
-  const heads = ['Room', 'Who', 'Door', 'For', 'Sends', 'Receives', 'Loss', 'Round trip'];
-  rooms.replaceChildren(table('Who is here', heads, people));
-}
-
-function pathTable(path) {
-  const row = {
-    isBad: path.standing_queue_seconds > BAD_QUEUE_SECONDS || path.loss_ratio > BAD_LOSS,
-    cells: [
-      path.state,
-      kilobits(path.estimate_bits_per_second),
-      kilobits(path.target_bits_per_second),
-      kilobits(path.allocated_bits_per_second),
-      percent(path.loss_ratio),
-      milliseconds(path.standing_queue_seconds),
-      milliseconds(path.feedback_seconds),
-    ],
-  };
-  const heads = ['State', 'Estimate', 'Target', 'Layers cost', 'Loss', 'Queue', 'Feedback after'];
-  return table('Path', heads, [row]);
-}
-
-function showSession(report) {
-  const tracks = report.tracks.map(track => ({
-    isBad: track.layers.every(({ active }) => !active) && !track.muted,
-    cells: [
-      track.mid,
-      track.muted ? `${track.source}, muted` : track.source,
-      track.layers.map(one => layer(one) + (one.active ? '' : ', silent')).join('; '),
-      String(track.receivers),
-    ],
-  }));
-  const slots = report.slots.map(slot => ({
-    isBad: slot.waiting_seconds > BAD_WAIT_SECONDS || slot.loss_ratio > BAD_LOSS,
-    cells: [
-      `${slot.mid} (${slot.kind})`,
-      slot.wished_height ? `${slot.wish}, ${slot.wished_height} px` : slot.wish,
-      slot.publisher ?? '',
-      slot.waiting_seconds == null ? slot.state : `${slot.state}: ${slot.waiting_seconds.toFixed(1)} s`,
-      layer(slot.wanted),
-      layer(slot.flows),
-      String(slot.sent_packets),
-      `${slot.nacked_packets} / ${slot.rtx_packets}`,
-      String(slot.keyframes_asked),
-      percent(slot.loss_ratio),
-    ],
-  }));
-  const notes = report.recent.map(({ at_seconds: at, what }) =>
-    element('li', {}, element('time', {}, `${at.toFixed(3)} s`), what),
-  );
-  return element(
-    'article',
-    {},
-    element('h2', {}, `${report.name ?? report.participant}, for ${age(report.age_seconds)}`),
-    table('Sends', ['m-line', 'Source', 'Layers', 'Slots that show it'], tracks),
-    table(
-      'Receives',
-      [
-        ...['m-line', 'Wished', 'From', 'State', 'Layer wanted', 'Layer that flows'],
-        ...['Packets', 'Lost / again', 'Keyframes asked', 'Loss'],
-      ],
-      slots,
-    ),
-    ...(report.path ? [pathTable(report.path)] : []),
-    element('h2', {}, 'Lately'),
-    element('ol', { reversed: '' }, ...notes.reverse()),
-  );
 }
 
 /** @param {string} path */
@@ -157,23 +33,71 @@ async function ask(path) {
   return response.json();
 }
 
+/** @param {import('./session.js').Report[]} reports */
+function remember(reports) {
+  const whose = location.hash;
+  if (remembered.whose !== whose) remembered = { whose, seen: [] };
+  const path = reports.find(report => report.path)?.path;
+  if (!path) return;
+  remembered.seen.push({
+    estimate: path.estimate_bits_per_second,
+    allocated: path.allocated_bits_per_second,
+  });
+  remembered.seen = remembered.seen.slice(-HISTORY);
+}
+
+/** @param {ReturnType<typeof joined>} list */
+async function showSession(list) {
+  const who = chosen();
+  document.body.classList.toggle('has-session', who !== null);
+  if (!who) {
+    show(session, element('p', { class: 'empty' }, 'Choose somebody to see why their call is as it is.'));
+    return;
+  }
+  const { room, participant } = who;
+  const path = `/rooms/${encodeURIComponent(room)}/participants/${encodeURIComponent(participant)}/stats`;
+  /** @type {import('./session.js').Report[] | null} */
+  const reports = await ask(path);
+  const people = list.find(one => one.room === room)?.sessions ?? [];
+  const nameOf = (/** @type {string} */ id) =>
+    called(people.find(person => person.participant === id) ?? { participant: id });
+  if (reports) remember(reports);
+  show(
+    session,
+    element('p', { class: 'back' }, element('a', { href: '#' }, 'All rooms')),
+    ...(reports?.map(report => sessionView(room, report, nameOf, remembered.seen)) ?? [
+      element('p', { class: 'empty' }, `${participant} has left ${room}.`),
+    ]),
+  );
+}
+
 async function look() {
   try {
-    showRooms((await ask('/rooms')) ?? []);
-    const who = chosen();
-    const path =
-      who &&
-      `/rooms/${encodeURIComponent(who.room)}/participants/${encodeURIComponent(who.participant)}/stats`;
-    const reports = path ? await ask(path) : [];
-    if (reports === null) session.replaceChildren(element('p', {}, `${who.participant} has left.`));
-    else session.replaceChildren(...reports.map(showSession));
+    const [overview, list] = await Promise.all([ask('/server'), ask('/rooms')]);
+    const there = joined(list ?? []);
+    const sessions = there.reduce((sum, room) => sum + room.sessions.length, 0);
+    find.hidden = there.length < 2 && sessions < 10;
+    show(state, `${counted(sessions, 'session')} in ${counted(there.length, 'room')}`);
+    show(server, serverView(overview, { rooms: there.length, sessions }));
+    show(rooms, ...roomsView(there, filter.value.trim(), location.hash));
+    await showSession(there);
+    document.body.classList.remove('is-stale');
   } catch (error) {
-    state.textContent = `The server does not answer: ${error.message}`;
+    document.body.classList.add('is-stale');
+    show(state, `The server does not answer: ${/** @type {Error} */ (error).message}`);
   }
 }
 
-addEventListener('hashchange', look);
-for (;;) {
+addEventListener('hashchange', async () => {
   await look();
+  // On a small window the one takes the place of the other.
+  if (chosen() && matchMedia('(max-width: 55rem)').matches) {
+    scrollTo(0, 0);
+    session.focus();
+  }
+});
+filter.addEventListener('input', look);
+for (;;) {
+  if (!document.hidden) await look();
   await new Promise(done => setTimeout(done, LOOK_EVERY_MS));
 }

@@ -12,6 +12,7 @@ use super::command::SlotWish;
 use super::diary::Note;
 use super::event::{Kind, Source};
 use super::ids::{ParticipantId, RoomId, TrackId};
+use super::room::Room;
 use super::rtcp::ReportBlock;
 use super::session::Session;
 use super::slot::Slot;
@@ -115,6 +116,8 @@ pub struct SlotReport {
     pub track: Option<TrackId>,
     /// Who publishes that.
     pub publisher: Option<ParticipantId>,
+    /// What it shows.
+    pub source: Option<Source>,
     /// Why it shows what it shows, in words.
     pub state: &'static str,
     /// The layer that is wanted.
@@ -256,7 +259,7 @@ impl Engine {
                 .notes()
                 .map(|(at, note)| NoteReport {
                     at_seconds: seconds(at.saturating_duration_since(began)),
-                    what: words(note, session),
+                    what: words(note, session, &self.rooms[session.room]),
                 })
                 .collect(),
         })
@@ -322,6 +325,7 @@ impl Engine {
             wished_height,
             track: track.map(|track| track.id),
             publisher: track.and_then(|track| room.publisher_of(track.id)),
+            source: track.and_then(|track| room.source_of(track.id)),
             state: self.state_of(session, slot, now),
             wanted: subscription.and_then(|sub| report(sub.wanted.layer)),
             flows: subscription.and_then(|sub| report(sub.current?.layer)),
@@ -391,7 +395,7 @@ fn path_numbers(session: &Session) -> Option<PathNumbers> {
 }
 
 /// A note, for a person.
-fn words(note: Note, session: &Session) -> String {
+fn words(note: Note, session: &Session, room: &Room) -> String {
     let mid = |slot: u16| {
         let slot = session.egress.slots.get(usize::from(slot));
         slot.map_or("?", |slot| slot.mid.as_str())
@@ -401,7 +405,12 @@ fn words(note: Note, session: &Session) -> String {
         Note::Bound {
             slot,
             track: Some(track),
-        } => format!("slot {}: shows {track}", mid(slot)),
+        } => {
+            let title = room.title_of(track);
+            // It has gone since.
+            let title = title.unwrap_or_else(|| format!("track {track}"));
+            format!("slot {}: shows {title}", mid(slot))
+        }
         Note::Bound { slot, track: None } => format!("slot {}: shows nothing", mid(slot)),
         Note::LayerWanted { slot, layer } => {
             let layer = layer.map_or_else(|| "the only one".to_owned(), |rid| rid.to_string());

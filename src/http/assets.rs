@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::Path;
 use axum::http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
     HeaderValue, IF_NONE_MATCH,
@@ -63,15 +64,13 @@ pub(super) fn files<S: Clone + Send + Sync + 'static>() -> Router<S> {
 
 /// The operator's page, at `/admin`.
 pub(super) fn admin<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    let file = |name: &'static str| {
-        get(
-            move |headers: HeaderMap| async move { serve(Admin::get(name), &headers, policy_of(name)) },
-        )
+    let page = async |headers: HeaderMap| serve(Admin::get("index.html"), &headers, Some(POLICY));
+    let others = |name: Path<String>, headers: HeaderMap| async move {
+        serve(Admin::get(&name), &headers, policy_of(&name))
     };
     Router::new()
-        .route("/admin", file("index.html"))
-        .route("/admin/admin.js", file("admin.js"))
-        .route("/admin/admin.css", file("admin.css"))
+        .route("/admin", get(page))
+        .route("/admin/{file}", get(others))
 }
 
 fn files_of<Files: Embed + 'static, S: Clone + Send + Sync + 'static>() -> Router<S> {

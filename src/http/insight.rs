@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use futures_util::future::join_all;
+use serde::Serialize;
 
-use super::App;
+use super::admission::Shortage;
 use super::problem::Problem;
+use super::settings::Ratio;
+use super::{App, memory};
 use crate::engine::command::{Command, Reply};
 use crate::engine::ids::{ParticipantId, RoomId};
 use crate::engine::inspect::{RoomOverview, SessionReport};
@@ -16,7 +19,60 @@ use crate::engine::tape::Recording;
 /// looks for what is wrong is better told of the other engines than kept waiting.
 const SHARD_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The server as a whole: what it has to do, what it may, and whether it takes anybody.
+#[derive(Serialize)]
+pub(super) struct ServerOverview {
+    version: &'static str,
+    age_seconds: u64,
+    /// Why nobody new should be sent here, as `/readyz` says: `draining`, `load`, `memory`.
+    refuses: Option<&'static str>,
+    /// What is in memory, and what may be at the most before sessions are refused.
+    memory_bytes: Option<u64>,
+    memory_limit_bytes: Option<u64>,
+    max_memory_ratio: Ratio,
+    max_load_ratio: Ratio,
+    shards: Vec<ShardOverview>,
+}
+
+/// A thread that forwards media.
+#[derive(Serialize)]
+pub(super) struct ShardOverview {
+    shard: usize,
+    /// Part of the last seconds that it was awake.
+    load_ratio: f64,
+    /// Part of the video wanted that it forwards.
+    video_share_ratio: f64,
+}
+
 impl App {
+    /// The server as a whole, without asking an engine.
+    pub(super) fn server_overview(&self) -> ServerOverview {
+        let shards = (0..self.engines.count()).map(|shard| ShardOverview {
+            shard,
+            load_ratio: self.admission.load(shard),
+            video_share_ratio: self.metrics.video_share(shard),
+        });
+        ServerOverview {
+            version: env!("CARGO_PKG_VERSION"),
+            age_seconds: self.started_at.elapsed().as_secs(),
+            refuses: self.refuses(),
+            memory_bytes: memory::resident_bytes(),
+            memory_limit_bytes: self.admission.memory_limit_bytes(),
+            max_memory_ratio: self.settings.max_memory,
+            max_load_ratio: self.settings.max_load,
+            shards: shards.collect(),
+        }
+    }
+
+    /// Why nobody new should be sent here, if so.
+    pub(super) fn refuses(&self) -> Option<&'static str> {
+        if self.is_draining() {
+            return Some("draining");
+        }
+        let shortage = self.admission.general_shortage(self.engines.count());
+        shortage.map(Shortage::label)
+    }
+
     /// Every room, with who is in it. One that has several shards is there as often.
     pub(super) async fn overview(&self) -> Vec<RoomOverview> {
         let mut rooms: Vec<RoomOverview> = self

@@ -47,7 +47,7 @@ mod wish;
 mod tests;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::http::HeaderMap;
 
@@ -93,6 +93,7 @@ struct App {
     idempotency: IdempotencyKeys,
     metrics: Arc<Metrics>,
     admission: Admission,
+    started_at: Instant,
     /// Relays for clients that reach media no other way.
     relay: Option<Relay>,
     /// The server is going away: it takes no more sessions.
@@ -113,6 +114,7 @@ impl App {
             audiences: Audiences::default(),
             idempotency: IdempotencyKeys::new(settings.idempotency_keys),
             admission: Admission::new(settings.max_load, settings.max_memory),
+            started_at: clock::now(),
             drain: Drain::default(),
             settings,
             engines,

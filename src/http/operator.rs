@@ -16,7 +16,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::doors::name;
 use super::drain::{DrainQuery, Draining};
-use super::insight::nobody;
+use super::insight::{ServerOverview, nobody};
 use super::problem::Problem;
 use super::{App, assets, problem};
 use crate::engine::command::{Command, Reply};
@@ -46,6 +46,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/livez", get(async || StatusCode::OK))
         .route("/readyz", get(ready))
         .route("/drain", post(drain))
+        .route("/server", get(server))
         .route("/rooms", get(rooms))
         .route("/rooms/{room}/participants/{participant}/stats", get(stats))
         .route("/rooms/{room}/record", post(record_next))
@@ -63,11 +64,9 @@ pub(super) fn router(app: Arc<App>) -> Router {
 async fn ready(State(operator): State<Arc<Operator>>) -> Result<&'static str, Problem> {
     let app = &operator.app;
     let refuse = |why, detail| Problem::new(StatusCode::SERVICE_UNAVAILABLE, why, detail);
-    if app.is_draining() {
-        return Err(refuse("draining", "The server is going away."));
-    }
-    match app.admission.general_shortage(app.engines.count()) {
-        Some(shortage) => Err(refuse(shortage.label(), "The server is full.")),
+    match app.refuses() {
+        Some("draining") => Err(refuse("draining", "The server is going away.")),
+        Some(shortage) => Err(refuse(shortage, "The server is full.")),
         None => Ok("ready"),
     }
 }
@@ -93,6 +92,11 @@ async fn drain(
 ) -> Result<(StatusCode, Json<Draining>), Problem> {
     refuse_pages(&headers)?;
     operator.app.drain_as_asked(&query).await
+}
+
+/// What the server as a whole has to do, and whether it takes anybody.
+async fn server(State(operator): State<Arc<Operator>>) -> Json<ServerOverview> {
+    Json(operator.app.server_overview())
 }
 
 /// Every room, with who is in it. One that has several shards is there as often.

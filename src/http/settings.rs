@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
+use serde::Serialize;
 use thiserror::Error;
 
 use super::auth::AuthSettings;
@@ -195,7 +196,7 @@ const MAX_REQUEST_SECONDS: i64 = 300;
 const MAX_STREAMS_PER_SESSION: i64 = 64;
 
 /// A part of a whole, from 0 to 1; 1 stands for no limit.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Ratio(f64);
 
 /// Why a ratio was refused.

@@ -232,6 +232,13 @@ impl HttpMetrics {
         share.set(f64::from(percent) / 100.0);
     }
 
+    /// How much of the video that is wanted a shard forwards, from 0 to 1.
+    pub(crate) fn video_share(&self, shard: usize) -> f64 {
+        self.video_share
+            .with_label_values(&[&shard.to_string()])
+            .get()
+    }
+
     /// Notes how much memory there may be, where it is known.
     pub(crate) fn set_memory_limit(&self, bytes: Option<u64>) {
         set(&self.memory_limit, bytes);

@@ -71,6 +71,26 @@ describe('pages that everyone can use', { timeout: 120_000 }, () => {
     await ui.closePeople(ada);
   });
 
+  test("the operator's page has none, fits a telephone, and says why a picture is as it is", async () => {
+    const operator = await chromium.person();
+    const { page } = operator;
+    await operator.open(`${server.operatorUrl}/admin`);
+    await page.getByText('2 sessions in 1 room').waitFor();
+    await assertAccessible(operator, 'the rooms');
+    await page.getByRole('link', { name: 'Ada', exact: true }).click();
+    const slot = page.getByRole('listitem').filter({ hasText: 'Ben: camera' });
+    await slot.getByText('it flows').first().waitFor();
+    await page.getByText('shows the camera of Ben').first().waitFor();
+    await assertAccessible(operator, 'a session');
+    await page.setViewportSize({ width: 390, height: 844 });
+    const tooWide = () => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert.ok((await tooWide()) <= 0, 'a session');
+    await page.getByRole('link', { name: 'All rooms' }).click();
+    await page.getByRole('link', { name: 'Ben', exact: true }).waitFor();
+    assert.ok((await tooWide()) <= 0, 'the rooms');
+    await operator.close();
+  });
+
   test('a call on a telephone has none either, with its panels and menus', async () => {
     await ada.page.setViewportSize({ width: 390, height: 844 });
     await ui.openPeople(ada);

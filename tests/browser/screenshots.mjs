@@ -48,13 +48,13 @@ const pages = await Pages.start();
 const crowd = await Crowd.start(chromium, pages);
 
 /** A page at every size, light and dark. */
-async function shoot({ page }, name) {
+async function shoot({ page }, name, fullPage = false) {
   for (const [size, width, height] of SIZES) {
     await page.setViewportSize({ width, height });
     for (const colorScheme of ['light', 'dark']) {
       await page.emulateMedia({ colorScheme });
       await page.waitForTimeout(1200);
-      await page.screenshot({ path: path(folder, `${name}-${size}-${colorScheme}.png`) });
+      await page.screenshot({ path: path(folder, `${name}-${size}-${colorScheme}.png`), fullPage });
     }
   }
   await page.setViewportSize({ width: 1280, height: 800 });
@@ -160,11 +160,26 @@ const scenes = {
     const person = await meeting('tea', 4);
     const operator = await guest();
     await operator.open(`${server.operatorUrl}/admin`);
+    await operator.page.getByRole('link', { name: NAMES[0], exact: true }).waitFor();
     await shoot(operator, 'admin');
     await operator.page.getByRole('link', { name: NAMES[0], exact: true }).click();
     await operator.page.getByRole('heading', { name: 'Receives' }).waitFor();
+    await operator.page.waitForTimeout(12_000);
+    await shoot(operator, 'admin-session', true);
+    // A machine that does not keep up, as the server tells of it.
+    await operator.page.route('**/server', async route => {
+      const told = await (await route.fetch()).json();
+      for (const shard of told.shards) Object.assign(shard, { load_ratio: 0.97, video_share_ratio: 0.5 });
+      await route.fulfill({ json: { ...told, refuses: 'load' } });
+    });
+    await operator.page.route('**/stats', async route => {
+      const [told] = await (await route.fetch()).json();
+      const state = 'it flows, smaller than wished: the server does not keep up';
+      for (const slot of told.slots) if (slot.flows) slot.state = state;
+      await route.fulfill({ json: [{ ...told, video_share_ratio: 0.5, loss_ratio: 0.07 }] });
+    });
     await operator.page.waitForTimeout(2500);
-    await shoot(operator, 'admin-session');
+    await shoot(operator, 'admin-busy', true);
     await operator.close();
     await part(person);
   },

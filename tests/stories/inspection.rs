@@ -1,7 +1,7 @@
 //! Why somebody's call is bad: what an operator is told.
 
 use plenum::engine::command::{Command, Headroom, Reply, SlotWish, Wish};
-use plenum::engine::event::{Change, Kind};
+use plenum::engine::event::{Change, Kind, Source};
 use plenum::engine::ids::ParticipantId;
 use plenum::engine::inspect::{SessionReport, SlotReport};
 
@@ -41,6 +41,7 @@ fn a_slot_says_what_flows_and_since_when_and_what_was_lost() {
     let slot = video(&seen);
     assert_eq!(slot.state, "it flows");
     assert_eq!(slot.publisher, Some(world.participant(ada)));
+    assert_eq!(slot.source, Some(Source::Camera));
     assert_eq!(slot.track, Some(world.track_of(ada, Kind::Video)));
     assert!(
         slot.flows
@@ -56,6 +57,9 @@ fn a_slot_says_what_flows_and_since_when_and_what_was_lost() {
         said.iter().any(|what| what.contains("started after")),
         "{said:?}"
     );
+
+    let shows = format!("shows the camera of {}", world.participant(ada));
+    assert!(said.iter().any(|what| what.ends_with(&shows)), "{said:?}");
 
     let path = seen.path.as_ref().expect("it reports what arrives");
     assert_eq!(path.state, "free");

@@ -189,11 +189,17 @@ async fn an_operator_sees_who_is_where_and_clients_do_not() {
         rooms.starts_with("HTTP/1.1 200 ") && rooms.ends_with("[]"),
         "{rooms}"
     );
+    let whole = get(operator, "/server").await;
+    assert!(
+        whole.starts_with("HTTP/1.1 200 ") && whole.contains(r#""refuses":null"#),
+        "{whole}"
+    );
     let stats = get(operator, "/rooms/demo/participants/ada/stats").await;
     assert!(stats.starts_with("HTTP/1.1 404 "), "{stats}");
     for (path, content_type) in [
         ("/admin", "text/html"),
         ("/admin/admin.js", "text/javascript"),
+        ("/admin/words.js", "text/javascript"),
         ("/admin/admin.css", "text/css"),
     ] {
         let file = get(operator, path).await;
