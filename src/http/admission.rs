@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 
-use super::App;
 use super::engines::Engines;
 use super::engines::Handled;
 use super::memory;
 use super::problem::{Problem, jittered_seconds};
 use super::settings::Ratio;
+use super::{App, clock};
 use crate::engine::command::Headroom;
 
 /// How often the shards' load is measured.
@@ -63,7 +63,16 @@ pub(super) struct Admission {
     samples: Mutex<VecDeque<(Instant, Vec<Duration>)>>,
     /// What became of each shard's datagrams, as long ago as that.
     handled: Mutex<VecDeque<Vec<Handled>>>,
+    /// When those were let in whose memory does not show yet.
+    newcomers: Mutex<VecDeque<Instant>>,
 }
+
+/// What a session takes up once it is connected, in bytes: some 70 KiB in a large room, 170 KiB
+/// in one of fifty. Where it is less, those who come in a rush wait for some seconds.
+const SESSION_BYTES: u64 = 128 << 10;
+
+/// How long it takes until that shows in what the process has: ICE, DTLS and the first packets.
+const SETTLES_IN: Duration = Duration::from_secs(2);
 
 /// Part of a second's datagrams that may be late, or lost on the way in: more, for two seconds in a
 /// row, and the machine does not keep up. After a pause it is more for one.
@@ -80,6 +89,7 @@ impl Admission {
             memory_limit_bytes: memory::limit_bytes(),
             samples: Mutex::default(),
             handled: Mutex::default(),
+            newcomers: Mutex::default(),
         }
     }
 
@@ -169,15 +179,34 @@ impl Admission {
         &self,
         (home, shards): (usize, usize),
         may_go_elsewhere: bool,
+        now: Instant,
     ) -> Result<Vec<u16>, Shortage> {
         let busy: Vec<usize> = (0..shards).filter(|shard| self.is_busy(*shard)).collect();
         if busy.contains(&home) && (!may_go_elsewhere || busy.len() == shards) {
             return Err(Shortage::Load);
         }
-        match self.memory_shortage(memory::resident_bytes()) {
-            Some(shortage) => Err(shortage),
-            None => Ok(busy.into_iter().map(|shard| shard as u16).collect()),
+        self.promise_memory(memory::resident_bytes(), now)?;
+        Ok(busy.into_iter().map(|shard| shard as u16).collect())
+    }
+
+    /// Keeps memory for one more session, if there is some besides what the process has and what
+    /// those who came a moment ago will take: in a storm many are let in before the first of them
+    /// is connected.
+    fn promise_memory(&self, resident_bytes: Option<u64>, now: Instant) -> Result<(), Shortage> {
+        let mut newcomers = self
+            .newcomers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let has_settled = |at: &Instant| now.saturating_duration_since(*at) >= SETTLES_IN;
+        while newcomers.front().is_some_and(has_settled) {
+            newcomers.pop_front();
         }
+        let promised = newcomers.len() as u64 * SESSION_BYTES;
+        if let Some(shortage) = self.memory_shortage(resident_bytes.map(|has| has + promised)) {
+            return Err(shortage);
+        }
+        newcomers.push_back(now);
+        Ok(())
     }
 
     /// What is short for every room: then nobody new should be sent here.
@@ -186,6 +215,11 @@ impl Admission {
             return Some(Shortage::Load);
         }
         self.memory_shortage(memory::resident_bytes())
+    }
+
+    /// Whether newcomers are refused for want of memory.
+    pub(super) fn is_memory_short(&self) -> bool {
+        self.memory_shortage(memory::resident_bytes()).is_some()
     }
 
     fn memory_shortage(&self, resident_bytes: Option<u64>) -> Option<Shortage> {
@@ -200,13 +234,14 @@ impl App {
     /// Whether there is room for one more session, see [`Admission::admit`].
     pub(super) fn admit(&self, home: usize, may_go_elsewhere: bool) -> Result<Vec<u16>, Shortage> {
         let shards = self.engines.count();
-        self.admission.admit((home, shards), may_go_elsewhere)
+        self.admission
+            .admit((home, shards), may_go_elsewhere, clock::now())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{CommandFuture, clock};
+    use super::super::CommandFuture;
     use super::*;
     use crate::engine::command::Command;
     use crate::engine::ids::RoomId;
@@ -252,7 +287,7 @@ mod tests {
     fn a_room_on_a_busy_shard_takes_nobody_and_one_on_an_idle_shard_does() {
         let admission = admission("0.9", "1", None);
         busy(&admission, clock::now(), 10, [0.95, 0.2]);
-        let room_on = |home| admission.admit((home, 2), false);
+        let room_on = |home| admission.admit((home, 2), false, clock::now());
         assert_eq!(room_on(0), Err(Shortage::Load));
         assert_eq!(room_on(1), Ok(vec![0]));
         assert_eq!(
@@ -306,9 +341,12 @@ mod tests {
     fn a_player_is_taken_while_any_shard_has_room() {
         let admission = admission("0.9", "1", None);
         busy(&admission, clock::now(), 10, [0.95, 0.2]);
-        assert_eq!(admission.admit((0, 2), true), Ok(vec![0]));
+        assert_eq!(admission.admit((0, 2), true, clock::now()), Ok(vec![0]));
         busy(&admission, clock::now(), 10, [0.95, 0.95]);
-        assert_eq!(admission.admit((0, 2), true), Err(Shortage::Load));
+        assert_eq!(
+            admission.admit((0, 2), true, clock::now()),
+            Err(Shortage::Load)
+        );
     }
 
     #[test]
@@ -316,20 +354,37 @@ mod tests {
         let admission = admission("0.9", "1", None);
         let from = clock::now();
         busy(&admission, from, 5, [1.0, 1.0]);
-        assert_eq!(admission.admit((0, 2), false), Err(Shortage::Load));
+        assert_eq!(
+            admission.admit((0, 2), false, clock::now()),
+            Err(Shortage::Load)
+        );
         let awake = Awake([Duration::from_secs(5); 2]);
         admission.sample(&awake, from + Duration::from_secs(6));
-        assert_eq!(admission.admit((0, 2), false), Ok(vec![]));
+        assert_eq!(admission.admit((0, 2), false, clock::now()), Ok(vec![]));
     }
 
     #[test]
     fn nothing_is_refused_before_anything_was_measured_or_without_a_limit() {
         let unmeasured = admission("0.5", "1", None);
-        assert_eq!(unmeasured.admit((0, 2), false), Ok(vec![]));
+        assert_eq!(unmeasured.admit((0, 2), false, clock::now()), Ok(vec![]));
         let unlimited = admission("1", "1", Some(100));
         busy(&unlimited, clock::now(), 5, [1.0, 1.0]);
-        assert_eq!(unlimited.admit((0, 2), false), Ok(vec![]));
+        assert_eq!(unlimited.admit((0, 2), false, clock::now()), Ok(vec![]));
         assert_eq!(unlimited.memory_shortage(Some(100)), None);
+    }
+
+    #[test]
+    fn in_a_storm_those_count_who_were_let_in_and_have_not_connected() {
+        let limit = 1 << 30;
+        let admission = admission("1", "0.75", Some(limit));
+        let (from, has) = (clock::now(), limit / 2);
+        let let_in = (0..).find(|_| admission.promise_memory(Some(has), from).is_err());
+        let room = (limit / 4 / SESSION_BYTES) as usize;
+        assert!(let_in.is_some_and(|let_in| (room..=room + 2).contains(&let_in)));
+        let later = from + SETTLES_IN;
+        assert_eq!(admission.promise_memory(Some(has), later), Ok(()));
+        let unlimited = self::admission("1", "1", Some(1));
+        assert_eq!(unlimited.promise_memory(Some(has), from), Ok(()));
     }
 
     #[test]

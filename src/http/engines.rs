@@ -47,6 +47,14 @@ pub trait Engines: Send + Sync + 'static {
         Handled::default()
     }
 
+    /// Gives memory that sessions have left behind back to the system. Takes milliseconds.
+    fn release_memory(&self) {}
+
+    /// What the process has allocated and not freed, in bytes, where that can be found out.
+    fn allocated_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Hands a command to one engine. Must not block.
     fn command(&self, shard: usize, command: Command) -> CommandFuture<'_>;
 
@@ -93,6 +101,14 @@ impl Engines for Shards {
             all: turnaround.count() + lost,
             late: turnaround.count_over(LATE) + lost,
         }
+    }
+
+    fn allocated_bytes(&self) -> Option<u64> {
+        Shards::allocated_bytes(self)
+    }
+
+    fn release_memory(&self) {
+        Shards::release_memory(self);
     }
 
     fn command(&self, shard: usize, command: Command) -> CommandFuture<'_> {

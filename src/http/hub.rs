@@ -174,13 +174,15 @@ impl Hub {
     }
 
     /// Forgets sessions that have been closed for long enough.
-    pub(super) fn reap(&self, now: Instant) {
+    pub(super) fn reap(&self, now: Instant) -> usize {
+        let before = self.logs.len();
         let mut closed = lock(&self.closed);
         while closed.front().is_some_and(|&(until, _)| until <= now) {
             if let Some((_, session)) = closed.pop_front() {
                 self.logs.remove(&session);
             }
         }
+        before.saturating_sub(self.logs.len())
     }
 
     /// Lets every reader end once it has read what there is.

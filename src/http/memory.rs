@@ -2,6 +2,49 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Sessions that have to go before it is worth while to look for what they left behind: some
+/// megabytes.
+const MANY: usize = 64;
+
+/// Between two times. Whoever allocates meanwhile may have to wait for some milliseconds.
+const RELEASE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The same where memory is short, and newcomers are refused for what nobody uses.
+const SHORT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// When memory that sessions have left behind is given back to the system: the allocator keeps it
+/// for the next ones, and it counts as used until then.
+#[derive(Debug, Default)]
+pub(super) struct Leftovers {
+    forgotten: usize,
+    released_at: Option<Instant>,
+}
+
+impl Leftovers {
+    /// So many sessions were forgotten now, and so many are there. `true` where memory is to be
+    /// given back: as many have gone as are left, so that it halves, or it is short.
+    pub(super) fn is_due(
+        &mut self,
+        (forgotten, left): (usize, usize),
+        is_short: bool,
+        now: Instant,
+    ) -> bool {
+        self.forgotten += forgotten;
+        let since = |at: Instant| now.saturating_duration_since(at);
+        let rested = |interval| self.released_at.is_none_or(|at| since(at) >= interval);
+        let is_due = (self.forgotten >= MANY.max(left) && rested(RELEASE_INTERVAL))
+            || (is_short && rested(SHORT_INTERVAL));
+        if is_due {
+            *self = Self {
+                forgotten: 0,
+                released_at: Some(now),
+            };
+        }
+        is_due
+    }
+}
 
 /// Bytes of a kibibyte, in which `/proc` counts.
 const KIB: u64 = 1024;
@@ -57,6 +100,7 @@ fn kib_of(text: &str, name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::clock;
     use super::*;
 
     #[test]
@@ -64,6 +108,24 @@ mod tests {
         let resident = resident_bytes().unwrap();
         assert!(resident > 1 << 20, "{resident}");
         assert!(limit_bytes().unwrap() > resident);
+    }
+
+    #[test]
+    fn a_meeting_that_ended_leaves_no_memory_behind_and_a_few_who_left_are_not_worth_it() {
+        let from = clock::now();
+        let at = |seconds| from + Duration::from_secs(seconds);
+        let mut leftovers = Leftovers::default();
+        assert!(!leftovers.is_due((63, 0), false, at(0)));
+        assert!(leftovers.is_due((1, 0), false, at(5)));
+        assert!(!leftovers.is_due((100, 0), false, at(10)), "too soon");
+        assert!(leftovers.is_due((0, 0), false, at(65)));
+        assert!(
+            !leftovers.is_due((100, 500), false, at(200)),
+            "most are still there"
+        );
+        assert!(leftovers.is_due((400, 100), false, at(205)));
+        assert!(!leftovers.is_due((0, 100), true, at(210)));
+        assert!(leftovers.is_due((0, 100), true, at(215)), "it is short");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::connection::{Answering, Connection};
 use super::drain::Drained;
 use super::engines::{Engines, TakeStream};
 use super::hub::Hub;
+use super::memory::Leftovers;
 use super::settings::Settings;
 use super::tls::{Tls, TlsError};
 use super::watched::LOOK_INTERVAL;
@@ -243,13 +244,37 @@ fn address_of(
 
 /// Forgets, now and then, what is no longer needed.
 async fn reap(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
+    let mut leftovers = Leftovers::default();
+    let mut round = 0u32;
     while tokio::time::timeout(REAP_INTERVAL, stopped.changed())
         .await
         .is_err()
     {
-        app.hub.reap(clock::now());
+        let forgotten = app.hub.reap(clock::now());
         app.limits.forget_idle();
         app.idempotency.forget(clock::now());
+        let is_short = app.admission.is_memory_short();
+        let is_due = leftovers.is_due((forgotten, app.hub.len()), is_short, clock::now());
+        let is_asked = round.is_multiple_of(REAPS_PER_QUESTION);
+        round += 1;
+        let app = Arc::clone(&app);
+        let tidy = move || tidy_memory(&app, is_due, is_asked);
+        let _ = tokio::task::spawn_blocking(tidy).await;
+    }
+}
+
+/// Every so many looks at what may be forgotten the allocator is asked what is left: 30 s. It counts
+/// free pieces, 0.15 µs each, and whoever allocates may have to wait.
+const REAPS_PER_QUESTION: u32 = 6;
+
+/// Gives back what nobody uses, and notes what is left; on no thread that anybody waits for.
+fn tidy_memory(app: &App, is_due: bool, is_asked: bool) {
+    if is_due {
+        app.engines.release_memory();
+    }
+    if is_asked {
+        app.metrics
+            .set_memory_allocated(app.engines.allocated_bytes());
     }
 }
 

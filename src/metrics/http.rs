@@ -64,6 +64,7 @@ pub struct HttpMetrics {
     load: GaugeVec,
     video_share: GaugeVec,
     memory_limit: IntGaugeVec,
+    memory_allocated: IntGaugeVec,
     certificate_end: IntGaugeVec,
     join: Mutex<Histogram>,
 }
@@ -123,6 +124,10 @@ impl HttpMetrics {
                 "plenum_memory_limit_bytes",
                 "Memory that the process may have: the machine's, or its control group's.",
             ),
+            memory_allocated: maybe_gauge(
+                "plenum_memory_allocated_bytes",
+                "Memory that was allocated and not freed, as the allocator counts it.",
+            ),
             certificate_end: maybe_gauge(
                 "plenum_tls_certificate_end_timestamp_seconds",
                 "When the certificate of HTTPS ends, Unix time.",
@@ -141,7 +146,7 @@ impl HttpMetrics {
     }
 
     fn register(&self) {
-        let all: [Box<dyn Collector>; 13] = [
+        let all: [Box<dyn Collector>; 14] = [
             Box::new(self.requests.clone()),
             Box::new(self.duration.clone()),
             Box::new(self.refusals.clone()),
@@ -153,6 +158,7 @@ impl HttpMetrics {
             Box::new(self.load.clone()),
             Box::new(self.video_share.clone()),
             Box::new(self.memory_limit.clone()),
+            Box::new(self.memory_allocated.clone()),
             Box::new(self.certificate_end.clone()),
             Box::new(ProcessCollector::for_self()),
         ];
@@ -242,6 +248,11 @@ impl HttpMetrics {
     /// Notes how much memory there may be, where it is known.
     pub(crate) fn set_memory_limit(&self, bytes: Option<u64>) {
         set(&self.memory_limit, bytes);
+    }
+
+    /// Notes how much is allocated, where it is known.
+    pub(crate) fn set_memory_allocated(&self, bytes: Option<u64>) {
+        set(&self.memory_allocated, bytes);
     }
 
     /// Notes when the certificate of HTTPS ends, where there is one.

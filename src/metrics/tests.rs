@@ -50,6 +50,7 @@ fn busy_as(format: Format) -> String {
     metrics.set_load(1, 0.25);
     metrics.set_video_share(1, 70);
     metrics.set_memory_limit(Some(1 << 30));
+    metrics.set_memory_allocated(Some(1 << 20));
     metrics.set_certificate_end(Some(UNIX_EPOCH + Duration::from_secs(1_900_000_000)));
     metrics.encode(&[shard.clone(), shard], 1, format)
 }

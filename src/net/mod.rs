@@ -43,9 +43,21 @@ pub use socket::{BufferSizes, MediaSocket, listen};
 pub use stun::{BindingRequest, StunResponder, StunServer};
 pub use tcp::{ConnectionId, Connections, Streams};
 
+/// Gives memory that nobody uses any more back to the system. It takes some milliseconds, in which who
+/// allocates may have to wait.
+pub fn release_memory() {
+    sys::release_memory();
+}
+
 /// A moment for tests to count from.
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "tests have to start somewhere")]
 fn some_moment() -> std::time::Instant {
     std::time::Instant::now()
+}
+
+/// What the process has allocated and not freed, in bytes, where the allocator tells.
+#[must_use]
+pub fn allocated_bytes() -> Option<u64> {
+    sys::allocated_bytes()
 }

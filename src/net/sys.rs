@@ -1,4 +1,5 @@
-//! The system calls that no crate of ours wraps: `sendmmsg`, `poll`, and a few socket options.
+//! The system calls that no crate of ours wraps: `sendmmsg`, `poll`, and a few socket options; and
+//! the one word to the allocator.
 //!
 //! All `unsafe` code of the server is in this file. Receiving is `quinn-udp`'s, which does it
 //! well; it has no `sendmmsg`, which lets one call serve many receivers.
@@ -313,6 +314,39 @@ pub(super) fn kernel_drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
         return Err(io::Error::last_os_error());
     }
     Ok(info[libc::SK_MEMINFO_DROPS as usize])
+}
+
+/// Gives memory that was freed, and that the allocator keeps for later, back to the system.
+///
+/// glibc returns by itself only what lies at the end of its heap, and sessions that come and go
+/// leave holes. Other allocators see to it themselves.
+pub(super) fn release_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: it takes the allocator's own locks, and touches only what nobody has allocated.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// What this process has allocated and not freed, in bytes, with what each thread keeps for its next
+/// allocations. `None` where the allocator does not tell: glibc does from 2.33 on, and is asked
+/// whether it can, so that the server runs with older ones.
+pub(super) fn allocated_bytes() -> Option<u64> {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // SAFETY: what has this name is glibc's function of this type (mallinfo(3)), as is checked by name
+        // below; the name is a string that ends in zero.
+        type Mallinfo2 = unsafe extern "C" fn() -> libc::mallinfo2;
+        let function = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"mallinfo2".as_ptr()) };
+        if function.is_null() {
+            return None;
+        }
+        // SAFETY: it is that function, and takes the allocator's own locks.
+        let info = unsafe { mem::transmute::<*mut libc::c_void, Mallinfo2>(function)() };
+        Some((info.uordblks + info.hblkhd) as u64)
+    }
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    None
 }
 
 /// Makes the kernel refuse segmentation on this socket with `EINVAL`, as it does where a network

@@ -231,6 +231,16 @@ impl Shards {
         })
     }
 
+    /// Gives memory that sessions have left behind back to the system.
+    pub fn release_memory(&self) {
+        net::release_memory();
+    }
+
+    /// What the process has allocated and not freed, in bytes, where that can be found out.
+    pub fn allocated_bytes(&self) -> Option<u64> {
+        net::allocated_bytes()
+    }
+
     /// The shard that a room lives on, as long as this process does.
     pub fn home(&self, room: &RoomId) -> &ShardHandle {
         let shards = self.inner.handles.len() as u64;

@@ -1,13 +1,14 @@
 // People come and go, thousands of them, and nothing of them stays.
 //
-// Some hundreds each time. With PLENUM_LONG=1 ten thousand, in four minutes and more; PLENUM_JOINS=100000
-// makes it as many as that.
+// Some hundreds each time. With PLENUM_LONG=1 ten thousand, in six minutes; PLENUM_JOINS=100000 makes it
+// as many as that, and with a release build PLENUM_JOIN_RATE=250 as many a second.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdir, readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 import { Server } from '../browser/lib/server.mjs';
@@ -17,7 +18,7 @@ const LOADTEST =
   process.env.PLENUM_LOADTEST ?? fileURLToPath(new URL('../../target/debug/loadtest', import.meta.url));
 
 /** Joins per second: what two cores carry in a debug build, both ends included, without a rest. */
-const RATE = 80;
+const RATE = Number(process.env.PLENUM_JOIN_RATE ?? 80);
 
 /**
  * Sessions altogether, and in a round, of which the first is for allocators and tables to find
@@ -27,10 +28,18 @@ const [JOINS, ROUND] = [Number(process.env.PLENUM_JOINS ?? 10_000), 5_000];
 const isWanted = Boolean(process.env.PLENUM_LONG ?? process.env.PLENUM_JOINS);
 
 /**
- * How much anonymous memory may grow after the first round, in bytes: half a kibibyte for each
- * session of one more round. A session holds some 100 KiB while it is there.
+ * How much may be allocated after all have left beyond what was after the first round, in bytes:
+ * half a kibibyte for each session of one more round. A session holds some 100 KiB while it is
+ * there.
  */
 const GROWTH_BYTES = 2.5 * 1024 * 1024;
+
+/**
+ * How much anonymous memory may grow beside, in bytes: whole pages, of which each thread keeps
+ * pieces that it freed (glibc: 448 in a thread). It varies from run to run and from round to
+ * round, and does not grow with the number of sessions.
+ */
+const HELD_BYTES = 16 * 1024 * 1024;
 
 /**
  * Joins of a short run, of which half come first, and what memory may grow by with the rest: two
@@ -38,8 +47,14 @@ const GROWTH_BYTES = 2.5 * 1024 * 1024;
  */
 const [FEW, FEW_GROWTH_BYTES] = [480, 16 * 1024 * 1024];
 
-/** Logs of events are kept for a minute after a session's end. */
-const FORGOTTEN_MS = 75_000;
+/** Within this the allocator gives back what it keeps, and is asked what is left. */
+const SETTLED_SECONDS = 70;
+
+/**
+ * Logs of events are kept for a minute after a session's end; and a client whose goodbye was lost
+ * is missed after half a minute at the most (RFC 7675).
+ */
+const FORGOTTEN_MS = 100_000;
 
 let server;
 before(async () => {
@@ -79,6 +94,18 @@ async function holdings() {
     threads: number('Threads'),
     files: (await readdir(`${process}/fd`)).length,
   };
+}
+
+/** The same once nobody is there, with what is allocated, which the server looks at now and then. */
+async function settled() {
+  let least = Number.POSITIVE_INFINITY;
+  for (let second = 0; second < SETTLED_SECONDS; second += 1) {
+    await sleep(1_000);
+    const { samples } = await server.metrics();
+    const [allocated] = samples.filter(({ name }) => name === 'plenum_memory_allocated_bytes');
+    least = Math.min(least, allocated.value);
+  }
+  return { ...(await holdings()), allocated: least };
 }
 
 /** Gauges of what is there for a session or because of one. */
@@ -139,15 +166,17 @@ test('thousands come and go, and nothing of them stays', {
   };
   await round();
   await allIsForgotten();
-  const early = await holdings();
+  const early = await settled();
   for (let joins = ROUND; joins < JOINS; joins += ROUND) {
     await round();
     context.diagnostic(`after a further round: ${JSON.stringify(await holdings())}`);
   }
   await allIsForgotten();
-  const late = await holdings();
+  const late = await settled();
   const opened = (await server.metrics()).sum(/^plenum_sessions_opened_total$/);
   assert.ok(opened >= JOINS * 0.95, `${opened} came`);
 
-  context.diagnostic(assertSame(early, late, GROWTH_BYTES));
+  context.diagnostic(assertSame(early, late, HELD_BYTES));
+  const grown = late.allocated - early.allocated;
+  assert.ok(grown <= GROWTH_BYTES, `${grown} bytes of what was allocated were not freed`);
 });

@@ -142,9 +142,8 @@ describe('on a machine that is too small', { timeout: 180_000 }, () => {
       await until('somebody is refused', refused, 60_000);
       await until('the storm is over', async () => (await refused()) && storm.exitCode !== null, 60_000);
       context.diagnostic(`at most ${(most / LIMIT_BYTES).toFixed(2)} of the limit`);
-      // From three quarters on nobody is let in; those who were before go on to connect, and the busier the
-      // machine the more of them there are.
-      assert.ok(most < 0.9 * LIMIT_BYTES, `${most} bytes of ${LIMIT_BYTES}`);
+      // Sessions are let in up to three quarters; the rest is what nobody could know before.
+      assert.ok(most < 0.8 * LIMIT_BYTES, `${most} bytes of ${LIMIT_BYTES}`);
       assert.ok(server.isRunning, 'the kernel ended it');
     } finally {
       storm?.kill('SIGKILL');
