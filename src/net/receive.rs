@@ -222,4 +222,19 @@ mod tests {
         assert_eq!(parts(b"aaa", 3), [b"aaa"]);
         assert_eq!(parts(b"", 0), [b""]);
     }
+
+    #[test]
+    fn a_call_that_fails_is_counted_and_one_that_finds_nothing_is_not() {
+        let counters = NetCounters::default();
+        let mut buffer = Buffer(vec![0; BATCH_SIZE * PIECE_BYTES]);
+        let mut fails = |kind: io::ErrorKind| {
+            let call = |_: &mut [IoSliceMut<'_>], _: &mut [RecvMeta]| Err(kind.into());
+            let nothing = |_: Received<'_>| panic!("nothing was received");
+            buffer.receive(call, &counters, nothing).datagrams
+        };
+        assert_eq!(fails(io::ErrorKind::WouldBlock), 0);
+        assert_eq!(counters.receive_errors(), 0);
+        assert_eq!(fails(io::ErrorKind::OutOfMemory), 0);
+        assert_eq!(counters.receive_errors(), 1);
+    }
 }

@@ -259,3 +259,24 @@ fn kind_of(error: &io::Error) -> SendError {
         _ => SendError::Other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_the_kernel_says_to_a_send_has_a_name_that_says_whose_move_it_is() {
+        for (code, kind) in [
+            (libc::EAGAIN, SendError::WouldBlock),
+            (libc::ENOBUFS, SendError::NoBuffers),
+            (libc::ENOMEM, SendError::NoBuffers),
+            (libc::EPERM, SendError::Forbidden),
+            (libc::ENETUNREACH, SendError::Unreachable),
+            (libc::ENETDOWN, SendError::Unreachable),
+            (libc::EMSGSIZE, SendError::TooBig),
+            (libc::EIO, SendError::Other),
+        ] {
+            assert_eq!(kind_of(&io::Error::from_raw_os_error(code)), kind, "{code}");
+        }
+    }
+}

@@ -36,15 +36,15 @@ const ELSEWHERE = {
   'plenum_webhooks_total{result="failed"}': 'takes 46 s: src/webhooks/tests.rs',
   'plenum_webhooks_total{result="dropped"}': 'src/webhooks/tests.rs: what_does_not_fit_the_queue',
   'plenum_shard_video_share_ratio{shard="0"}': 'tests/operation/overload.test.mjs',
-  plenum_udp_receive_errors_total: 'no kernel fails here unasked: src/net/receive.rs',
+  plenum_udp_receive_errors_total: 'no kernel fails here unasked: src/net/receive.rs, a_call_that_fails',
   'plenum_udp_send_errors_total{reason="would_block"}': 'tests/firewall/card.test.mjs',
   'plenum_udp_send_errors_total{reason="no_buffers"}':
-    'a network card that is full: src/net/send.rs, kind_of',
+    'a network card that is full: src/net/send.rs, whatever_the_kernel_says',
   'plenum_udp_send_errors_total{reason="forbidden"}': 'src/net/loopback_tests.rs',
   'plenum_udp_send_errors_total{reason="unreachable"}': 'tests/firewall/card.test.mjs',
   'plenum_udp_send_errors_total{reason="too_big"}': 'src/net/loopback_tests.rs',
   'plenum_udp_send_errors_total{reason="other"}': 'src/net/loopback_tests.rs',
-  'plenum_tcp_closed_total{reason="too_many"}': '8192 of them: src/net/tcp/streams.rs',
+  'plenum_tcp_closed_total{reason="too_many"}': '8192 of them: src/net/tcp/tests.rs, who_comes_when',
   'plenum_tcp_drops_total{reason="slow_receiver"}': 'src/net/tcp/tests.rs: a_client_that_stops_reading',
   'plenum_tcp_drops_total{reason="gone"}': 'a race with its end: src/net/tcp/pipe.rs',
 };

@@ -34,6 +34,18 @@ function token(key) {
   return made.stdout.trim();
 }
 
+/** Each session has a line when it begins and one when it ends, and the two belong together. */
+function assertTwoLines(lines) {
+  const of = what => lines.filter(line => line.includes(` session ${what} `));
+  const named = line => /\bsession=(\S+) room=(\S+)/.exec(line)?.slice(1).join(' ');
+  const [opened, ended] = [of('opened'), of('ended')];
+  // One of an encoder, one by hand, and three people.
+  assert.equal(opened.length, 5, lines.join('\n'));
+  assert.deepEqual(opened.map(named).sort(), ended.map(named).sort());
+  for (const line of opened) assert.match(line, / INFO .* participant=\S+ door="(publish|watch|meet)"/);
+  for (const line of ended) assert.match(line, / INFO .* reason="[a-z_]+".* lasted_ms=\d+/);
+}
+
 for (const level of ['info', 'debug']) {
   test(`nothing secret is logged at ${level}`, { timeout: 60_000 }, async context => {
     const folder = await mkdtemp(join(tmpdir(), 'plenum-secrets-'));
@@ -132,6 +144,7 @@ for (const level of ['info', 'debug']) {
     const lines = server.log.split('\n');
     context.diagnostic(`${lines.length} lines, ${never.size} secrets`);
     assert.ok(lines.length > (level === 'info' ? 5 : 50), server.log);
+    if (level === 'info') assertTwoLines(lines);
     for (const [what, text] of never) {
       const line = lines.find(line => line.includes(text));
       assert.equal(line, undefined, `${what} is in the log`);

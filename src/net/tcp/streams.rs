@@ -76,6 +76,8 @@ pub struct Streams<K> {
     /// The last accept failed, and others may wait.
     accept_again: bool,
     buffer: Box<[u8]>,
+    /// Most connections at once.
+    pub(super) most: usize,
 }
 
 /// Ends the wait of its [`Streams`] when dropped.
@@ -135,6 +137,7 @@ impl<K> Streams<K> {
             look_at: None,
             accept_again: false,
             buffer: vec![0; READ_BYTES].into(),
+            most: MAX_CONNECTIONS,
         })
     }
 
@@ -240,7 +243,7 @@ impl<K> Streams<K> {
         let (peer, local) = (canonical(peer), canonical(local));
         let network = network(peer.ip());
         let of_address = self.per_address.get(&network).copied().unwrap_or_default();
-        if self.open.len() >= MAX_CONNECTIONS {
+        if self.open.len() >= self.most {
             return counters.add_closed(CloseReason::TooMany);
         }
         if of_address >= MAX_PER_ADDRESS {

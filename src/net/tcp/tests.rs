@@ -200,6 +200,18 @@ fn what_is_not_framed_ends_the_connection_and_its_client_may_leave_as_well() {
 }
 
 #[test]
+fn who_comes_when_there_are_too_many_is_sent_away_and_counted() {
+    let mut world = World::new();
+    world.streams.most = 2;
+    let mut clients = [world.client(), world.client(), world.client()];
+    world.serve_until(|world| world.closed(CloseReason::TooMany) == 1);
+    assert_eq!(clients[2].read(&mut [0]).unwrap_or(0), 0, "it is told");
+    clients[0].write_all(&frame(b"still served")).unwrap();
+    world.serve_until(|world| world.arrived.len() == 1);
+    assert_eq!(world.arrived[0].2, b"still served");
+}
+
+#[test]
 fn a_connection_that_came_to_another_port_is_served_from_its_first_byte() {
     let mut world = World::new();
     let https = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
