@@ -116,7 +116,7 @@ impl fmt::Display for SessionId {
 /// Not the capability itself: logs and panics must not hand it on.
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SessionId({}..)", &base32(self.0, 26)[..4])
+        write!(f, "{}..", &base32(self.0, 26)[..4])
     }
 }
 
