@@ -25,6 +25,7 @@ use crate::engine::command::{
     Command, Door, Join, Joined, MAX_DISPLAY_NAME_CHARS, OFFER_PATIENCE, Reply,
 };
 use crate::engine::ids::{NameError, ParticipantId, RoomId, SessionId};
+use crate::engine::sdp::{OfferSummary, Setup};
 
 /// `POST /whip/{room}`.
 pub(super) async fn publish(Path(room): Path<String>, offer: Offer) -> Result<Response, Problem> {
@@ -244,6 +245,9 @@ impl Offer {
         if let Some(pass) = &newcomer.pass {
             pass.allows_offer(&newcomer.door, &offer)?;
         }
+        if app.settings.strict_setup {
+            check_setup(&newcomer.door, &offer)?;
+        }
         Ok((offer, busy))
     }
 
@@ -259,6 +263,18 @@ impl Offer {
         }
         Ok(turn)
     }
+}
+
+/// Whether a publisher does not wait for the DTLS handshake itself, which RFC 9725 forbids. What cannot
+/// be read is refused elsewhere.
+fn check_setup(door: &Door, offer: &str) -> Result<(), Problem> {
+    let is_publisher = matches!(door, Door::Publish { .. });
+    let summary = OfferSummary::parse(offer);
+    if is_publisher && summary.is_ok_and(|it| it.setup == Setup::Passive) {
+        let detail = "a=setup has to be actpass or active (RFC 9725).";
+        return Err(Problem::unprocessable(detail));
+    }
+    Ok(())
 }
 
 /// A session that an engine has opened.

@@ -36,6 +36,11 @@ pub struct Settings {
     #[arg(long, env = "PLENUM_STRICT_IF_MATCH", value_parser = BoolishValueParser::new())]
     pub strict_if_match: bool,
 
+    /// Refuse publishers that want to wait for the DTLS handshake (a=setup:passive), which RFC 9725
+    /// does not allow them to; FFmpeg does.
+    #[arg(long, env = "PLENUM_STRICT_SETUP", value_parser = BoolishValueParser::new())]
+    pub strict_setup: bool,
+
     /// Refuse players while what they came for is not published (409); they wait for it otherwise.
     #[arg(long, env = "PLENUM_REQUIRE_PUBLISHER", value_parser = BoolishValueParser::new())]
     pub require_publisher: bool,
@@ -138,6 +143,7 @@ impl Default for Settings {
             operator_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9080)),
             public_url: None,
             strict_if_match: false,
+            strict_setup: false,
             require_publisher: false,
             // An office of a hundred behind one address joins within two seconds; a page
             // sends a few requests a second at most.

@@ -1,7 +1,8 @@
 //! WHIP (RFC 9725): what an offer is answered with, W1 to W10.
 
 use crate::offers::{
-    CHROMIUM, FFMPEG, FIREFOX, GSTREAMER, LIBDATACHANNEL, replaced, sections, without,
+    CHROMIUM, CHROMIUM_MEETS, FFMPEG, FIREFOX, GSTREAMER, LIBDATACHANNEL, replaced, sections,
+    without,
 };
 use crate::server::{SDP, World};
 
@@ -135,6 +136,20 @@ async fn w7_the_server_waits_for_the_handshake_unless_the_client_does() {
     }
     let offer = LIBDATACHANNEL.replace("a=setup:actpass", "a=setup:holdconn");
     world.post("/whip/demo", offer).await.is(422, "unsupported");
+}
+
+#[tokio::test]
+async fn w7_who_wants_to_wait_for_the_handshake_is_refused_when_strict() {
+    let world = World::with(|settings| settings.strict_setup = true).await;
+    let offer = |setup: &str| LIBDATACHANNEL.replace("a=setup:actpass", setup);
+    let refused = world.post("/whip/demo", offer("a=setup:passive")).await;
+    refused.is(422, "unsupported");
+    for taken in ["a=setup:actpass", "a=setup:active"] {
+        world.join("/whip/demo", offer(taken)).await;
+    }
+    // What no standard forbids is taken.
+    let meets = CHROMIUM_MEETS.replace("a=setup:actpass", "a=setup:passive");
+    world.join("/rooms/demo/sessions", meets).await;
 }
 
 #[tokio::test]
