@@ -368,11 +368,11 @@ for (const [page, script] of [
   });
 }
 
-test('the pages of publishers, players and calls of two have one head, but for their modules', async () => {
+test('the pages of players and of calls of two have one head, but for their modules', async () => {
   const head = async page => {
     const text = await readFile(new URL(`../../web/${page}.html`, import.meta.url), 'utf8');
     const lines = text.slice(0, text.indexOf('</head>')).split('\n');
     return lines.filter(line => !/modulepreload|<script/.test(line));
   };
-  for (const page of ['publish', 'direct']) assert.deepEqual(await head(page), await head('watch'), page);
+  assert.deepEqual(await head('direct'), await head('watch'));
 });
