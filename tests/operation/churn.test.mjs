@@ -30,7 +30,8 @@ const isWanted = Boolean(process.env.PLENUM_LONG ?? process.env.PLENUM_JOINS);
 /**
  * How much may be allocated after all have left beyond what was after the first round, in bytes:
  * half a kibibyte for each session of one more round. A session holds some 100 KiB while it is
- * there.
+ * there. Tables keep the size of their fullest moment, some 5 KiB for each session of it: a machine
+ * that stood still in a later round, so that a thousand more were there at once, breaks this bound.
  */
 const GROWTH_BYTES = 2.5 * 1024 * 1024;
 
