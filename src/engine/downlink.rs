@@ -24,6 +24,9 @@ const PROBE_TICK: Duration = Duration::from_millis(2);
 /// become better without notice.
 const HEADROOM_PERCENT: u64 = 150;
 
+/// An estimate that has fallen to so much of what was last shared is shared anew at once.
+const FALLEN_PERCENT: u64 = 95;
+
 /// What may be sent again, as a part of the target of a path whose limit is known: enough for a path
 /// that loses a third by its own nature.
 const MOST_REPEATED: f64 = 0.33;
@@ -35,6 +38,8 @@ pub struct Downlink {
     estimator: Option<Box<Estimator>>,
     /// What all that was chosen costs.
     allocated: Bitrate,
+    /// The estimate when it was last shared among slots.
+    shared_at: Option<Bitrate>,
     /// What the next better layer would take.
     demand: Bitrate,
     review_at: Option<Instant>,
@@ -129,7 +134,11 @@ impl Downlink {
         }
         let overloads = estimator.overloads();
         let moved = estimator.feedback(feedback, now);
-        if moved == Moved::Down || estimator.overloads() > overloads {
+        // What falls in small steps has fallen, too.
+        let has_fallen = self.shared_at.is_some_and(|then| {
+            estimator.estimate().as_bps() * 100 < then.as_bps() * FALLEN_PERCENT
+        });
+        if moved == Moved::Down || has_fallen || estimator.overloads() > overloads {
             self.review_at = Some(now);
             // Whatever the grace was for, this path has shown that it needs a choice.
             self.informed_at = now.checked_sub(GRACE).or(self.informed_at);
@@ -170,8 +179,19 @@ impl Downlink {
             .is_some_and(|estimator| estimator.may_pause())
     }
 
+    /// Whether the path has just broken down, and the queue of that is being emptied.
+    pub fn is_broken_down(&self) -> bool {
+        self.estimator
+            .as_ref()
+            .is_some_and(|estimator| estimator.is_broken_down())
+    }
+
     /// What is sent now costs `total`; the next better step would take `next`.
     pub fn shared(&mut self, total: Bitrate, next: Option<Bitrate>) {
+        self.shared_at = self
+            .estimator
+            .as_ref()
+            .map(|estimator| estimator.estimate());
         self.allocated = total;
         let headroom = Bitrate::bps(total.as_bps() * HEADROOM_PERCENT / 100);
         self.demand = next.unwrap_or(headroom);
@@ -254,19 +274,19 @@ impl Downlink {
 
     /// Whether so much may be sent again; if so, it is taken as sent. Not while a path has broken
     /// down: what was lost belongs to a picture that is too large for it, and would take the room of
-    /// the smaller one.
+    /// the smaller one; unless it is of that (`has_given_way`).
     ///
     /// Nor beyond a part of what a narrow path carries, or a receiver that asks for everything it
     /// lacks would keep its own path full.
     #[must_use]
-    pub fn may_repeat(&mut self, bytes: usize, now: Instant) -> bool {
+    pub fn may_repeat(&mut self, bytes: usize, has_given_way: bool, now: Instant) -> bool {
         let Some(estimator) = &self.estimator else {
             return true;
         };
         let most = estimator.target().as_f64() * MOST_REPEATED;
         let repeats = self.repeated.bps(now) + self.repeating_bytes as f64 * 8.0;
         let is_too_much = estimator.is_limited() && repeats > most;
-        let may = !estimator.is_broken_down() && !is_too_much;
+        let may = (has_given_way || !estimator.is_broken_down()) && !is_too_much;
         if may {
             self.repeating_bytes += bytes;
         }

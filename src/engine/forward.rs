@@ -408,6 +408,7 @@ impl Engine {
         } = &mut session.egress;
         let sender = &mut slots[slot];
         let flows = sender.subscription.as_ref().and_then(|sub| sub.current);
+        let has_given_way = sender.has_given_way(now);
         let queued = sender.origin_of(seq).and_then(|(seq, origin)| {
             // After a change of layer nobody needs what was before its keyframe.
             if flows.is_some_and(|flows| flows.layer != origin.source) {
@@ -417,7 +418,7 @@ impl Engine {
             let packet = layer.remembered(origin.seq)?;
             let allowed = layer.serial == origin.source.serial
                 && sender.rtx.allow(seq, packet.payload.len(), rtt, now)
-                && downlink.may_repeat(packet.payload.len(), now);
+                && downlink.may_repeat(packet.payload.len(), has_given_way, now);
             allowed
                 .then(|| sender.retransmit(slot as u16, seq, &origin, packet))
                 .flatten()

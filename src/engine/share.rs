@@ -25,7 +25,7 @@ const OVERHEAD_PERCENT: u64 = 6;
 
 /// How long a slot that was lowered stays low: layers that go up and down cost a keyframe each
 /// time, and look worse than either.
-const LOWERED_FOR: Duration = Duration::from_secs(4);
+pub(super) const LOWERED_FOR: Duration = Duration::from_secs(4);
 
 /// The priority of a slot for which none was wished.
 const DEFAULT_PRIORITY: u8 = 128;
@@ -187,7 +187,9 @@ impl Engine {
             session: place,
             slot: offer.slot,
         };
-        let slot = &mut self.sessions[place].egress.slots[offer.slot];
+        let egress = &mut self.sessions[place].egress;
+        let is_broken_down = egress.downlink.is_broken_down();
+        let slot = &mut egress.slots[offer.slot];
         let Some(subscription) = slot.subscription.as_mut() else {
             return;
         };
@@ -200,6 +202,8 @@ impl Engine {
                 slot.lowered_at = Some(now);
             }
             subscription.is_overloaded = is_lowered;
+            let is_other = current.is_some_and(|it| it.layer != offer.ladder[chosen].quality.layer);
+            subscription.is_given_up = is_lowered && is_other && is_broken_down;
             let is_best = chosen + 1 == offer.ladder.len();
             slot.ceiling = (!is_best).then_some(offer.ladder[chosen].quality);
         }

@@ -18,6 +18,7 @@ use super::header::HeaderTemplate;
 use super::inspect::SlotStats;
 use super::quality::{ALL, Quality};
 use super::rtx::RtxLimit;
+use super::share::LOWERED_FOR;
 use super::timeline::{Origin, Refused, SlotTimeline};
 use super::track::{LayerRef, MediaPacket, Track};
 
@@ -91,6 +92,11 @@ pub(crate) struct Subscription {
     pub(crate) target: LayerRef,
     /// The path has no room for what flows: until it changes, as little of it flows as can be.
     pub(crate) is_overloaded: bool,
+    /// The path has broken down under what flows: it ends with its frame, and the queue has only the
+    /// keyframe of what is wanted to carry.
+    pub(crate) is_given_up: bool,
+    /// What flows has ended a frame, and begun no other.
+    is_between_frames: bool,
     /// Since when the slot waits for a first keyframe.
     pub(crate) waiting_since: Instant,
     /// The codec that [`Self::pt`] stands for.
@@ -203,6 +209,8 @@ impl Slot {
             current: None,
             target,
             is_overloaded: false,
+            is_given_up: false,
+            is_between_frames: false,
             waiting_since: now,
             codec: None,
             pt: 0,
@@ -231,6 +239,13 @@ impl Slot {
     /// Stops the slot for want of bandwidth, or lets it go on; whether it was stopped before.
     pub(crate) fn starve(&mut self, starves: bool) -> bool {
         std::mem::replace(&mut self.is_starved, starves)
+    }
+
+    /// Whether what flows is what was chosen for a path that had no room for what was before.
+    pub(crate) fn has_given_way(&self, now: Instant) -> bool {
+        let is_lowered = |at| now.saturating_duration_since(at) < LOWERED_FOR;
+        let flows = |it: &Subscription| it.current == Some(it.wanted);
+        self.lowered_at.is_some_and(is_lowered) && self.subscription.as_ref().is_some_and(flows)
     }
 
     /// Too much waits: what shows is cut off after this frame. It begins anew with a keyframe, but
@@ -267,6 +282,11 @@ impl Slot {
             return Forwarded::Elsewhere;
         }
         let flows = subscription.flows(layer);
+        if flows && subscription.is_given_up && subscription.is_between_frames {
+            subscription.current = None;
+            subscription.waiting_since = now;
+            return Forwarded::Elsewhere;
+        }
         if flows {
             if !subscription.follow(&packet.info) {
                 self.timeline.skip(packet.seq, &packet.info);
@@ -298,8 +318,10 @@ impl Slot {
             let first = subscription.current.is_none();
             subscription.current = Some(subscription.wanted);
             subscription.is_overloaded = false;
+            subscription.is_given_up = false;
             first.then_some(subscription.waiting_since)
         });
+        subscription.is_between_frames = packet.marker;
         let spatial = subscription.current.map_or(ALL, |current| current.spatial);
         self.timeline.keep_spatial(spatial);
         let (pt, form) = match (packet.primary_at, subscription.red_pt) {

@@ -262,12 +262,15 @@ impl Flow {
         let estimate = self.downlink.estimate(self.now(ms));
         let allocation = allocate(estimate.unwrap_or(UNLIMITED), &demands);
         self.downlink.shared(allocation.total, allocation.next_step);
+        let is_broken_down = self.downlink.is_broken_down();
         for (camera, choice) in self.cameras.iter_mut().zip(&allocation.choices) {
             let layer = match choice {
                 Choice::Layer(layer) => layer + 1,
                 Choice::Paused | Choice::Nothing => 0,
             };
             camera.want(layer, ms);
+            // What flows ends here where the path has broken down under it.
+            camera.waits_for_keyframe |= is_broken_down && layer > 0 && layer < camera.layer;
         }
     }
 
@@ -345,9 +348,11 @@ impl Flow {
                 continue;
             };
             let bytes = part.bytes as usize;
+            let is_lowered = camera.lowered_ms.is_some_and(|at| ms - at < LOWERED_FOR_MS);
+            let has_given_way = is_lowered && camera.layer == camera.wanted;
             if number < camera.switched
                 || !camera.limit.allow(number, bytes, None, now)
-                || !self.downlink.may_repeat(bytes, now)
+                || !self.downlink.may_repeat(bytes, has_given_way, now)
             {
                 continue;
             }
