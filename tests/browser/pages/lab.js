@@ -58,9 +58,9 @@ function plainPicture(grey) {
 
 /**
  * Watches, and tells how long after its POST the first frame was decoded. Audio is played too, or
- * it would not be decoded.
+ * it would not be decoded. With `via` media goes by another UDP port than the answer names.
  */
-export async function watch(url, { timeoutMs = 10_000 } = {}) {
+export async function watch(url, { timeoutMs = 10_000, via } = {}) {
   const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
   const element = document.body.appendChild(document.createElement('video'));
   element.srcObject = new MediaStream();
@@ -69,7 +69,7 @@ export async function watch(url, { timeoutMs = 10_000 } = {}) {
   for (const kind of ['video', 'audio']) {
     element.srcObject.addTrack(pc.addTransceiver(kind, { direction: 'recvonly' }).receiver.track);
   }
-  const posted = await connect(pc, url);
+  const posted = await connect(pc, url, via);
   const session = sessions.length - 1;
   for (;;) {
     const waitedMs = performance.now() - posted;
@@ -109,6 +109,32 @@ export async function received(session) {
   return { video: await inbound(pc, 'video'), audio: await inbound(pc, 'audio') };
 }
 
+/** Notes from now on, every 50 ms, what a watching session shows; `observed` gives what was noted. */
+export function observe(session) {
+  const { pc } = sessions[session];
+  const notes = [];
+  sessions[session].notes = notes;
+  sessions[session].observing = setInterval(async () => {
+    const [video, audio] = [await inbound(pc, 'video'), await inbound(pc, 'audio')];
+    if (!video) return;
+    notes.push({
+      at: performance.timeOrigin + performance.now(),
+      frames: video.framesDecoded,
+      height: video.frameHeight,
+      bytes: video.bytesReceived,
+      frozenS: video.totalFreezesDuration,
+      lost: video.packetsLost,
+      audioLost: audio?.packetsLost,
+      concealed: audio?.concealedSamples,
+    });
+  }, 50);
+}
+
+/** What `observe` has noted so far. */
+export function observed(session) {
+  return sessions[session].notes;
+}
+
 /** Ends a session as the standards ask. */
 export async function stop(session) {
   const { pc, location } = sessions[session];
@@ -118,7 +144,7 @@ export async function stop(session) {
 }
 
 /** Posts the offer and takes the answer; returns when the POST was sent. */
-async function connect(pc, url) {
+async function connect(pc, url, via) {
   await pc.setLocalDescription();
   const posted = performance.now();
   const response = await fetch(url, {
@@ -129,8 +155,14 @@ async function connect(pc, url) {
   const text = await response.text();
   if (response.status !== 201) throw new Error(`POST ${url} answered ${response.status}: ${text}`);
   sessions.push({ pc, location: new URL(response.headers.get('Location'), url).href });
-  await pc.setRemoteDescription({ type: 'answer', sdp: text });
+  await pc.setRemoteDescription({ type: 'answer', sdp: via ? throughPort(text, via) : text });
   return posted;
+}
+
+/** An answer whose only way is a UDP port that is not the server's own. */
+function throughPort(answer, port) {
+  const udp = answer.replace(/^a=candidate:\S+ \d tcp .*\r\n/gim, '');
+  return udp.replace(/^(a=candidate:\S+ \d udp \d+ \S+) \d+/gim, `$1 ${port}`);
 }
 
 async function inbound(pc, kind) {
