@@ -20,6 +20,7 @@
  * @property {number} height
  * @property {number} fps
  * @property {number} bitrate bit/s
+ * @property {boolean} isWanted whether it is to be sent
  * @property {string} limitation `none`, `cpu`, `bandwidth` or `other`
  *
  * @typedef {object} Sample
@@ -162,6 +163,7 @@ function readOutbound(change) {
     height: now.frameHeight ?? 0,
     fps: change.of('framesSent') / change.seconds,
     bitrate: change.bitrate('bytesSent'),
+    isWanted: now.active !== false,
     limitation: now.qualityLimitationReason ?? 'none',
   };
 }
@@ -186,11 +188,14 @@ export function gradeInbound({ lost, frozenSeconds }) {
   return 'good';
 }
 
+/** What is lost on the way to us is lost of every picture, though of none as much as of the next. */
+const SOME_LOSS = 0.01;
+
 /**
- * Whether it is our own connection that spoils pictures. If most of them suffer at the same time, it
- * is: they come from different people and have nothing in common but the way to us. One that
- * suffers by itself was late or incomplete before it came to the server. One that is alone and
- * loses something lost it on the way to us, unless its sender says otherwise.
+ * Whether it is our own connection that spoils pictures. If most of them suffer at the same time, or
+ * several lose something, it is: they come from different people and have nothing in common but the
+ * way to us. One that suffers by itself was late or incomplete before it came to the server. One that
+ * is alone and loses something lost it on the way to us, unless its sender says otherwise.
  *
  * @param {Sample} sample
  * @param {Set<string>} [explained] slots of people who say that their own connection is bad
@@ -202,7 +207,8 @@ export function isOwnFault({ inbound, roundTripMs }, explained) {
   );
   if (pictures.length === 1) return pictures[0].lost > FAIR_LOSS;
   const bad = pictures.filter(picture => gradeInbound(picture) !== 'good');
-  return bad.length > pictures.length / 2;
+  const losing = pictures.filter(({ lost }) => lost > SOME_LOSS);
+  return bad.length > pictures.length / 2 || losing.length > 1;
 }
 
 /** A conversation becomes halting at round trips above these. */
@@ -219,8 +225,8 @@ export function gradeOutbound({ roundTripMs, lostUpstream, outbound }) {
   const roundTrip = roundTripMs ?? 0;
   if (lostUpstream > POOR_LOSS || roundTrip > POOR_ROUND_TRIP_MS) return 'poor';
   // The browser left out a layer because the uplink does not carry it.
-  const isLimited = outbound.some(({ kind, limitation, fps }) => {
-    return kind === 'video' && limitation === 'bandwidth' && fps === 0;
+  const isLimited = outbound.some(({ kind, limitation, fps, isWanted }) => {
+    return kind === 'video' && isWanted && limitation === 'bandwidth' && fps === 0;
   });
   if (lostUpstream > FAIR_LOSS || roundTrip > FAIR_ROUND_TRIP_MS || isLimited) return 'fair';
   return 'good';

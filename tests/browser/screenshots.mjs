@@ -100,6 +100,7 @@ const scenes = {
     await person.page.getByRole('button', { name: 'Mute', exact: true }).waitFor();
     await person.page.getByLabel('Your name').fill('Ada');
     await ui.press(person, 'Check the connection');
+    await person.page.mouse.move(640, 30);
     await shoot(person, 'lobby');
     await person.close();
   },

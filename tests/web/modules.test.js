@@ -12,7 +12,7 @@ import { Roster } from '../../web/roster.js';
 import { iceFragment, markSlides, slimSlots, withIce } from '../../web/sdp.js';
 import { parseIceServers, parseLinks } from '../../web/session.js';
 import { activeEncodings } from '../../web/simulcast.js';
-import { gradeInbound, isOwnFault } from '../../web/stats.js';
+import { gradeInbound, gradeOutbound, isOwnFault } from '../../web/stats.js';
 import { strings as german } from '../../web/strings/de.js';
 import { strings as english } from '../../web/strings/en.js';
 import { assignSlots, wishDocument } from '../../web/wishes.js';
@@ -262,10 +262,19 @@ test('one picture that suffers is its sender’s trouble, all of them at once ar
   assert.equal(isOwnFault(sample([halting, fine, fine])), false);
   assert.equal(isOwnFault(sample([losing, fine, fine])), false);
   assert.equal(isOwnFault(sample([halting, losing, fine])), true);
+  assert.equal(isOwnFault(sample([losing, { lost: 0.02 }, fine])), true);
   assert.equal(isOwnFault(sample([fine, fine], 900)), true);
   assert.equal(isOwnFault(sample([halting])), false);
   assert.equal(isOwnFault(sample([losing])), true);
   assert.equal(isOwnFault(sample([losing]), new Set(['0'])), false);
+});
+
+test('a layer that rests because nobody wants it says nothing of the uplink', () => {
+  const layer = { kind: 'video', limitation: 'bandwidth', fps: 0, isWanted: true };
+  const sample = outbound => ({ roundTripMs: 20, lostUpstream: 0, outbound });
+  assert.equal(gradeOutbound(sample([{ ...layer, isWanted: false }])), 'good');
+  assert.equal(gradeOutbound(sample([layer])), 'fair');
+  assert.equal(gradeOutbound({ ...sample([]), lostUpstream: 0.2 }), 'poor');
 });
 
 test('a slot that our path has no room for is known until it has', () => {

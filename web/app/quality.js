@@ -15,6 +15,8 @@ const text = strings.stats;
 
 /** Often enough to see a change as it happens, rarely enough to cost nothing. */
 const SAMPLE_MS = 2000;
+/** So long a browser finds out what its path carries, and sends less until then. */
+const SETTLE_MS = 8000;
 /** A connection that is sometimes good and sometimes not is told of this often, to everyone in the room. */
 const TELL_MS = 10_000;
 
@@ -27,6 +29,7 @@ export class Quality {
   #timer;
   /** @type {Map<string, Grade>} what the last sample said of each seat */
   #before = new Map();
+  #since = performance.now();
   /** @type {Grade} */
   #told = 'good';
   #toldAt = Number.NEGATIVE_INFINITY;
@@ -69,13 +72,14 @@ export class Quality {
       this.#before.set(key, grade);
       return better(grade, before.get(key));
     };
-    const own = holding('self', gradeOutbound(sample));
+    const isSettled = performance.now() > this.#since + SETTLE_MS;
+    const own = holding('self', isSettled ? gradeOutbound(sample) : 'good');
     this.#tell(own);
     const said = (/** @type {string} */ participant) => saidOf(roster.participants.get(participant));
     const explained = [...roster.bindings.values()].filter(
       ({ participant }) => participant && said(participant),
     );
-    const isOwn = isOwnFault(sample, new Set(explained.map(({ mid }) => mid)));
+    const isOwn = own !== 'good' || isOwnFault(sample, new Set(explained.map(({ mid }) => mid)));
     for (const { key, track, participant, isSelf } of this.#stage.visible) {
       const tile = this.#stage.tile(key);
       const mid = track ? roster.slotOf(track) : null;
