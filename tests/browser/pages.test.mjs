@@ -109,4 +109,19 @@ describe('the pages of a broadcast', { timeout: 120_000 }, () => {
     await ui.press(publisher, 'Stop');
     await guest.page.getByText('Nobody is live here yet.').waitFor();
   });
+
+  test('a script that somebody brought into a page does not run', async () => {
+    for (const path of ['/', '/r/tea', '/watch/tea', '/publish/tea', '/direct/tea']) {
+      const policy = (await fetch(server.url + path)).headers.get('Content-Security-Policy');
+      assert.ok(policy && !/unsafe-(inline|eval)/.test(policy), `${path}: ${policy}`);
+      await guest.open(server.url + path);
+      const ran = await guest.page.evaluate(() => {
+        document.body.append(
+          Object.assign(document.createElement('script'), { textContent: 'globalThis.ran = 1' }),
+        );
+        return 'ran' in globalThis;
+      });
+      assert.equal(ran, false, path);
+    }
+  });
 });

@@ -124,6 +124,14 @@ describe('the stage', { timeout: 120_000 }, () => {
     assert.equal(await ada.page.locator('.is-speaking').count(), 1);
   });
 
+  test('in the speaker view whoever speaks is large', async () => {
+    const speaker = await ada.page.locator('.is-speaking .tile-name').textContent();
+    await ada.page.locator('body').press('l');
+    await until('the speaker is large', async () => (await largeOne()) === speaker);
+    await ada.page.locator('body').press('l');
+    await until('all are of one size again', async () => (await largeOne()) === null);
+  });
+
   test('whoever is pinned is large, and is asked for at that size', async () => {
     const other = (await namesShown()).find(name => !name.includes('you'));
     await ui.tile(ada, other).hover();

@@ -85,6 +85,42 @@ describe('a meeting where people write, wave and look after the room', { timeout
     assert.ok(x > over.x && x < over.x + over.width, 'it floats elsewhere');
   });
 
+  test('each key of the sheet does what is written there', async () => {
+    const { page } = people.Ada;
+    await ui.closePeople(people.Ada);
+    const key = name => page.locator('body').press(name);
+    const button = name => page.getByRole('button', { name, exact: true }).waitFor();
+    for (const [name, on, off] of [
+      ['m', 'Unmute', 'Mute'],
+      ['v', 'Turn camera on', 'Turn camera off'],
+      ['s', 'Stop sharing', 'Share screen'],
+      ['h', 'Lower hand', 'Raise hand'],
+    ]) {
+      await key(name);
+      await button(on);
+      await key(name);
+      await button(off);
+    }
+    for (const [name, panel] of [
+      ['p', page.getByRole('complementary', { name: 'People' })],
+      ['c', page.getByRole('log', { name: 'Messages' })],
+      ['i', page.getByRole('region', { name: 'Connection details' })],
+    ]) {
+      await key(name);
+      await panel.waitFor();
+      // In the field of the chat a letter is a letter.
+      if (name === 'c') await ui.press(people.Ada, 'Close chat');
+      else await key(name);
+      await panel.waitFor({ state: 'hidden' });
+    }
+    await key('?');
+    const sheet = page.getByRole('dialog', { name: 'Keyboard shortcuts' });
+    await sheet.waitFor();
+    await page.keyboard.press('Escape');
+    await sheet.waitFor({ state: 'hidden' });
+    await ui.openPeople(people.Ada);
+  });
+
   test('a host mutes somebody, who is told and can unmute', async () => {
     await ui.choose(people.Ada, 'Ben', 'Mute microphone');
     await until('Ben is muted for Cleo', () => ui.isMuted(ui.tile(people.Cleo, 'Ben')));
