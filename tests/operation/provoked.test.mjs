@@ -306,12 +306,14 @@ test('what the machine lacks is a reason, too', { timeout: 60_000 }, async () =>
 test('what is over a limit is counted by that limit', { timeout: 60_000 }, async () => {
   const small = await serve([
     ...[`--key=${KEY}`, '--shards=1', '--participants-per-room=1', '--rooms-per-shard=2'],
-    ...['--sessions-per-identity=1', '--idempotency-keys=0'],
+    ...['--sessions-per-identity=1', '--idempotency-keys=0', '--streams-per-session=1'],
   ]);
   await look(small);
+  let session;
   const join = async (room, identity, headers = {}) => {
     const url = `${small.url}/whep/${room}`;
     const answer = await post(url, viewerOffer(), { ...bearer(token({ identity })), ...headers });
+    session ??= answer.headers.get('location');
     return answer.status;
   };
   assert.equal(await join('one', 'ada', { 'idempotency-key': 'k' }), 201);
@@ -327,7 +329,21 @@ test('what is over a limit is counted by that limit', { timeout: 60_000 }, async
   const [answer] = await once(slow, 'data');
   assert.match(String(answer), /^HTTP\/1.1 408/);
   slow.destroy();
+  const { status } = await fetch(`${small.url}/whep/one`, { headers: { x: 'x'.repeat(17_000) } });
+  assert.equal(status, 431);
+  // It is counted once it is answered.
+  const isHead = ({ name, labels, value }) =>
+    name === 'plenum_http_refusals_total' && labels.limit === 'head' && value > 0;
+  await until('the head is counted', async () => (await look(small)).samples.some(isHead));
+  const events = `${new URL(session, small.url)}/events`;
+  const streams = [await fetch(events), await fetch(events)];
+  for (const { body } of streams) await body.cancel();
   await look(small);
+
+  const narrow = await serve(['--media-lines=1']);
+  await look(narrow);
+  assert.equal((await post(`${narrow.url}/whep/one`, viewerOffer())).status, 422);
+  await look(narrow);
 });
 
 /** A server that is never ready, or whose log nobody reads. */
