@@ -40,8 +40,8 @@ pub(crate) fn as_it_is_seen() -> Vec<Case> {
         "F8 seen: 2.5 -> 0.3 -> 2.5 Mbit/s",
         LinkPlan::changing(&[(0, 2_500_000), (20_000, 300_000), (50_000, 2_500_000)]),
         80,
-        2_500.0,
-        4.0,
+        1_000.0,
+        2.0,
     );
     narrow.goals.extend([
         goal("drop: sent <= 1.1x", "s", (0.0, 1.3), |run| {
