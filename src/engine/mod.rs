@@ -498,6 +498,10 @@ impl Engine {
         self.tell(place, Change::Closed { reason });
 
         let mut session = self.sessions.remove(place);
+        if self.sessions.is_empty() {
+            // The largest of the tables, some two kilobytes a place: the fullest moment is over.
+            self.sessions.shrink_to_fit();
+        }
         self.timers
             .set(Timer::Session(place), &mut session.armed, None);
         self.session_ids.remove(&id);
