@@ -55,6 +55,23 @@ fn a_path_that_narrows_gets_a_smaller_picture_and_the_large_one_when_it_widens()
 }
 
 #[test]
+fn a_path_that_breaks_down_shows_a_smaller_picture_within_half_a_second() {
+    for seed in 960..970 {
+        let (mut world, viewer) = watch(seed);
+        narrow(&mut world, viewer, 2_500);
+        world.run_for(secs(5));
+        narrow(&mut world, viewer, 300);
+        let narrowed_at = world.now();
+        world.run_for(secs(8));
+        let video = world.video(viewer, 0);
+        let freeze = video.longest_freeze(narrowed_at, world.now());
+        // Three tenths of it are the queue that was full before anybody could know.
+        assert!(freeze <= millis(500), "seed {seed}: froze for {freeze:?}");
+        assert!(layer(&world, viewer) < Some(2), "the large one has gone");
+    }
+}
+
+#[test]
 fn a_path_that_carries_only_sound_pauses_the_picture_and_says_so() {
     let (mut world, viewer) = watch(92);
     narrow(&mut world, viewer, 80);
