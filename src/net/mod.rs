@@ -49,15 +49,15 @@ pub fn release_memory() {
     sys::release_memory();
 }
 
+/// What the process has allocated and not freed, in bytes, where the allocator tells.
+#[must_use]
+pub fn allocated_bytes() -> Option<u64> {
+    sys::allocated_bytes()
+}
+
 /// A moment for tests to count from.
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "tests have to start somewhere")]
 fn some_moment() -> std::time::Instant {
     std::time::Instant::now()
-}
-
-/// What the process has allocated and not freed, in bytes, where the allocator tells.
-#[must_use]
-pub fn allocated_bytes() -> Option<u64> {
-    sys::allocated_bytes()
 }
