@@ -48,6 +48,7 @@ mod tests {
     /// The methods of each path, as the router's text has them.
     fn routed() -> BTreeMap<String, BTreeSet<String>> {
         let mut routes = BTreeMap::new();
+        // What is before the first path is none.
         for route in ROUTER.split("(\"/").skip(1) {
             let (path, route) = route.split_once('"').expect("a path");
             // As far as its own closing parenthesis.
