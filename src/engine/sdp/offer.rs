@@ -116,11 +116,14 @@ impl OfferSummary {
     }
 }
 
+/// Words of an m-line before its payload types: media, port, protocol (RFC 8866 §5.14).
+const BEFORE_FORMATS: usize = 3;
+
 /// The payload type of redundant audio where an m-line sends audio and does not prefer that: where
 /// it is in an answer, browsers send it, which doubles the rate of a voice. Whoever wants it names
 /// it first.
 fn unwanted_red<'a>(line: &OfferLine, text: &str, red: &'a str) -> Option<&'a str> {
-    let mut formats = text.split_ascii_whitespace().skip(3);
+    let mut formats = text.split_ascii_whitespace().skip(BEFORE_FORMATS);
     let prefers = formats.next() == Some(red);
     let is_there = formats.any(|format| format == red);
     (line.direction.is_sending() && !prefers && is_there).then_some(red)
@@ -141,7 +144,7 @@ fn names(text: &str, pt: &str) -> bool {
 fn without(text: &str, pt: &str) -> String {
     let words: Vec<&str> = text.split_ascii_whitespace().collect();
     let kept = words.iter().enumerate();
-    let kept = kept.filter(|(place, word)| *place < 3 || **word != pt);
+    let kept = kept.filter(|(place, word)| *place < BEFORE_FORMATS || **word != pt);
     kept.map(|(_, word)| *word).collect::<Vec<_>>().join(" ")
 }
 
