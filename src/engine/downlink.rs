@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::bitrate::Bitrate;
-use super::estimate::{Estimator, Moved, PathReport, PathState, ProbeCluster, Purpose};
+use super::estimate::{Estimator, PathReport, PathState, ProbeCluster, Purpose};
 use super::pacer::Way;
 use super::rtcp::TransportFeedback;
 use super::tape::{Event, Tape};
@@ -24,7 +24,8 @@ const PROBE_TICK: Duration = Duration::from_millis(2);
 /// become better without notice.
 const HEADROOM_PERCENT: u64 = 150;
 
-/// An estimate that has fallen to so much of what was last shared is shared anew at once.
+/// An estimate that has fallen to so much of what was last shared, at once or in small steps, is
+/// shared anew at once: a smaller change moves no layer.
 const FALLEN_PERCENT: u64 = 95;
 
 /// What may be sent again, as a part of the target of a path whose limit is known: enough for a path
@@ -133,12 +134,11 @@ impl Downlink {
             self.review_at = Some(now);
         }
         let overloads = estimator.overloads();
-        let moved = estimator.feedback(feedback, now);
-        // What falls in small steps has fallen, too.
+        estimator.feedback(feedback, now);
         let has_fallen = self.shared_at.is_some_and(|then| {
             estimator.estimate().as_bps() * 100 < then.as_bps() * FALLEN_PERCENT
         });
-        if moved == Moved::Down || has_fallen || estimator.overloads() > overloads {
+        if has_fallen || estimator.overloads() > overloads {
             self.review_at = Some(now);
             // Whatever the grace was for, this path has shown that it needs a choice.
             self.informed_at = now.checked_sub(GRACE).or(self.informed_at);

@@ -91,17 +91,6 @@ const LOST_GAIN: f64 = 0.01;
 /// The period of the receiver's clock in transport feedback: 24 bits of 64 ms.
 const REFERENCE_PERIOD_US: i64 = (1 << 24) * 64_000;
 
-/// Whether the estimate moved, as far as the choice of layers is concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moved {
-    /// It is about where it was.
-    No,
-    /// It fell: layers are to be chosen anew at once.
-    Down,
-    /// It rose; that can wait for the next regular choice.
-    Up,
-}
-
 /// What one receiver's path carries.
 #[derive(Debug)]
 pub struct Estimator {
@@ -260,15 +249,14 @@ impl Estimator {
     }
 
     /// The receiver tells what arrived.
-    pub fn feedback(&mut self, feedback: &TransportFeedback<'_>, now: Instant) -> Moved {
+    pub fn feedback(&mut self, feedback: &TransportFeedback<'_>, now: Instant) {
         let now_us = self.us(now);
-        let before = self.control.estimate();
         self.end_silence(now_us);
         let Some(first) = self.records.extend(feedback.base_sequence) else {
-            return Moved::No;
+            return;
         };
         let Some(newest) = self.read(feedback, first, now_us) else {
-            return Moved::No;
+            return;
         };
         let last_us = self.last_feedback_us.replace(now_us).unwrap_or(now_us);
         let dt_secs = ((now_us - last_us) as f64 / 1e6).min(0.3);
@@ -300,7 +288,6 @@ impl Estimator {
                 }
             }
         }
-        moved(before, self.control.estimate())
     }
 
     /// Asks for a burst, if sending more than the estimate would buy something: `demand` is the
@@ -599,17 +586,6 @@ impl Estimator {
         }
         // What was sent into the silence was lost to whatever caused it.
         self.judged = self.records.next();
-    }
-}
-
-/// A change of less than a twentieth moves no layer.
-fn moved(before: f64, after: f64) -> Moved {
-    if after < before * 0.95 {
-        Moved::Down
-    } else if after > before * 1.05 {
-        Moved::Up
-    } else {
-        Moved::No
     }
 }
 
