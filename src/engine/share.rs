@@ -1,7 +1,7 @@
 //! Which layer each slot of a session gets of what its path carries.
 
 use std::mem;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Engine;
 use super::allocation::{Choice, SlotDemand, allocate};
@@ -22,10 +22,6 @@ const UNMEASURED_AUDIO: Bitrate = Bitrate::kbps(40);
 
 /// Headers and retransmissions, in percent of the payload.
 const OVERHEAD_PERCENT: u64 = 6;
-
-/// How long a slot that was lowered stays low: layers that go up and down cost a keyframe each
-/// time, and look worse than either.
-pub(super) const LOWERED_FOR: Duration = Duration::from_secs(4);
 
 /// The priority of a slot for which none was wished.
 const DEFAULT_PRIORITY: u8 = 128;
@@ -173,9 +169,7 @@ impl Engine {
             height: size.and_then(|(_, height)| height.try_into().ok()),
             is_speaker: shown.is_some_and(|shown| room.is_speakers(self.tracks[shown.track].id)),
             current,
-            may_rise: slot
-                .lowered_at
-                .is_none_or(|at| now.saturating_duration_since(at) >= LOWERED_FOR),
+            may_rise: !slot.was_lowered(now),
             is_kept: self.shedding.share_percent().is_none() && session.egress.may_not_starve(slot),
             layers: &offer.costs,
         }

@@ -18,9 +18,12 @@ use super::header::HeaderTemplate;
 use super::inspect::SlotStats;
 use super::quality::{ALL, Quality};
 use super::rtx::RtxLimit;
-use super::share::LOWERED_FOR;
 use super::timeline::{Origin, Refused, SlotTimeline};
 use super::track::{LayerRef, MediaPacket, Track};
+
+/// How long a slot that was lowered stays low: layers that go up and down cost a keyframe each
+/// time, and look worse than either.
+const LOWERED_FOR: Duration = Duration::from_secs(4);
 
 /// A codec that the receiver negotiated for its slot.
 #[derive(Clone, Copy, Debug)]
@@ -243,9 +246,14 @@ impl Slot {
 
     /// Whether what flows is what was chosen for a path that had no room for what was before.
     pub(crate) fn has_given_way(&self, now: Instant) -> bool {
-        let is_lowered = |at| now.saturating_duration_since(at) < LOWERED_FOR;
         let flows = |it: &Subscription| it.current == Some(it.wanted);
-        self.lowered_at.is_some_and(is_lowered) && self.subscription.as_ref().is_some_and(flows)
+        self.was_lowered(now) && self.subscription.as_ref().is_some_and(flows)
+    }
+
+    /// Whether the path has forced it to a lower layer lately, so that it stays there.
+    pub(crate) fn was_lowered(&self, now: Instant) -> bool {
+        let is_lately = |at| now.saturating_duration_since(at) < LOWERED_FOR;
+        self.lowered_at.is_some_and(is_lately)
     }
 
     /// Too much waits: what shows is cut off after this frame. It begins anew with a keyframe, but
@@ -303,16 +311,8 @@ impl Slot {
                 };
             }
         }
-        if subscription.codec != Some(packet.codec) {
-            match matching(&self.codecs, track.codecs.get(usize::from(packet.codec))) {
-                Some(codec) => {
-                    subscription.codec = Some(packet.codec);
-                    subscription.pt = codec.pt;
-                    subscription.rtx_pt = codec.rtx_pt;
-                    subscription.red_pt = codec.red_pt;
-                }
-                None => return Forwarded::Drop(DropReason::CodecMismatch),
-            }
+        if !subscription.adopt(&self.codecs, track, packet.codec) {
+            return Forwarded::Drop(DropReason::CodecMismatch);
         }
         let started = (!flows).then(|| {
             let first = subscription.current.is_none();
@@ -324,11 +324,7 @@ impl Slot {
         subscription.is_between_frames = packet.marker;
         let spatial = subscription.current.map_or(ALL, |current| current.spatial);
         self.timeline.keep_spatial(spatial);
-        let (pt, form) = match (packet.primary_at, subscription.red_pt) {
-            (0, _) => (subscription.pt, Form::Plain),
-            (_, Some(red_pt)) => (red_pt, Form::Redundant(subscription.pt)),
-            (primary_at, None) => (subscription.pt, Form::Primary(primary_at)),
-        };
+        let (pt, form) = subscription.form_of(packet);
         if started.is_some() {
             let at = packet.captured_at;
             self.timeline
@@ -438,6 +434,28 @@ impl Subscription {
     /// Whether this layer is the one that flows.
     fn flows(&self, layer: LayerRef) -> bool {
         self.current.is_some_and(|current| current.layer == layer)
+    }
+
+    /// Looks up how its receiver names the codec that comes now; `false` if it does not know it.
+    fn adopt(&mut self, codecs: &[SlotCodec], track: &Track, codec: u8) -> bool {
+        if self.codec == Some(codec) {
+            return true;
+        }
+        let Some(known) = matching(codecs, track.codecs.get(usize::from(codec))) else {
+            return false;
+        };
+        self.codec = Some(codec);
+        (self.pt, self.rtx_pt, self.red_pt) = (known.pt, known.rtx_pt, known.red_pt);
+        true
+    }
+
+    /// Under which payload type a packet leaves, and how much of it.
+    fn form_of(&self, packet: &MediaPacket) -> (u8, Form) {
+        match (packet.primary_at, self.red_pt) {
+            (0, _) => (self.pt, Form::Plain),
+            (_, Some(red_pt)) => (red_pt, Form::Redundant(self.pt)),
+            (primary_at, None) => (self.pt, Form::Primary(primary_at)),
+        }
     }
 
     /// Goes on with a packet of the layer that flows; `false` if it is of a part that does not.
