@@ -6,6 +6,7 @@ import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { Chromium } from './lib/chromium.mjs';
+import { events } from './lib/events.mjs';
 import { Pages } from './lib/pages.mjs';
 import { Server } from './lib/server.mjs';
 import { until } from './lib/until.mjs';
@@ -148,6 +149,50 @@ describe('broadcasting by WHIP and WHEP', { timeout: 300_000 }, () => {
       return video?.framesDecoded > 20 && audio?.totalAudioEnergy > 1e-6;
     });
     assert.equal(await bob.page.evaluate(id => lab.stop(id), answered), 200);
+  });
+
+  test('a player is told of each layer (E16), and gets the one that it chooses (E19)', async () => {
+    const ada = await publisher('/whip/chosen/ada');
+    const bob = await viewer('/whep/chosen');
+    const [video, location] = await bob.person.page.evaluate(
+      session => [lab.videoLine(session), lab.locationOf(session)],
+      bob.session,
+    );
+    const post = (path, body) =>
+      fetch(location + path, {
+        method: 'POST',
+        headers: { 'Content-Type': 'application/json' },
+        body: JSON.stringify(body),
+      });
+    const subscribed = await post('/sse', ['layers']);
+    assert.equal(subscribed.status, 201);
+    const stop = new AbortController();
+    let layers = [];
+    const reading = (async () => {
+      const stream = new URL(subscribed.headers.get('Location'), location);
+      for await (const { data } of events(stream, stop.signal)) layers = data[video.index] ?? [];
+    })().catch(() => {});
+    const seen = async () => (await receivedBy(bob)).video;
+    try {
+      // Of each encoding, Chromium's three temporal layers as well.
+      const flowing = () => layers.filter(({ bitrate }) => bitrate > 0);
+      const sizes = () => [...new Set(flowing().map(({ rid, width }) => `${rid} ${width}`))].sort();
+      await until('three encodings are told of', () => sizes().length === 3);
+      assert.deepEqual(sizes(), ['f 1280', 'h 640', 'q 320']);
+      await until('the whole picture is there', async () => (await seen()).frameWidth === 1280);
+      assert.equal((await post('/layer', { mediaId: video.mid, rid: 'q' })).status, 200);
+      await until('the small picture is there', async () => (await seen()).frameWidth === 320, 2_000);
+      assert.equal((await post('/layer', { mediaId: video.mid })).status, 200);
+      await until('the whole picture is back', async () => (await seen()).frameWidth === 1280);
+      await ada.page.evaluate(() => lab.stopEncoding(0, 'f'));
+      await until('an encoding that is not sent is at nothing', () => {
+        const off = layers.filter(({ rid }) => rid === 'f');
+        return off.length > 0 && off.every(({ bitrate }) => bitrate === 0);
+      });
+    } finally {
+      stop.abort();
+      await reading;
+    }
   });
 
   for (const codec of ['VP8', 'VP9', 'H264', 'AV1']) {

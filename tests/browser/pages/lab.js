@@ -135,6 +135,26 @@ export function observed(session) {
   return sessions[session].notes;
 }
 
+/** Stops one of the encodings that a session sends. */
+export async function stopEncoding(session, rid) {
+  const sender = sessions[session].pc.getSenders().find(({ track }) => track?.kind === 'video');
+  const parameters = sender.getParameters();
+  parameters.encodings.find(encoding => encoding.rid === rid).active = false;
+  await sender.setParameters(parameters);
+}
+
+/** Where a session's video stands among its m-lines, and its MID. */
+export function videoLine(session) {
+  const lines = sessions[session].pc.getTransceivers();
+  const index = lines.findIndex(({ receiver }) => receiver.track.kind === 'video');
+  return { index, mid: lines[index].mid };
+}
+
+/** The URL of a session. */
+export function locationOf(session) {
+  return sessions[session].location;
+}
+
 /** Ends a session as the standards ask. */
 export async function stop(session) {
   const { pc, location } = sessions[session];
