@@ -149,23 +149,39 @@ impl Receiver {
     fn advance(&mut self, now: Instant) {
         while let (Some(next), Some((&seq, first))) = (self.next, self.waiting.first_key_value()) {
             if seq > next {
-                if now - first.at < PATIENCE {
-                    return;
-                }
-                self.lost += seq - next;
+                let seq = match self.whole_keyframe() {
+                    Some(keyframe) => keyframe,
+                    None if now - first.at < PATIENCE => return,
+                    None => seq,
+                };
+                self.lost += (next..seq)
+                    .filter(|seq| !self.waiting.contains_key(seq))
+                    .count() as u64;
+                self.waiting = self.waiting.split_off(&seq);
                 if let Some(partial) = self.partial.take() {
                     self.torn += u64::from(partial.stamp.count > 0);
                 }
                 self.references.clear();
                 self.last_numbers = None;
             }
-            let (_, waiting) = self.waiting.pop_first().expect("it was just looked at");
+            let (seq, waiting) = self.waiting.pop_first().expect("it was just looked at");
             self.next = Some(seq + 1);
             match self.kind {
                 Kind::Audio => self.heard(&waiting, now),
                 Kind::Video => self.saw(&waiting, now),
             }
         }
+    }
+
+    /// Where the newest keyframe begins that is complete: with it, what lacks before is superfluous.
+    fn whole_keyframe(&self) -> Option<u64> {
+        let is_start =
+            |(_, packet): &(&u64, &Waiting)| packet.stamp.keyframe && packet.stamp.index == 0;
+        let starts = self.waiting.iter().rev().filter(is_start);
+        starts
+            .map(|(start, packet)| (*start, *start + u64::from(packet.stamp.count)))
+            .find(|(start, end)| (*start..*end).all(|seq| self.waiting.contains_key(&seq)))
+            .map(|(start, _)| start)
     }
 
     fn heard(&mut self, packet: &Waiting, now: Instant) {
