@@ -169,6 +169,9 @@ impl Egress {
                     self.write(&queued, path, now, out, counters);
                 }
             }
+            if self.has_cut {
+                self.withdraw_cut();
+            }
         }
         // It keeps its capacity.
         self.queue = queue;
@@ -182,23 +185,51 @@ impl Egress {
         }
         if self.pacer.is_full() {
             counters.drop(DropReason::EgressQueueFull);
-            if queued.rtx_seq.is_none() {
-                slot.cut(now);
-                self.has_cut = true;
+            if queued.rtx_seq.is_some() {
+                return None;
             }
-            return None;
+            slot.cut(now);
+            self.has_cut = true;
         }
         let bytes = queued.packet.payload.len();
         if queued.rtx_seq.is_some() {
             return self.pacer.admit(queued, bytes, Urgency::Again, now);
         }
         let ends_frame = queued.packet.marker;
+        if ends_frame && slot.began_with(&queued) {
+            self.pacer.note_start(now);
+        }
         let queued = self.pacer.admit(queued, bytes, Urgency::Picture, now);
         if queued.is_none() && ends_frame && self.pacer.is_overfull(now) {
             slot.cut(now);
             self.has_cut = true;
         }
         queued
+    }
+
+    /// What waits of pictures that were cut off would only keep their keyframes waiting: it is not
+    /// sent. A keyframe that waits itself is, or one that is too large for the path would never pass.
+    fn withdraw_cut(&mut self) {
+        for number in 0..self.slots.len() {
+            let slot = &self.slots[number];
+            let is_keyframe = |it: &Queued| usize::from(it.slot) == number && slot.began_with(it);
+            if slot.is_cut() && !self.pacer.holds(is_keyframe) {
+                self.withdraw(number);
+            }
+        }
+    }
+
+    /// What a slot shows is given up at once, with what waits of it.
+    pub(crate) fn give_up(&mut self, number: usize, now: Instant) {
+        self.slots[number].stop(now);
+        self.withdraw(number);
+    }
+
+    fn withdraw(&mut self, number: usize) {
+        let is_its = |it: &Queued| usize::from(it.slot) == number && it.rtx_seq.is_none();
+        self.queue.retain(|queued| !is_its(queued));
+        self.pacer.withdraw(is_its);
+        self.slots[number].take_back();
     }
 
     /// Seals one packet into a datagram.
@@ -433,6 +464,7 @@ fn account(slot: &mut Slot, queued: &Queued, now: Instant, counters: &mut Counte
         slot.stats.rtx_packets += 1;
         return;
     }
+    slot.left(queued.seq);
     slot.sent_packets = slot.sent_packets.wrapping_add(1);
     slot.sent_octets = slot.sent_octets.wrapping_add(bytes as u32);
     slot.rtx.sent(bytes);

@@ -29,11 +29,11 @@ const MOST_WAITING: Duration = Duration::from_millis(250);
 /// where its frame ends, and who never ends one must not fill the memory.
 const MOST_PACKETS: usize = 4_096;
 
-/// So much may wait where a picture was cut off lately: its keyframe has to pass in one piece.
-const MOST_WAITING_AFTER_CUT: Duration = Duration::from_secs(1);
+/// So much may wait where a picture began lately: its keyframe has to pass in one piece.
+const MOST_WAITING_AFTER_START: Duration = Duration::from_secs(1);
 
-/// What counts as lately: about as long as a keyframe takes to be asked for and sent.
-const AFTER_CUT: Duration = Duration::from_secs(2);
+/// What counts as lately: as long as a path that broke down takes to be drained, twice if need be.
+const AFTER_START: Duration = Duration::from_secs(2);
 
 /// Where a queue stands that has to go, pictures leave hardly faster than the target: whatever is sent
 /// beyond it, old layers and retransmissions included, would keep the queue there.
@@ -80,7 +80,7 @@ pub struct Pacer<T> {
     pictures: VecDeque<(T, u32)>,
     waiting_bytes: u64,
     next_at: Option<Instant>,
-    cut_at: Option<Instant>,
+    started_at: Option<Instant>,
 }
 
 impl<T> Default for Pacer<T> {
@@ -93,7 +93,7 @@ impl<T> Default for Pacer<T> {
             pictures: VecDeque::new(),
             waiting_bytes: 0,
             next_at: None,
-            cut_at: None,
+            started_at: None,
         }
     }
 }
@@ -180,22 +180,40 @@ impl<T> Pacer<T> {
         self.waiting_bytes
     }
 
-    /// Whether so much waits that the picture whose frame has just ended has to be cut off here, and to
-    /// begin anew with a keyframe: leaving out frames in between would break it all the same.
-    pub fn is_overfull(&mut self, now: Instant) -> bool {
+    /// Whether so much waits that the picture whose frame has just ended has to be cut off, and to begin
+    /// anew with a keyframe: leaving out frames in between would break it all the same.
+    pub fn is_overfull(&self, now: Instant) -> bool {
         let Some(pace) = self.pace else {
             return false;
         };
         let since = |at: Instant| now.saturating_duration_since(at);
-        let most = match self.cut_at {
-            Some(at) if since(at) < AFTER_CUT => MOST_WAITING_AFTER_CUT,
+        let most = match self.started_at {
+            Some(at) if since(at) < AFTER_START => MOST_WAITING_AFTER_START,
             _ => MOST_WAITING,
         };
-        let is_overfull = self.waiting_bytes > pace.bytes_in(most);
-        if is_overfull {
-            self.cut_at = Some(now);
-        }
-        is_overfull
+        self.waiting_bytes > pace.bytes_in(most)
+    }
+
+    /// The keyframe of a picture that begins has been taken in.
+    pub fn note_start(&mut self, now: Instant) {
+        self.started_at = Some(now);
+    }
+
+    /// Whether a picture waits that is such.
+    pub fn holds(&self, is_such: impl Fn(&T) -> bool) -> bool {
+        self.pictures.iter().any(|(packet, _)| is_such(packet))
+    }
+
+    /// Pictures that are such are not sent any more.
+    pub fn withdraw(&mut self, is_such: impl Fn(&T) -> bool) {
+        let waiting_bytes = &mut self.waiting_bytes;
+        self.pictures.retain(|(packet, bytes)| {
+            let stays = !is_such(packet);
+            if !stays {
+                *waiting_bytes -= u64::from(*bytes);
+            }
+            stays
+        });
     }
 
     /// Nothing that waits can be sent any more.
@@ -327,21 +345,24 @@ mod tests {
     }
 
     #[test]
-    fn a_quarter_of_a_second_may_wait_and_a_second_after_a_cut() {
+    fn a_quarter_of_a_second_may_wait_and_a_second_while_a_keyframe_passes() {
         let now = some_moment();
         let mut pacer = Pacer::default();
         // A pace of 800 kbit/s: 25 kB in a quarter of a second.
         pacer.set_way(limited(Bitrate::kbps(320)));
-        let mut admit = |packets: usize| {
+        let admit = |pacer: &mut Pacer<()>, packets: usize| {
             for _ in 0..packets {
                 pacer.admit((), 1_000, Urgency::Picture, now);
             }
             pacer.is_overfull(now)
         };
-        assert!(!admit(25));
-        assert!(admit(1));
-        assert!(!admit(70));
-        assert!(admit(5));
+        assert!(!admit(&mut pacer, 25));
+        assert!(admit(&mut pacer, 1));
+        pacer.note_start(now);
+        assert!(!admit(&mut pacer, 70));
+        assert!(admit(&mut pacer, 5));
+        pacer.withdraw(|()| true);
+        assert_eq!((pacer.waiting_bytes(), pacer.is_overfull(now)), (0, false));
     }
 
     #[test]

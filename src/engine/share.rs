@@ -58,9 +58,14 @@ impl Engine {
         }
     }
 
-    /// Pictures that were cut off, as too much of them waited, go on with keyframes once it has left.
+    /// Pictures that were cut off, as too much of them waited, go on with keyframes once nothing waits;
+    /// of a cheaper layer, if what is known of the path by now asks for one.
     pub(super) fn begin_anew(&mut self, place: usize, now: Instant) {
-        for slot in self.sessions[place].egress.mended() {
+        let mended = self.sessions[place].egress.mended();
+        if !mended.is_empty() {
+            self.share_estimate(place, now);
+        }
+        for slot in mended {
             self.counters.cut_slots += 1;
             let session = &mut self.sessions[place];
             let number = slot as u16;
@@ -189,6 +194,7 @@ impl Engine {
         };
         let (track, current) = (subscription.track, subscription.current);
         let starves = choice == Choice::Paused;
+        let mut is_given_up = false;
         if let Choice::Layer(chosen) = choice {
             let shown = current.and_then(|current| rung_of(&offer.ladder, &current));
             let is_lowered = shown.is_some_and(|shown| chosen < shown);
@@ -197,10 +203,15 @@ impl Engine {
             }
             subscription.is_overloaded = is_lowered;
             let is_other = current.is_some_and(|it| it.layer != offer.ladder[chosen].quality.layer);
-            subscription.is_given_up = is_lowered && is_other && is_broken_down;
+            is_given_up = is_lowered && is_other && is_broken_down;
             let is_best = chosen + 1 == offer.ladder.len();
             slot.ceiling = (!is_best).then_some(offer.ladder[chosen].quality);
         }
+        if is_given_up {
+            // The queue has only the keyframe of what was chosen to carry.
+            egress.give_up(offer.slot, now);
+        }
+        let slot = &mut egress.slots[offer.slot];
         let was_starving = slot.starve(starves);
         if starves != was_starving {
             self.counters.starved_slots += u64::from(starves);

@@ -79,6 +79,8 @@ pub(crate) struct Slot {
     /// Too much of it waits for the path.
     is_cut: bool,
     timeline: SlotTimeline<LayerRef>,
+    /// The newest of its numbers that has left; what was given later ones still waits.
+    newest_left: u64,
     rtx_seq: u64,
 }
 
@@ -95,11 +97,8 @@ pub(crate) struct Subscription {
     pub(crate) target: LayerRef,
     /// The path has no room for what flows: until it changes, as little of it flows as can be.
     pub(crate) is_overloaded: bool,
-    /// The path has broken down under what flows: it ends with its frame, and the queue has only the
-    /// keyframe of what is wanted to carry.
-    pub(crate) is_given_up: bool,
-    /// What flows has ended a frame, and begun no other.
-    is_between_frames: bool,
+    /// When the keyframe that it began with is shown.
+    began_with: Option<u32>,
     /// Since when the slot waits for a first keyframe.
     pub(crate) waiting_since: Instant,
     /// The codec that [`Self::pt`] stands for.
@@ -168,6 +167,7 @@ pub(crate) enum Forwarded {
 
 impl Slot {
     pub(crate) fn new(mid: String, kind: Kind, ssrc: u32, rtx_ssrc: u32, random: u64) -> Self {
+        let timeline = SlotTimeline::new(kind.clock_rate_hz(), random);
         Self {
             mid,
             kind,
@@ -187,7 +187,8 @@ impl Slot {
             is_paused: false,
             is_starved: false,
             is_cut: false,
-            timeline: SlotTimeline::new(kind.clock_rate_hz(), random),
+            newest_left: timeline.newest_seq(),
+            timeline,
             // In the lower half, for the same reason as the media's first number.
             rtx_seq: random >> 49,
         }
@@ -212,8 +213,7 @@ impl Slot {
             current: None,
             target,
             is_overloaded: false,
-            is_given_up: false,
-            is_between_frames: false,
+            began_with: None,
             waiting_since: now,
             codec: None,
             pt: 0,
@@ -256,14 +256,40 @@ impl Slot {
         self.lowered_at.is_some_and(is_lately)
     }
 
-    /// Too much waits: what shows is cut off after this frame. It begins anew with a keyframe, but
-    /// not before what waits has left, or keyframes alone would fill the queue.
-    pub(crate) fn cut(&mut self, now: Instant) {
-        self.is_cut = true;
+    /// What shows ends here, in the middle of a frame as well: it goes on with a keyframe.
+    pub(crate) fn stop(&mut self, now: Instant) {
         if let Some(subscription) = self.subscription.as_mut() {
             subscription.current = None;
             subscription.waiting_since = now;
         }
+    }
+
+    /// Too much waits: what shows ends here. It begins anew with a keyframe, but not before what
+    /// waits has left, or keyframes alone would fill the queue.
+    pub(crate) fn cut(&mut self, now: Instant) {
+        self.is_cut = true;
+        self.stop(now);
+    }
+
+    /// Whether it was cut off, and does not go on yet.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// Whether a packet is of the keyframe that what it shows began with.
+    pub(crate) fn began_with(&self, queued: &Queued) -> bool {
+        let began_with = self.subscription.as_ref().and_then(|sub| sub.began_with);
+        began_with == Some(queued.timestamp)
+    }
+
+    /// A picture's packet has left under this number.
+    pub(crate) fn left(&mut self, seq: u64) {
+        self.newest_left = self.newest_left.max(seq);
+    }
+
+    /// What waited will not leave: whatever is shown next is given its numbers.
+    pub(crate) fn take_back(&mut self) {
+        self.timeline.take_back(self.newest_left);
     }
 
     /// What waited has left; whether it was cut off for that.
@@ -290,11 +316,6 @@ impl Slot {
             return Forwarded::Elsewhere;
         }
         let flows = subscription.flows(layer);
-        if flows && subscription.is_given_up && subscription.is_between_frames {
-            subscription.current = None;
-            subscription.waiting_since = now;
-            return Forwarded::Elsewhere;
-        }
         if flows {
             if !subscription.follow(&packet.info) {
                 self.timeline.skip(packet.seq, &packet.info);
@@ -318,10 +339,8 @@ impl Slot {
             let first = subscription.current.is_none();
             subscription.current = Some(subscription.wanted);
             subscription.is_overloaded = false;
-            subscription.is_given_up = false;
             first.then_some(subscription.waiting_since)
         });
-        subscription.is_between_frames = packet.marker;
         let spatial = subscription.current.map_or(ALL, |current| current.spatial);
         self.timeline.keep_spatial(spatial);
         let (pt, form) = subscription.form_of(packet);
@@ -336,18 +355,23 @@ impl Slot {
             .timeline
             .pass(packet.seq, packet.timestamp, &packet.info)
         {
-            Ok(placed) => Queued {
-                slot: place,
-                pt,
-                rtx_seq: None,
-                seq: placed.seq,
-                timestamp: placed.timestamp,
-                offsets: placed.codec,
-                packet: packet.clone(),
-                is_probe: false,
-                padding: 0,
-                form,
-            },
+            Ok(placed) => {
+                if started.is_some() {
+                    subscription.began_with = Some(placed.timestamp);
+                }
+                Queued {
+                    slot: place,
+                    pt,
+                    rtx_seq: None,
+                    seq: placed.seq,
+                    timestamp: placed.timestamp,
+                    offsets: placed.codec,
+                    packet: packet.clone(),
+                    is_probe: false,
+                    padding: 0,
+                    form,
+                }
+            }
             Err(Refused::Duplicate) => return Forwarded::Drop(DropReason::Duplicate),
             Err(_) => return Forwarded::Drop(DropReason::BeforeSwitch),
         };
@@ -376,7 +400,7 @@ impl Slot {
 
     /// A packet that was sent lately: so many before the newest.
     pub(crate) fn recent(&self, back: u64) -> Option<(u64, Origin<LayerRef>)> {
-        let seq = self.timeline.newest_seq().checked_sub(back)?;
+        let seq = self.newest_left.checked_sub(back)?;
         Some((seq, self.timeline.origin_of(seq)?))
     }
 

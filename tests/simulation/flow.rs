@@ -59,6 +59,8 @@ struct Camera {
     waits_for_keyframe: bool,
     lowered_ms: Option<u64>,
     number: u64,
+    /// The newest of its packets that has left.
+    left: u64,
     /// The first packet of the layer that flows.
     switched: u64,
     history: BTreeMap<u64, Part>,
@@ -181,14 +183,7 @@ impl Flow {
                 self.send_part(part, ms, out);
             }
         }
-        if self.pacer.waiting_bytes() == 0 {
-            for camera in &mut self.cameras {
-                if std::mem::take(&mut camera.is_cut) {
-                    camera.keyframe_ms = Some(ms + KEYFRAME_MS);
-                    camera.waits_for_keyframe = true;
-                }
-            }
-        }
+        self.mend(ms);
         self.grant_wishes(ms, out);
         self.make_frames(ms, rng, out);
         if ms.is_multiple_of(AUDIO_INTERVAL_MS) {
@@ -263,14 +258,23 @@ impl Flow {
         let allocation = allocate(estimate.unwrap_or(UNLIMITED), &demands);
         self.downlink.shared(allocation.total, allocation.next_step);
         let is_broken_down = self.downlink.is_broken_down();
-        for (camera, choice) in self.cameras.iter_mut().zip(&allocation.choices) {
+        for (place, choice) in allocation
+            .choices
+            .iter()
+            .take(self.cameras.len())
+            .enumerate()
+        {
+            let camera = &mut self.cameras[place];
             let layer = match choice {
                 Choice::Layer(layer) => layer + 1,
                 Choice::Paused | Choice::Nothing => 0,
             };
             camera.want(layer, ms);
             // What flows ends here where the path has broken down under it.
-            camera.waits_for_keyframe |= is_broken_down && layer > 0 && layer < camera.layer;
+            if is_broken_down && layer > 0 && layer < camera.layer {
+                camera.waits_for_keyframe = true;
+                self.withdraw(place);
+            }
         }
     }
 
@@ -321,16 +325,44 @@ impl Flow {
             };
             camera.remember(part);
             left -= packet;
+            if part.is_key && part.ends {
+                self.pacer.note_start(now);
+            }
             let bytes = part.bytes as usize;
             match self.pacer.admit(part, bytes, Urgency::Picture, now) {
                 Some(part) => self.send_part(part, ms, out),
                 None if part.ends && self.pacer.is_overfull(now) => {
-                    let camera = &mut self.cameras[place];
-                    camera.is_cut = true;
+                    self.cameras[place].is_cut = true;
+                    if !self.pacer.holds(|part| part.camera == place && part.is_key) {
+                        self.withdraw(place);
+                    }
+                    self.mend(ms);
                 }
                 None => {}
             }
         }
+    }
+
+    /// Pictures that were cut off go on with keyframes once nothing waits.
+    fn mend(&mut self, ms: u64) {
+        let is_cut = self.cameras.iter().any(|camera| camera.is_cut);
+        if !is_cut || self.pacer.waiting_bytes() > 0 {
+            return;
+        }
+        self.choose(ms);
+        for camera in &mut self.cameras {
+            if std::mem::take(&mut camera.is_cut) {
+                camera.keyframe_ms = Some(ms + KEYFRAME_MS);
+                camera.waits_for_keyframe = true;
+            }
+        }
+    }
+
+    /// What waits of a picture is not sent, and what comes next takes its numbers.
+    fn withdraw(&mut self, place: usize) {
+        self.pacer.withdraw(|part| part.camera == place);
+        let camera = &mut self.cameras[place];
+        camera.number = camera.left;
     }
 
     fn grant_wishes(&mut self, ms: u64, out: &mut Vec<Packet>) {
@@ -390,7 +422,9 @@ impl Flow {
         let purpose = if part.is_again {
             Purpose::Retransmission
         } else {
-            self.cameras[part.camera].limit.sent(part.bytes as usize);
+            let camera = &mut self.cameras[part.camera];
+            camera.limit.sent(part.bytes as usize);
+            camera.left = camera.left.max(part.number);
             Purpose::Video
         };
         self.send(part.bytes, purpose, Some(part), ms, out);

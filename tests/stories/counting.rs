@@ -160,6 +160,17 @@ fn a_path_too_narrow_for_pictures() -> Vec<Counters> {
             counted.push(world.counters());
         }
     };
+    // Pictures of which there is no smaller one.
+    world.enter(
+        "alone",
+        Guest::meeting().with([Device::camera()]).slots(0, 0),
+    );
+    let other = world.enter("alone", Guest::meeting().with([]).slots(1, 1));
+    world.run_for(secs(3));
+    let queue = DataSize::bytes(300 * 300 / 8);
+    world
+        .down(other)
+        .change(|link| link.link(Bitrate::kbps(300), queue));
     // One whose first reports take a while.
     let far = Guest {
         one_way_delay: millis(150),

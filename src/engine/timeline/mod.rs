@@ -215,6 +215,15 @@ impl<Source: Copy> SlotTimeline<Source> {
         self.newest_in = seq;
     }
 
+    /// Numbers above this one were given out, and what they were given to will not leave: the next
+    /// source begins with them. Nothing of the current one may be passed any more.
+    pub fn take_back(&mut self, newest: u64) {
+        if newest < self.newest_out {
+            self.newest_out = newest;
+            self.sent.take_back(newest);
+        }
+    }
+
     /// Which packet left, or would have, under a number; `None` if that is too long ago, or
     /// yet to come.
     ///

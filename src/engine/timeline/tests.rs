@@ -28,6 +28,33 @@ fn audio() -> PayloadInfo {
     PayloadInfo::STANDALONE
 }
 
+#[test]
+fn numbers_of_packets_that_did_not_leave_are_those_of_what_comes_next() {
+    let at = some_time();
+    let mut timeline = SlotTimeline::new(90_000, 0);
+    timeline.switch('a', 100, 0, &vp8(1, 0), at);
+    for n in 0..10 {
+        let placed = timeline.pass(100 + n, 0, &vp8(1, 0));
+        assert_eq!(placed.map(|placed| placed.seq), Ok(1 + n));
+    }
+    timeline.take_back(6);
+    assert_eq!((timeline.newest_seq(), timeline.origin_of(7)), (6, None));
+
+    timeline.switch('b', 7_000, 0, &vp8(1, 0), at);
+    let placed = timeline.pass(7_000, 0, &vp8(1, 0)).expect("it is new");
+    assert_eq!(placed.seq, 7);
+    let sources = [6, 7].map(|seq| {
+        timeline
+            .origin_of(seq)
+            .map(|origin| (origin.source, origin.seq))
+    });
+    assert_eq!(sources, [Some(('a', 105)), Some(('b', 7_000))]);
+    assert_eq!(
+        timeline.pass(106, 0, &vp8(1, 0)),
+        Err(Refused::BeforeSwitch)
+    );
+}
+
 /// What happens to one packet of a source, and when it arrives relative to its place.
 #[derive(Clone, Copy, Debug)]
 struct Fate {
