@@ -10,7 +10,7 @@ import { isMainThread, parentPort, Worker, workerData } from 'node:worker_thread
 
 /**
  * What a link is like. `rate` is in bit/s, times in ms; `loss` is the share of packets that get lost, in bursts
- * of `burst` packets on average.
+ * of `burst` packets on average; with 1 nothing comes through.
  */
 const OPEN = { rate: Infinity, queueMs: 300, delayMs: 0, jitterMs: 0, loss: 0, burst: 1 };
 
@@ -89,7 +89,7 @@ class Pipe {
   /** Two states (Gilbert): one that loses nothing, and one that loses everything. */
   #isLost() {
     const { loss, burst } = this.#is;
-    if (loss === 0) this.#losing = false;
+    if (loss === 0 || loss === 1) this.#losing = loss === 1;
     else if (this.#losing) this.#losing = this.#random() >= 1 / burst;
     else this.#losing = this.#random() < loss / (burst * (1 - loss));
     return this.#losing;

@@ -124,6 +124,7 @@ export function observe(session) {
       bytes: video.bytesReceived,
       frozenS: video.totalFreezesDuration,
       lost: video.packetsLost,
+      keyframesAsked: video.pliCount,
       audioLost: audio?.packetsLost,
       concealed: audio?.concealedSamples,
     });
