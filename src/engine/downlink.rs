@@ -45,6 +45,8 @@ pub struct Downlink {
     demand: Bitrate,
     review_at: Option<Instant>,
     informed_at: Option<Instant>,
+    /// Its limit is known from another session: there is nothing to wait for.
+    is_expected: bool,
     probe: Option<Probe>,
     sent_bytes: u64,
     /// What is sent again.
@@ -124,6 +126,21 @@ impl Downlink {
         }
     }
 
+    /// The limit that was met on the path, if one was.
+    pub fn limit(&self) -> Option<Bitrate> {
+        self.estimator.as_ref()?.limit()
+    }
+
+    /// A session that this one continues met this limit.
+    pub fn expect(&mut self, limit: Bitrate, now: Instant) {
+        if let Some(tape) = &mut self.tape {
+            let limit_bps = limit.as_bps();
+            tape.note(now, Event::Expected { limit_bps });
+        }
+        self.estimator = Some(Box::new(Estimator::expecting(limit, now)));
+        self.is_expected = true;
+    }
+
     /// The receiver tells what arrived.
     pub fn feedback(&mut self, feedback: &TransportFeedback<'_>, now: Instant) {
         let Some(estimator) = &mut self.estimator else {
@@ -159,8 +176,8 @@ impl Downlink {
 
     /// What may be shared among slots; `None` while nothing limits them.
     pub fn estimate(&self, now: Instant) -> Option<Bitrate> {
-        let informed_at = self.informed_at?;
-        let is_over = now.saturating_duration_since(informed_at) >= GRACE;
+        let has_passed = |at| now.saturating_duration_since(at) >= GRACE;
+        let is_over = self.is_expected || self.informed_at.is_some_and(has_passed);
         let estimator = self.estimator.as_ref().filter(|_| is_over)?;
         Some(self.repeated.remainder(estimator.budget(), now))
     }

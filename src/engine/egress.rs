@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use super::bitrate::Bitrate;
 use super::codec::{patch, red};
 use super::counters::{Counters, DropReason};
 use super::downlink::Downlink;
@@ -96,6 +97,14 @@ impl Egress {
             rtp: keys.rtp_sealer(),
             rtcp: keys.rtcp_sealer(),
         });
+    }
+
+    /// A session that this one continues met a limit on its path. Who does not report is not held to it,
+    /// as it could never be lifted.
+    pub(crate) fn expect(&mut self, limit: Bitrate, now: Instant) {
+        if self.slots.iter().any(|slot| slot.header.has_twcc()) {
+            self.downlink.expect(limit, now);
+        }
     }
 
     /// Whether packets can be sealed.

@@ -15,6 +15,7 @@ use str0m::media::{Direction, Mid};
 use str0m::{IceCreds, Rtc, RtcConfig};
 use tracing::info;
 
+use super::bitrate::Bitrate;
 use super::channels::{Channels, MAX_BUFFERED_BYTES, MAX_MESSAGE_BYTES};
 use super::command::{CommandError, Door, Join, Joined, Reply};
 use super::event::{CloseReason, Kind, ParticipantInfo, Role};
@@ -40,6 +41,8 @@ pub(super) struct Resumable {
     pub(super) session: SessionId,
     pub(super) room: RoomId,
     pub(super) participant: ParticipantInfo,
+    /// What its path was known to carry.
+    pub(super) limit: Option<Bitrate>,
     pub(super) until: Instant,
 }
 
@@ -53,6 +56,7 @@ impl Engine {
         }
         let summary = check_offer(&join, self.config.limits)?;
         self.check_published(&join)?;
+        let limit = self.former_limit(&join);
         let member = self.member_of(&join, now)?;
         if let Some(shard) = self.elsewhere(&join) {
             let room = self.room_ids[&join.room];
@@ -101,7 +105,13 @@ impl Engine {
         if let Some(former) = former {
             self.rooms[room].take_over(place, former);
         }
+        if let Some(limit) = limit {
+            self.sessions[place].egress.expect(limit, now);
+        }
         self.slots_changed(place, now);
+        if limit.is_some() {
+            self.share_estimate(place, now);
+        }
         if let Some(former) = former {
             self.end_session(former, CloseReason::Resumed, now);
         }
@@ -242,6 +252,16 @@ impl Engine {
         self.resumable
             .remove(place)
             .map(|resumable| resumable.participant)
+    }
+
+    /// What is known of the path of the session that this one continues.
+    fn former_limit(&self, join: &Join) -> Option<Bitrate> {
+        let id = join.resume?;
+        if let Some(place) = self.session_ids.get(&id) {
+            return self.sessions[*place].egress.downlink.limit();
+        }
+        let mut ended = self.resumable.iter();
+        ended.find(|ended| ended.session == id)?.limit
     }
 
     pub(super) fn room_place(&mut self, id: &RoomId, now: Instant) -> usize {

@@ -535,6 +535,7 @@ impl Engine {
             session: session.id,
             room: room.id().clone(),
             participant: participant.clone(),
+            limit: session.egress.downlink.limit(),
             until: now + RESUME_WINDOW,
         });
     }

@@ -131,6 +131,9 @@ pub fn replay(recording: &Recording, began: Instant) -> Vec<Review> {
                     estimator.path_changed();
                 }
             }
+            Event::Expected { limit_bps } => {
+                estimator = Some(Estimator::expecting(Bitrate::bps(*limit_bps), now));
+            }
             Event::ProbeWanted { demand_bps } => {
                 if let Some(estimator) = &mut estimator {
                     let _ = estimator.probe_wanted(Bitrate::bps(*demand_bps), now);

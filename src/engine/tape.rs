@@ -84,6 +84,11 @@ pub enum Event {
     Timeout,
     /// It is reached another way.
     PathChanged,
+    /// It continues another session, whose path had a limit.
+    Expected {
+        /// That limit.
+        limit_bps: u64,
+    },
     /// Its path may be tried up to this rate.
     ProbeWanted {
         /// What would be of use.

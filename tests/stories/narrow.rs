@@ -97,6 +97,40 @@ fn a_picture_that_is_too_large_for_its_path_begins_anew_and_is_never_old() {
 }
 
 #[test]
+fn who_comes_back_by_a_narrow_path_is_not_sent_too_much_again() {
+    for has_ended in [false, true] {
+        let (mut world, viewer) = watch(971);
+        narrow(&mut world, viewer, 400);
+        world.run_for(secs(10));
+        assert!(layer(&world, viewer) < Some(2), "it has adapted");
+        let session = world.session(viewer);
+        if has_ended {
+            world.leave(viewer);
+            world.run_for(secs(1));
+        }
+        let again = Guest::meeting().with([]).slots(1, 1).resuming(session);
+        let again = world.enter("lobby", again);
+        narrow(&mut world, again, 400);
+        world.run_for(secs(3));
+        let video = world.video(again, 0);
+        assert!(
+            video.shown.iter().all(|shown| shown.layer < 2),
+            "a large one"
+        );
+        assert_eq!(video.lost, 0);
+        let first = video.shown.first().expect("a picture").at;
+        let freeze = video.longest_freeze(first, world.now());
+        assert!(freeze <= millis(100), "froze for {freeze:?}");
+
+        // What was known is no limit for ever.
+        narrow(&mut world, again, 20_000);
+        let took = world.run_until(secs(10), |world| layer(world, again) == Some(2));
+        let took = took.expect("the large picture");
+        assert!(took <= secs(4), "took {took:?}");
+    }
+}
+
+#[test]
 fn a_path_that_carries_only_sound_pauses_the_picture_and_says_so() {
     let (mut world, viewer) = watch(92);
     narrow(&mut world, viewer, 80);

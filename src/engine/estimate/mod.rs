@@ -164,6 +164,27 @@ impl Estimator {
         }
     }
 
+    /// The estimator of a path whose limit another session has met lately. It is looked for there
+    /// first, and soon above: the client may have come back by a better path.
+    #[must_use]
+    pub fn expecting(limit: Bitrate, now: Instant) -> Self {
+        let limit = limit.as_f64();
+        let mut estimator = Self::new(now);
+        estimator.control.set_capacity(limit);
+        estimator.control.set_estimate(limit);
+        estimator.probe_wishes = vec![limit * PROBE_STEP];
+        estimator
+    }
+
+    /// What the path is believed to carry, where a limit was ever met; not less for a silence.
+    #[must_use]
+    pub fn limit(&self) -> Option<Bitrate> {
+        let before = self.silence.map(|silence| silence.before);
+        let limit = before.unwrap_or_else(|| self.control.estimate());
+        let was_met = self.is_limited() || self.overloads > 0;
+        was_met.then(|| Bitrate::from_f64(limit))
+    }
+
     /// What the path is believed to carry.
     #[must_use]
     pub fn estimate(&self) -> Bitrate {
