@@ -204,7 +204,7 @@ fn streams<K>(config: &Config, udp: SocketAddr) -> Result<Option<Streams<K>>, So
         return Ok(None);
     };
     let own = (address != config.http.http_listen).then_some(address);
-    match Streams::bind(own) {
+    match Streams::bind(own, config.net.stream_limits()) {
         Ok(streams) => Ok(Some(streams)),
         // Nobody asked for this port: the server does what it can.
         Err(error) if config.net.tcp.is_none() => {

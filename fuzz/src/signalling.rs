@@ -1,5 +1,6 @@
 //! Descriptions, fragments and names, as HTTP takes them in.
 
+use plenum::engine::Limits;
 use plenum::engine::command::{Command, Door};
 use plenum::engine::ids::{ParticipantId, RoomId, SessionId, TrackId};
 use plenum::engine::sdp::{Fragment, OfferSummary, check_meet, check_whep, check_whip};
@@ -82,7 +83,7 @@ pub(crate) fn fragment(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
-    let _ = Fragment::parse(text);
+    let _ = Fragment::parse(text, Limits::default().candidates);
     World::with(|world| {
         let session = world.join_well();
         let fragment = text.to_owned();

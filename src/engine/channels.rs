@@ -13,8 +13,8 @@ use str0m::channel::{ChannelData, ChannelId, Reliability};
 use super::ids::ParticipantId;
 use super::limits::ChannelLimits;
 
-/// Largest message, in bytes: what every browser can send.
-pub(crate) const MAX_MESSAGE_BYTES: u32 = 64 * 1024;
+/// Largest message that there may be, in bytes: what every browser can send.
+pub const MAX_MESSAGE_BYTES: u32 = 64 * 1024;
 
 /// What is held for a client until it acknowledges it, in bytes, over all of its channels: four of
 /// the largest messages, or a second of what a busy room says.
@@ -111,8 +111,14 @@ impl Channels {
         self.messages += 1;
         self.bytes += bytes;
         let limits = self.limits;
-        self.messages <= limits.messages_per_second
+        bytes <= limits.message_bytes as usize
+            && self.messages <= limits.messages_per_second
             && self.bytes <= limits.bytes_per_second as usize
+    }
+
+    /// How large a message may be, in bytes.
+    pub(crate) fn message_bytes(&self) -> u32 {
+        self.limits.message_bytes
     }
 
     /// Whether there is a channel of this label.
@@ -196,5 +202,11 @@ mod tests {
         let sent = (0..9).filter(|_| channels.take(1, now)).count();
         assert_eq!(sent, 3);
         assert!(channels.take(10, later) && !channels.take(1, later));
+
+        let mut channels = Channels::new(ChannelLimits {
+            message_bytes: 10,
+            ..ChannelLimits::default()
+        });
+        assert!(channels.take(10, now) && !channels.take(11, now));
     }
 }

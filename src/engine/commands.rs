@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::Engine;
 use super::command::{Command, CommandError, Reply, SlotWish, Wish};
+use super::counters::DropReason;
 use super::event::{Change, CloseReason};
 use super::ids::SessionId;
 use super::join::check_lines;
@@ -117,7 +118,7 @@ impl Engine {
         let place = self.session_place(session)?;
         let session = &self.sessions[place];
         check_tag(if_match, &session.tags.ice_tag())?;
-        let fragment = Fragment::parse(fragment)?;
+        let fragment = Fragment::parse(fragment, self.config.limits.candidates)?;
         let summary = OfferSummary::parse(&session.offer)?;
         let known = |mid: &String| summary.lines.iter().any(|line| line.mid == *mid);
         if let Some(mid) = fragment.mids.iter().find(|mid| !known(mid)) {
@@ -125,6 +126,8 @@ impl Engine {
                 "no m-line has the mid {mid:?}"
             )));
         }
+        let excess = fragment.excess_candidates as u64;
+        self.counters.drop_all(DropReason::CandidateLimit, excess);
         match fragment.ice {
             // Before its answer a client has nothing to restart: these are its first.
             Some(ice) if ice != summary.ice && !session.offering.is_open() => {

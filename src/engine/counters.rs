@@ -153,6 +153,8 @@ pub enum DropReason {
     DataBacklog,
     /// A message on a data channel that nobody else has open.
     DataUnwanted,
+    /// A candidate of a fragment that has more than are read.
+    CandidateLimit,
     /// A packet of a track that a host has muted.
     MutedByHost,
     /// A packet for a session that has more queued than one wake-up can bring.
@@ -184,6 +186,7 @@ impl DropReason {
             DropReason::DataLimit => "data_limit",
             DropReason::DataBacklog => "data_backlog",
             DropReason::DataUnwanted => "data_unwanted",
+            DropReason::CandidateLimit => "candidate_limit",
             DropReason::MutedByHost => "muted_by_host",
             DropReason::EgressQueueFull => "egress_queue_full",
             DropReason::RelayQueueFull => "relay_queue_full",
@@ -191,7 +194,7 @@ impl DropReason {
     }
 
     /// Every reason there is, so that each is exported from the start.
-    pub const ALL: [DropReason; 22] = [
+    pub const ALL: [DropReason; 23] = [
         DropReason::UnknownSession,
         DropReason::UnvalidatedSource,
         DropReason::StunIntegrity,
@@ -211,6 +214,7 @@ impl DropReason {
         DropReason::DataLimit,
         DropReason::DataBacklog,
         DropReason::DataUnwanted,
+        DropReason::CandidateLimit,
         DropReason::MutedByHost,
         DropReason::EgressQueueFull,
         DropReason::RelayQueueFull,
@@ -270,6 +274,11 @@ impl Histogram {
 impl Counters {
     /// Counts one thing thrown away.
     pub fn drop(&mut self, reason: DropReason) {
-        *self.drops.entry(reason).or_default() += 1;
+        self.drop_all(reason, 1);
+    }
+
+    /// Counts some that were thrown away together.
+    pub fn drop_all(&mut self, reason: DropReason, n: u64) {
+        *self.drops.entry(reason).or_default() += n;
     }
 }

@@ -497,7 +497,9 @@ fn transport_config() -> RtcConfig {
     let mut config = RtcConfig::new()
         .set_rtp_mode(true)
         .set_ice_lite(true)
-        .set_sctp_max_message_size(MAX_MESSAGE_BYTES)
+        // Clients are told less (`write_answer`): what SCTP refuses it never acknowledges, so that
+        // its sender repeats it, and nobody counts it.
+        .set_sctp_max_message_size(2 * MAX_MESSAGE_BYTES)
         .set_sctp_max_buffered_amount(MAX_BUFFERED_BYTES)
         .clear_codecs()
         .enable_opus(true, true)
@@ -653,5 +655,6 @@ pub(super) fn write_answer(session: &Session, answer: &str, summary: &OfferSumma
         ufrag: session.credentials.ufrag.clone(),
         pwd: session.credentials.pass.clone(),
     };
-    sdp::rewrite_answer(answer, summary, Some(&ice), &lines)
+    let answer = sdp::rewrite_answer(answer, summary, Some(&ice), &lines);
+    sdp::with_max_message_size(&answer, session.channels.message_bytes())
 }

@@ -1,5 +1,6 @@
 //! How much an engine takes on, of everything that its clients choose the number of.
 
+use super::channels::MAX_MESSAGE_BYTES;
 use super::sdp::MAX_MEDIA_LINES;
 
 /// How much an engine takes on.
@@ -15,6 +16,8 @@ pub struct Limits {
     pub viewers_per_shard: usize,
     /// M-lines in one session, [`MAX_MEDIA_LINES`] at most.
     pub media_lines: usize,
+    /// Candidates of one fragment that are read; further ones are left out.
+    pub candidates: usize,
     /// Data channels of one session.
     pub channels: ChannelLimits,
 }
@@ -28,6 +31,8 @@ pub struct ChannelLimits {
     pub messages_per_second: u32,
     /// Bytes that its client may send in a second.
     pub bytes_per_second: u32,
+    /// Bytes of one message, [`MAX_MESSAGE_BYTES`] at most.
+    pub message_bytes: u32,
 }
 
 impl Default for Limits {
@@ -42,6 +47,9 @@ impl Default for Limits {
             // costs more than it takes off the first.
             viewers_per_shard: 200,
             media_lines: MAX_MEDIA_LINES,
+            // A laptop with two interfaces, VPN and relays has a dozen; as we are ICE-lite, none of
+            // them is needed to reach us.
+            candidates: 32,
             channels: ChannelLimits::default(),
         }
     }
@@ -55,6 +63,7 @@ impl Default for ChannelLimits {
             messages_per_second: 200,
             // A small file, not media.
             bytes_per_second: 1024 * 1024,
+            message_bytes: MAX_MESSAGE_BYTES,
         }
     }
 }

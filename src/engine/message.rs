@@ -13,9 +13,6 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::ids::{NameError, ParticipantId, RoomId, SessionId};
 
-/// Largest message, in bytes of its JSON: a session description of a few m-lines fits.
-pub const MAX_MESSAGE_BYTES: usize = 16 * 1024;
-
 /// Longest name of an event, in bytes.
 pub const MAX_EVENT_NAME_BYTES: usize = 64;
 

@@ -86,6 +86,7 @@ use slab::Slab;
 use tracing::{error, info};
 
 use advertised::Advertised;
+pub use channels::MAX_MESSAGE_BYTES as MAX_DATA_MESSAGE_BYTES;
 use command::{Command, CommandError, Reply};
 use counters::{Counters, DropReason};
 use diary::Note;

@@ -18,7 +18,7 @@ use super::problem::{Problem, unexpected_reply};
 use super::wish::parse;
 use crate::engine::command::{Command, Reply};
 use crate::engine::ids::{ParticipantId, RoomId, SessionId};
-use crate::engine::message::{EventName, Json, MAX_MESSAGE_BYTES, Say};
+use crate::engine::message::{EventName, Json, Say};
 
 /// Largest body of `PUT attributes`, in bytes: they travel in every event about their participant.
 const MAX_ATTRIBUTES_BYTES: usize = 1024;
@@ -55,7 +55,8 @@ pub(super) async fn say(
     let room: RoomId = name("room", &room)?;
     // Whoever has no token at all is not read.
     let pass = app.pass(&headers)?;
-    let limit = app.body_limit().at_most(MAX_MESSAGE_BYTES);
+    let most = app.settings.message_bytes as usize;
+    let limit = app.body_limit().at_most(most);
     let text = json_text(&headers, body, limit).await?;
     let body: MessageBody = parse(&text)?;
     let (from, shard) = match &body.session {

@@ -69,6 +69,10 @@ pub struct Settings {
     #[arg(long, env = "PLENUM_MESSAGE_RATE", value_name = "PER_SECOND", default_value_t = Self::default().message_rate)]
     pub message_rate: u32,
 
+    /// Bytes of a message (413 beyond).
+    #[arg(long, env = "PLENUM_MESSAGE_BYTES", value_name = "BYTES", default_value_t = Self::default().message_bytes, value_parser = clap::value_parser!(u32).range(MIN_BODY_BYTES..=MAX_MESSAGE_BYTES))]
+    pub message_bytes: u32,
+
     /// Bytes of a request's head (431 beyond).
     #[arg(long, env = "PLENUM_HEAD_BYTES", value_name = "BYTES", default_value_t = Self::default().head_bytes, value_parser = clap::value_parser!(u32).range(MIN_HEAD_BYTES..=MAX_HEAD_BYTES))]
     pub head_bytes: u32,
@@ -156,6 +160,8 @@ impl Default for Settings {
             idempotency_keys: 1024,
             // Faster than anybody types; each message goes to everybody in the room.
             message_rate: 10,
+            // A session description of a few m-lines fits.
+            message_bytes: 16 * 1024,
             // A token of 4 KiB fits well.
             head_bytes: 16 * 1024,
             // An encoder's offer has 8 KiB.
@@ -194,6 +200,8 @@ const MIN_HEAD_BYTES: i64 = 8 * 1024;
 const MAX_HEAD_BYTES: i64 = 1024 * 1024;
 /// The smallest offers have some hundred bytes more.
 const MIN_BODY_BYTES: i64 = 1024;
+/// With the words around it, what every browser takes on a data channel, on which messages come, too.
+const MAX_MESSAGE_BYTES: i64 = 60 * 1024;
 /// Longer descriptions no engine reads.
 const MAX_OFFER_BYTES: i64 = MAX_SDP_BYTES as i64;
 /// Ten times what the slowest telephone needs.

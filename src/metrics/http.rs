@@ -37,9 +37,10 @@ const LIMITS: [&str; 16] = [
 ];
 
 /// Why requests are refused for their token.
-const AUTH_FAILURES: [&str; 7] = [
+const AUTH_FAILURES: [&str; 8] = [
     "missing",
     "malformed",
+    "too_large",
     "unknown_key",
     "signature",
     "expired",

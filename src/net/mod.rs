@@ -41,7 +41,7 @@ pub use send::{Outgoing, Sender};
 pub use settings::{DEFAULT_PORT, Settings, TcpListen, public_for_tcp};
 pub use socket::{BufferSizes, MediaSocket, listen};
 pub use stun::{BindingRequest, StunResponder, StunServer};
-pub use tcp::{ConnectionId, Connections, Streams};
+pub use tcp::{ConnectionId, Connections, StreamLimits, Streams};
 
 /// Gives memory that nobody uses any more back to the system. It takes some milliseconds, in which who
 /// allocates may have to wait.

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
-use super::{StunUrl, discover};
+use super::{StreamLimits, StunUrl, discover};
 
 /// The port for media unless set: the one of STUN (RFC 8489 §3), which is what the first packet
 /// of every client is.
@@ -17,7 +17,7 @@ use super::{StunUrl, discover};
 pub const DEFAULT_PORT: u16 = 3478;
 
 /// The UDP port that carries all media, and where clients are told to find it.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug)]
 #[group(id = "net")]
 pub struct Settings {
     /// Address and port for media, UDP; all of IPv6 stands for all of IPv4, too [default: the address
@@ -29,6 +29,14 @@ pub struct Settings {
     /// [default: as UDP]. The HTTP port takes them, too, where it speaks HTTPS or is given here.
     #[arg(long, env = "PLENUM_TCP", value_name = "ADDRESS:PORT|off")]
     pub tcp: Option<TcpListen>,
+
+    /// TCP connections with media.
+    #[arg(long, env = "PLENUM_TCP_CONNECTIONS", value_name = "CONNECTIONS", default_value_t = StreamLimits::default().connections)]
+    pub tcp_connections: usize,
+
+    /// Those of one client address.
+    #[arg(long, env = "PLENUM_TCP_PER_ADDRESS", value_name = "CONNECTIONS", default_value_t = StreamLimits::default().per_address)]
+    pub tcp_per_address: u32,
 
     /// A further address and port, UDP, for STUN alone: clients that ask for their own address. The
     /// media port answers them, too.
@@ -52,7 +60,34 @@ pub struct Settings {
     pub private_ips: bool,
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        let StreamLimits {
+            connections,
+            per_address,
+        } = StreamLimits::default();
+        Self {
+            udp: None,
+            tcp: None,
+            tcp_connections: connections,
+            tcp_per_address: per_address,
+            stun: None,
+            public_ips: Vec::new(),
+            discover: None,
+            private_ips: false,
+        }
+    }
+}
+
 impl Settings {
+    /// How many TCP connections there may be.
+    pub fn stream_limits(&self) -> StreamLimits {
+        StreamLimits {
+            connections: self.tcp_connections,
+            per_address: self.tcp_per_address,
+        }
+    }
+
     /// Where the socket is bound; `http` is the address that HTTP listens on: whoever reaches
     /// one should reach the other.
     pub fn address(&self, http: IpAddr) -> SocketAddr {

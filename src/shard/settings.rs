@@ -6,7 +6,7 @@ use std::thread;
 use clap::Args;
 
 use crate::engine::sdp::MAX_MEDIA_LINES;
-use crate::engine::{ChannelLimits, Limits};
+use crate::engine::{ChannelLimits, Limits, MAX_DATA_MESSAGE_BYTES};
 
 /// How the work is spread.
 #[derive(Args, Clone, Debug)]
@@ -62,6 +62,15 @@ pub struct Settings {
     )]
     pub media_lines: u32,
 
+    /// ICE candidates of one trickle fragment that are read; further ones are left out.
+    #[arg(
+        long,
+        env = "PLENUM_CANDIDATES",
+        value_name = "CANDIDATES",
+        default_value_t = Limits::default().candidates
+    )]
+    pub candidates: usize,
+
     /// Data channels that a session may have open.
     #[arg(
         long,
@@ -88,7 +97,20 @@ pub struct Settings {
         default_value_t = ChannelLimits::default().bytes_per_second
     )]
     pub data_bytes: u32,
+
+    /// Bytes of one message on a data channel.
+    #[arg(
+        long,
+        env = "PLENUM_DATA_MESSAGE_BYTES",
+        value_name = "BYTES",
+        default_value_t = ChannelLimits::default().message_bytes,
+        value_parser = clap::value_parser!(u32).range(MIN_MESSAGE_BYTES..=MAX_DATA_MESSAGE_BYTES as i64)
+    )]
+    pub data_message_bytes: u32,
 }
+
+/// Positions of a pointer are smaller, and SCTP carries as much in one packet.
+const MIN_MESSAGE_BYTES: i64 = 1024;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -98,6 +120,7 @@ impl Default for Settings {
             participants_per_room,
             viewers_per_shard,
             media_lines,
+            candidates,
             channels,
         } = Limits::default();
         Self {
@@ -107,9 +130,11 @@ impl Default for Settings {
             participants_per_room,
             viewers_per_shard,
             media_lines: media_lines as u32,
+            candidates,
             data_channels: channels.channels,
             data_rate: channels.messages_per_second,
             data_bytes: channels.bytes_per_second,
+            data_message_bytes: channels.message_bytes,
         }
     }
 }
@@ -123,10 +148,12 @@ impl Settings {
             participants_per_room: self.participants_per_room,
             viewers_per_shard: self.viewers_per_shard,
             media_lines: self.media_lines as usize,
+            candidates: self.candidates,
             channels: ChannelLimits {
                 channels: self.data_channels,
                 messages_per_second: self.data_rate,
                 bytes_per_second: self.data_bytes,
+                message_bytes: self.data_message_bytes,
             },
         }
     }

@@ -3,14 +3,18 @@
 
 use std::time::Duration;
 
-use plenum::engine::Limits;
+use plenum::engine::{ChannelLimits, Limits};
+use plenum::net::StreamLimits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::offers::{CHROMIUM_MEETS, CHROMIUM_PLAYS};
-use crate::server::{JSON, SDP, Stream, World};
+use crate::server::{FRAGMENT, JSON, SDP, Stream, World};
 
 const DOOR: &str = "/rooms/demo/sessions";
+
+/// Far longer than anything takes on loopback.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[tokio::test]
 async fn a_room_takes_as_many_as_it_may_have() {
@@ -88,6 +92,107 @@ async fn a_session_has_as_many_m_lines_as_it_may_have() {
     assert_eq!(world.sessions().await, 0);
     let world = World::with_limits(|_| {}, limits(lines)).await;
     world.join(DOOR, CHROMIUM_MEETS).await;
+}
+
+#[tokio::test]
+async fn a_fragment_has_as_many_candidates_as_are_read() {
+    let limits = Limits {
+        candidates: 2,
+        ..Limits::default()
+    };
+    let world = World::with_limits(|_| {}, limits).await;
+    let joined = world.join(DOOR, CHROMIUM_MEETS).await;
+    let candidate = "a=candidate:1 1 udp 2122260223 192.0.2.1 61764 typ host\r\n";
+    for (count, over) in [(2, 0), (5, 3)] {
+        let fragment = format!("a=mid:0\r\n{}", candidate.repeat(count));
+        let taken = world.send("PATCH", joined.session(), &[FRAGMENT], fragment);
+        assert_eq!(taken.await.status, 204);
+        assert_eq!(world.drops("candidate_limit").await, over);
+    }
+}
+
+#[tokio::test]
+async fn a_client_is_told_how_large_a_message_on_a_data_channel_may_be() {
+    let channels = ChannelLimits {
+        message_bytes: 2048,
+        ..ChannelLimits::default()
+    };
+    let limits = Limits {
+        channels,
+        ..Limits::default()
+    };
+    let data = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\n\
+        a=setup:actpass\r\na=ice-ufrag:7Gk2\r\na=ice-pwd:wq0QvNc3c1kZ2yG6bqfJ8l\r\na=sctp-port:5000\r\n";
+    let session = CHROMIUM_MEETS.split("m=").next().expect("a session");
+    let lines = session.lines().filter(|line| !line.starts_with("a=group:"));
+    let session: String = lines.map(|line| format!("{line}\r\n")).collect();
+    let fingerprint = CHROMIUM_MEETS
+        .lines()
+        .find(|line| line.starts_with("a=fingerprint:"));
+    let fingerprint = fingerprint.expect("it has a certificate");
+    let offer = format!("{session}a=group:BUNDLE 0\r\n{data}{fingerprint}\r\n");
+    for (limits, told) in [(Limits::default(), 65536), (limits, 2048)] {
+        let world = World::with_limits(|_| {}, limits).await;
+        let joined = world.join(DOOR, offer.clone()).await;
+        let line = format!("a=max-message-size:{told}");
+        assert_eq!(joined.lines("a=max-message-size:"), [line]);
+    }
+}
+
+#[tokio::test]
+async fn there_are_as_many_connections_with_media_as_there_may_be() {
+    let limits = |connections, per_address| StreamLimits {
+        connections,
+        per_address,
+    };
+    for (limits, reason) in [
+        (limits(1, 9), "too_many"),
+        (limits(9, 1), "too_many_of_address"),
+    ] {
+        let world = World::with_tcp(limits).await;
+        let address = world.tcp_address();
+        let mut first = TcpStream::connect(address).await.expect("it listens");
+        world.tcp_connections(1).await;
+        let mut second = TcpStream::connect(address).await.expect("it listens");
+        let ended = tokio::time::timeout(PATIENCE, second.read(&mut [0])).await;
+        assert!(matches!(ended, Ok(Ok(0) | Err(_))), "{ended:?}");
+        let name = format!("plenum_tcp_closed_total{{reason=\"{reason}\"}}");
+        assert_eq!(world.metric(&name).await, 1);
+        first.shutdown().await.expect("it is open");
+        world.tcp_connections(0).await;
+        let _third = TcpStream::connect(address).await.expect("it listens");
+        world.tcp_connections(1).await;
+    }
+}
+
+#[tokio::test]
+async fn messages_and_tokens_are_as_large_as_they_may_be() {
+    let world = World::with(|settings| settings.message_bytes = 1024).await;
+    let joined = world.join(DOOR, CHROMIUM_MEETS).await;
+    let id = joined.session().trim_start_matches("/sessions/");
+    let message = |text: &str| format!(r#"{{"session":"{id}","event":"chat","data":"{text}"}}"#);
+    let room = 1024 - message("").len();
+    for (bytes, status) in [(room, 202), (room + 1, 413)] {
+        let text = message(&"x".repeat(bytes));
+        let said = world.send("POST", "/rooms/demo/messages", &[JSON], text);
+        assert_eq!(said.await.status, status);
+    }
+    assert_eq!(world.refusals("body").await, 1);
+
+    let secret = "0123456789abcdef0123456789abcdef";
+    let world = World::with(|settings| {
+        settings.auth.key = secret.parse().ok();
+        settings.auth.token_bytes = 1024;
+    })
+    .await;
+    for (bytes, reason) in [(1024, "malformed"), (1025, "too_large")] {
+        let bearer = format!("Bearer {}", "x".repeat(bytes));
+        let headers = [SDP, ("authorization", bearer.as_str())];
+        let refused = world.send("POST", DOOR, &headers, CHROMIUM_MEETS).await;
+        refused.is(401, "unauthorized");
+        let name = format!("plenum_auth_failures_total{{reason=\"{reason}\"}}");
+        assert_eq!(world.metric(&name).await, 1, "{bytes}");
+    }
 }
 
 #[tokio::test]

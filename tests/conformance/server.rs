@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use plenum::engine::{Certificate, Limits};
 use plenum::http::{Hub, Server, Settings};
-use plenum::metrics::Metrics;
-use plenum::net::MediaSocket;
-use plenum::shard::{EventSink, Shards, ShardsConfig};
+use plenum::metrics::{LostLines, Metrics, Reading};
+use plenum::net::{MediaSocket, StreamLimits, Streams};
+use plenum::shard::{EventSink, Shards, ShardsConfig, Sockets};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 
@@ -30,6 +30,7 @@ pub(crate) struct World {
     client: reqwest::Client,
     base: String,
     operator: String,
+    tcp: Option<SocketAddr>,
 }
 
 /// An answer with its whole body.
@@ -51,6 +52,19 @@ impl World {
     }
 
     pub(crate) async fn with_limits(change: impl FnOnce(&mut Settings), limits: Limits) -> Self {
+        Self::build(change, limits, None).await
+    }
+
+    /// A server that takes connections with media, too, of this many.
+    pub(crate) async fn with_tcp(limits: StreamLimits) -> Self {
+        Self::build(|_| {}, Limits::default(), Some(limits)).await
+    }
+
+    async fn build(
+        change: impl FnOnce(&mut Settings),
+        limits: Limits,
+        tcp: Option<StreamLimits>,
+    ) -> Self {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut settings = Settings {
             http_listen: any,
@@ -59,18 +73,30 @@ impl World {
         };
         change(&mut settings);
         let socket = MediaSocket::bind(any).expect("loopback has free ports");
+        let streams = tcp.map(|limits| Streams::bind(Some(any), limits).expect("free ports"));
+        let tcp = streams.as_ref().and_then(Streams::local_addr);
         let config = ShardsConfig {
             shards: NonZeroU16::MIN,
             advertised: vec![socket.local_addr()],
-            advertised_tcp: Vec::new(),
+            advertised_tcp: tcp.into_iter().collect(),
             limits,
         };
         let hub = Arc::<Hub>::default();
         let events: Arc<dyn EventSink> = hub.clone();
-        let shards = Shards::start(&config, socket, &Certificate::generate(), &events)
+        let sockets = Sockets {
+            streams,
+            ..Sockets::from(socket)
+        };
+        let shards = Shards::start(&config, sockets, &Certificate::generate(), &events)
             .expect("threads can be started");
+        let metrics = Arc::new(Metrics::new());
+        let read = shards.clone();
+        metrics.set_source(Box::new(move || {
+            let lost = LostLines::default();
+            Reading::of(&read, lost, &Arc::default(), &Arc::default())
+        }));
         let engines = Arc::new(shards.clone());
-        let server = Server::start(settings, engines, hub, Arc::new(Metrics::new()), None)
+        let server = Server::start(settings, engines, hub, metrics, None)
             .await
             .expect("loopback has free ports");
         let client = reqwest::Client::builder()
@@ -83,11 +109,17 @@ impl World {
             base: format!("http://{}", server.local_addr()),
             operator: format!("http://{}", server.operator_addr()),
             server: Some(server),
+            tcp,
         }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.server.as_ref().expect("it runs").local_addr()
+    }
+
+    /// Where it takes connections with media.
+    pub(crate) fn tcp_address(&self) -> SocketAddr {
+        self.tcp.expect("it takes some")
     }
 
     /// The server takes no more sessions.
@@ -192,7 +224,25 @@ impl World {
         seen.unwrap_or_else(|_| panic!("fewer than {count} over {limit}"));
     }
 
-    async fn metric(&self, name: &str) -> u64 {
+    /// How many things were thrown away, as an operator sees it.
+    pub(crate) async fn drops(&self, reason: &str) -> u64 {
+        let name = format!("plenum_drops_total{{reason=\"{reason}\"}}");
+        self.metric(&name).await
+    }
+
+    /// Waits until there are so many connections with media.
+    pub(crate) async fn tcp_connections(&self, count: u64) {
+        let counted = async {
+            while self.metric("plenum_tcp_connections").await != count {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let seen = tokio::time::timeout(SHUTDOWN_PATIENCE, counted).await;
+        seen.unwrap_or_else(|_| panic!("there are not {count} connections"));
+    }
+
+    /// A number that is exported.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
         let url = format!("{}/metrics", self.operator);
         let text = self.send("GET", &url, &[], "").await.body;
         let value = text.lines().find_map(|line| {

@@ -44,7 +44,8 @@ const ELSEWHERE = {
   'plenum_udp_send_errors_total{reason="unreachable"}': 'tests/firewall/card.test.mjs',
   'plenum_udp_send_errors_total{reason="too_big"}': 'src/net/loopback_tests.rs',
   'plenum_udp_send_errors_total{reason="other"}': 'src/net/loopback_tests.rs',
-  'plenum_tcp_closed_total{reason="too_many"}': '8192 of them: src/net/tcp/tests.rs, who_comes_when',
+  'plenum_tcp_closed_total{reason="too_many"}':
+    '8192 of them: tests/conformance/limits.rs, there_are_as_many_connections',
   'plenum_tcp_drops_total{reason="slow_receiver"}': 'src/net/tcp/tests.rs: a_client_that_stops_reading',
   'plenum_tcp_drops_total{reason="gone"}': 'a race with its end: src/net/tcp/pipe.rs',
 };
@@ -248,6 +249,7 @@ test('requests move what counts requests, and each refusal has its reason', { ti
   for (const [headers, status] of [
     [{}, 401],
     [bearer('garbage'), 401],
+    [bearer('x'.repeat(5000)), 401],
     [bearer(token({}, KEY, { kid: 'another' })), 401],
     [bearer(token({}, 'another secret that is long enough, too')), 401],
     [bearer(token({ exp: past })), 401],

@@ -274,6 +274,13 @@ fn data_of_all_kinds() -> Vec<Counters> {
         world.send(ada, "messages", b"x");
     }
     world.run_for(secs(1));
+    let trickle = Command::Trickle {
+        session: world.session(ada),
+        if_match: None,
+        fragment: "a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n".repeat(33),
+    };
+    let trickled = world.command_of(ada, trickle);
+    assert!(matches!(trickled, Ok(Reply::Done)), "{trickled:?}");
     vec![world.counters()]
 }
 

@@ -1,10 +1,10 @@
 //! People share data: topics, to all or to one, and one who cannot keep up.
 
-use plenum::engine::Limits;
 use plenum::engine::command::{Command, Reply};
 use plenum::engine::counters::DropReason;
 use plenum::engine::event::Kind;
 use plenum::engine::message::{Json, Say};
+use plenum::engine::{ChannelLimits, Limits};
 use serde_json::{Value, json};
 
 use crate::guest::{Guest, Topic};
@@ -197,6 +197,37 @@ fn a_client_has_as_many_channels_as_it_may_have() {
     world.run_for(secs(2));
     assert_eq!(world.client(ada).channels.len(), most);
     assert_eq!(world.counters().drops[&DropReason::DataLimit], 1);
+}
+
+#[test]
+fn a_client_hears_how_large_its_messages_may_be_and_larger_ones_cost_it_their_channel() {
+    let limits = Limits {
+        channels: ChannelLimits {
+            message_bytes: 2048,
+            ..ChannelLimits::default()
+        },
+        ..Limits::default()
+    };
+    let mut world = World::with_limits(88, 1, limits);
+    let topics = || [Topic::reliable("file"), Topic::lossy("cursor")];
+    let ada = Guest::meeting().opening(topics()).ignoring_message_size();
+    let ada = world.enter("lobby", ada);
+    let ben = world.enter("lobby", Guest::meeting().opening(topics()));
+    world.run_for(secs(2));
+    let told = &world.client(ben).answer;
+    assert!(told.contains("a=max-message-size:2048\r\n"), "{told}");
+
+    let (fits, large) = ([b'x'; 2048], [b'x'; 2049]);
+    for label in ["cursor", "file"] {
+        world.send(ada, label, &fits);
+        world.send(ada, label, &large);
+        world.run_for(millis(500));
+    }
+    let lengths = world.client(ben).data.iter().map(|(_, data)| data.len());
+    assert_eq!(lengths.collect::<Vec<_>>(), [2048, 2048]);
+    assert_eq!(world.counters().drops[&DropReason::DataLimit], 2);
+    let left = world.client(ada).channels.iter().map(|(_, label)| label);
+    assert_eq!(left.collect::<Vec<_>>(), ["cursor"], "a lossy one stays");
 }
 
 #[test]

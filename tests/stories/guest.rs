@@ -50,6 +50,8 @@ pub(crate) struct Guest {
     pub(crate) lacks: Option<&'static str>,
     /// The certificate that is shown is not the one that the offer names.
     pub(crate) is_impostor: bool,
+    /// Reads nothing of how large its messages may be.
+    pub(crate) ignores_message_size: bool,
     /// Knows redundant audio (RFC 2198).
     pub(crate) takes_red: bool,
 }
@@ -71,6 +73,7 @@ impl Guest {
             busy: Vec::new(),
             lacks: None,
             is_impostor: false,
+            ignores_message_size: false,
             takes_red: false,
         }
     }
@@ -145,6 +148,12 @@ impl Guest {
     /// With a certificate that the offer does not name.
     pub(crate) fn impersonating(mut self) -> Self {
         self.is_impostor = true;
+        self
+    }
+
+    /// Sends larger messages than it is told it may.
+    pub(crate) fn ignoring_message_size(mut self) -> Self {
+        self.ignores_message_size = true;
         self
     }
 

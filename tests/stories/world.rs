@@ -95,6 +95,11 @@ impl World {
 
     /// A world whose server has several shards; rooms are spread over them.
     pub(crate) fn with_shards(seed: u64, shards: u16) -> Self {
+        Self::with_limits(seed, shards, Limits::default())
+    }
+
+    /// A world whose server takes on less or more than usual.
+    pub(crate) fn with_limits(seed: u64, shards: u16, limits: Limits) -> Self {
         let seed = chosen_seed().unwrap_or(seed);
         // str0m and its ICE draw from this thread's generator.
         fastrand::seed(seed);
@@ -108,7 +113,7 @@ impl World {
                 advertised_tcp: Vec::new(),
                 limits: Limits {
                     viewers_per_shard: VIEWERS_PER_SHARD,
-                    ..Limits::default()
+                    ..limits
                 },
                 wall_clock: Duration::from_secs(1_700_000_000),
             };

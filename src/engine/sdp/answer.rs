@@ -65,6 +65,19 @@ pub fn rewrite_answer(
     out
 }
 
+/// Says how large a message on a data channel may be (RFC 8841 §6), where there may be any.
+pub fn with_max_message_size(answer: &str, bytes: u32) -> String {
+    const NAME: &str = "a=max-message-size:";
+    let mut out = String::with_capacity(answer.len());
+    for line in answer.lines() {
+        match line.starts_with(NAME) {
+            true => put(&mut out, &format!("{NAME}{bytes}")),
+            false => put(&mut out, line),
+        }
+    }
+    out
+}
+
 /// The session's part and then each m-line's, as slices of the text.
 fn sections(sdp: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(sdp);

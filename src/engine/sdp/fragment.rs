@@ -7,10 +7,6 @@ use str0m::Candidate;
 use super::attributes::{CredentialsReader, is_token, line_kind, lines};
 use super::{IceCredentials, LineKind, MAX_MEDIA_LINES, MAX_SDP_BYTES, SdpError, malformed};
 
-/// Most candidates taken from one fragment. A laptop with two interfaces, VPN and relays has
-/// a dozen; as we are ICE-lite, none of them is needed to reach us.
-pub const MAX_TRICKLED_CANDIDATES: usize = 32;
-
 /// What a client tells about its side of ICE after the offer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Fragment {
@@ -23,13 +19,15 @@ pub struct Fragment {
     /// There will be no more of them.
     pub end_of_candidates: bool,
     /// How many candidates were left out without harm (RFC 9725 §4.3.2): not UDP, for RTCP
-    /// alone, with a name or a zone for an address, or beyond [`MAX_TRICKLED_CANDIDATES`].
+    /// alone, or with a name or a zone for an address.
     pub unusable_candidates: usize,
+    /// How many were left out because there were too many before them.
+    pub excess_candidates: usize,
 }
 
 impl Fragment {
-    /// Reads a fragment.
-    pub fn parse(fragment: &str) -> Result<Self, SdpError> {
+    /// Reads a fragment, and no more than so many of its candidates.
+    pub fn parse(fragment: &str, most_candidates: usize) -> Result<Self, SdpError> {
         if fragment.len() > MAX_SDP_BYTES || fragment.contains('\0') {
             return malformed("the fragment is too long, or has a NUL byte in it");
         }
@@ -41,7 +39,7 @@ impl Fragment {
             match line.attribute() {
                 Some((name, value)) => {
                     credentials.note(name, value)?;
-                    parsed.note(name, value)?;
+                    parsed.note(name, value, most_candidates)?;
                     seen_attribute = true;
                 }
                 None if line.kind == b'm'
@@ -56,7 +54,7 @@ impl Fragment {
         Ok(parsed)
     }
 
-    fn note(&mut self, name: &str, value: &str) -> Result<(), SdpError> {
+    fn note(&mut self, name: &str, value: &str, most_candidates: usize) -> Result<(), SdpError> {
         match name {
             "mid" if !is_token(value) => return malformed("a=mid is not valid"),
             "mid" if self.mids.len() == MAX_MEDIA_LINES => {
@@ -65,8 +63,10 @@ impl Fragment {
             "mid" => self.mids.push(value.to_owned()),
             "end-of-candidates" => self.end_of_candidates = true,
             "candidate" => {
-                let candidate = read_candidate(value)?;
-                match candidate.filter(|_| self.candidates.len() < MAX_TRICKLED_CANDIDATES) {
+                let seen = self.candidates.len() + self.unusable_candidates;
+                // Also what is too much has to be of the form.
+                match read_candidate(value)? {
+                    _ if seen >= most_candidates => self.excess_candidates += 1,
                     Some(candidate) => self.candidates.push(candidate),
                     None => self.unusable_candidates += 1,
                 }
@@ -174,6 +174,12 @@ mod tests {
 
     use super::*;
 
+    const MOST: usize = 32;
+
+    fn parse(text: &str) -> Result<Fragment, SdpError> {
+        Fragment::parse(text, MOST)
+    }
+
     /// As whip-whep and browsers send it.
     const TRICKLE: &str = "a=ice-ufrag:EsAw\r\na=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1\r\n\
         m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n\
@@ -187,7 +193,7 @@ mod tests {
 
     #[test]
     fn useless_candidates_are_left_out_and_the_others_stay() {
-        let fragment = Fragment::parse(TRICKLE).expect("valid");
+        let fragment = parse(TRICKLE).expect("valid");
         assert_eq!(fragment.mids, ["0"]);
         assert_eq!(fragment.candidates.len(), 2);
         assert_eq!(fragment.unusable_candidates, 4);
@@ -215,19 +221,21 @@ mod tests {
             "v=0\r\na=mid:0\r\n",
             "a=mid:0\0\r\n",
         ] {
-            assert!(
-                matches!(Fragment::parse(bad), Err(SdpError::Malformed(_))),
-                "{bad:?}"
-            );
+            assert!(matches!(parse(bad), Err(SdpError::Malformed(_))), "{bad:?}");
         }
     }
 
     #[test]
     fn a_flood_of_candidates_is_cut() {
         let line = "a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n";
-        let fragment = Fragment::parse(&line.repeat(100)).expect("valid");
-        assert_eq!(fragment.candidates.len(), MAX_TRICKLED_CANDIDATES);
-        assert_eq!(fragment.unusable_candidates, 100 - MAX_TRICKLED_CANDIDATES);
+        let fragment = parse(&line.repeat(100)).expect("valid");
+        assert_eq!(fragment.candidates.len(), MOST);
+        assert_eq!(fragment.excess_candidates, 100 - MOST);
+        // Nor are those for free that are of no use.
+        let name = "a=candidate:1 1 udp 1 0af2-55.local 9 typ host\r\n";
+        let fragment = parse(&name.repeat(100)).expect("valid");
+        assert_eq!(fragment.unusable_candidates, MOST);
+        assert_eq!(fragment.excess_candidates, 100 - MOST);
     }
 
     #[test]
@@ -252,7 +260,7 @@ mod tests {
                 "a=ice-lite\r\na=ice-options:trickle\r\na=group:BUNDLE 0 1\r\nm=audio"
             )
         );
-        let fragment = Fragment::parse(&text).expect("we write what we read");
+        let fragment = parse(&text).expect("we write what we read");
         assert_eq!(fragment.ice.as_ref(), Some(&ice));
         let addresses: Vec<_> = fragment.candidates.iter().map(Candidate::addr).collect();
         assert_eq!(addresses, [candidates[0], candidates[2]]);
@@ -275,8 +283,8 @@ mod tests {
             lines in prop::collection::vec(line(), 0..80),
             end in "\r\n|\n|\r",
         ) {
-            if let Ok(fragment) = Fragment::parse(&lines.join(&end)) {
-                prop_assert!(fragment.candidates.len() <= MAX_TRICKLED_CANDIDATES);
+            if let Ok(fragment) = parse(&lines.join(&end)) {
+                prop_assert!(fragment.candidates.len() <= MOST);
                 prop_assert!(fragment.mids.len() <= MAX_MEDIA_LINES);
                 for candidate in &fragment.candidates {
                     let address = candidate.addr();

@@ -18,9 +18,11 @@ use thiserror::Error;
 
 use super::command::CommandError;
 
-pub use answer::{AnswerLine, ExtensionIds, SendSource, extmap_ids, rewrite_answer};
+pub use answer::{
+    AnswerLine, ExtensionIds, SendSource, extmap_ids, rewrite_answer, with_max_message_size,
+};
 pub use doors::{check_answer, check_meet, check_reoffer, check_whep, check_whip};
-pub use fragment::{Fragment, MAX_TRICKLED_CANDIDATES, RestartAnswer};
+pub use fragment::{Fragment, RestartAnswer};
 pub use offer::{OfferLine, OfferSummary};
 
 /// Longest description, in bytes: some sixty of Chromium's video m-lines, which take 4 KiB each.

@@ -12,7 +12,7 @@ use thiserror::Error;
 pub(super) const MIN_SECRET_BYTES: usize = 32;
 
 /// Whose tokens are taken.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug)]
 #[group(id = "auth")]
 pub struct AuthSettings {
     /// Keys that tokens are signed with: a JWK set (RFC 7517). Read again whenever it changes.
@@ -32,6 +32,10 @@ pub struct AuthSettings {
     #[arg(long, env = "PLENUM_STATIC_TOKENS", value_name = "FILE")]
     pub static_tokens: Option<PathBuf>,
 
+    /// Bytes of a token (401 beyond).
+    #[arg(long, env = "PLENUM_TOKEN_BYTES", value_name = "BYTES", default_value_t = Self::default().token_bytes, value_parser = clap::value_parser!(u32).range(MIN_TOKEN_BYTES..=MAX_TOKEN_BYTES))]
+    pub token_bytes: u32,
+
     /// The audience (aud) that every token has to name.
     #[arg(long, env = "PLENUM_TOKEN_AUDIENCE", value_name = "NAME")]
     pub token_audience: Option<String>,
@@ -43,6 +47,26 @@ pub struct AuthSettings {
     /// End sessions when their token expires, or when its key is taken out of its file.
     #[arg(long, env = "PLENUM_END_ON_EXPIRY", value_parser = BoolishValueParser::new())]
     pub end_on_expiry: bool,
+}
+
+/// Ours have 300.
+const MIN_TOKEN_BYTES: i64 = 512;
+/// Longer ones would have to fit into the largest head.
+const MAX_TOKEN_BYTES: i64 = 64 * 1024;
+
+impl Default for AuthSettings {
+    fn default() -> Self {
+        Self {
+            keys: None,
+            key: None,
+            static_tokens: None,
+            // Those with a list of roles have 2 000.
+            token_bytes: 4096,
+            token_audience: None,
+            token_issuer: None,
+            end_on_expiry: false,
+        }
+    }
 }
 
 impl AuthSettings {

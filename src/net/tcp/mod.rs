@@ -17,7 +17,7 @@ mod tests;
 pub use connections::Connections;
 pub use counters::{CloseReason, TcpCounters};
 pub use framing::{Reassembler, Unframed};
-pub use streams::{Streams, StreamsStopper};
+pub use streams::{StreamLimits, Streams, StreamsStopper};
 
 /// A connection, for as long as the process lives: no two have the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -20,12 +20,25 @@ use crate::net::rate::network;
 use crate::net::receive::Received;
 use crate::net::socket::{self, canonical};
 
-/// Connections at once. Each costs a file descriptor and some kilobytes.
-const MAX_CONNECTIONS: usize = 8192;
+/// How many connections there may be at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamLimits {
+    /// Of all clients.
+    pub connections: usize,
+    /// Of one address (IPv6: /64).
+    pub per_address: u32,
+}
 
-/// Connections from one address (IPv6: /64) at once: two for each of an office's sessions that
-/// one address may have over HTTP.
-const MAX_PER_ADDRESS: u32 = 1000;
+impl Default for StreamLimits {
+    fn default() -> Self {
+        Self {
+            // Each costs a file descriptor and some kilobytes.
+            connections: 8192,
+            // Two for each of an office's sessions that one address may have over HTTP.
+            per_address: 1000,
+        }
+    }
+}
 
 /// How long a new connection may take for its first authenticated check.
 ///
@@ -76,8 +89,7 @@ pub struct Streams<K> {
     /// The last accept failed, and others may wait.
     accept_again: bool,
     buffer: Box<[u8]>,
-    /// Most connections at once.
-    pub(super) most: usize,
+    limits: StreamLimits,
 }
 
 /// Ends the wait of its [`Streams`] when dropped.
@@ -108,7 +120,7 @@ struct Served<K> {
 impl<K> Streams<K> {
     /// Listens on `address`, where one is given; without, all connections are handed over by
     /// another listener ([`Connections::take_over`]).
-    pub fn bind(address: Option<SocketAddr>) -> io::Result<Self> {
+    pub fn bind(address: Option<SocketAddr>, limits: StreamLimits) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let mut listener = match address {
@@ -137,7 +149,7 @@ impl<K> Streams<K> {
             look_at: None,
             accept_again: false,
             buffer: vec![0; READ_BYTES].into(),
-            most: MAX_CONNECTIONS,
+            limits,
         })
     }
 
@@ -243,10 +255,10 @@ impl<K> Streams<K> {
         let (peer, local) = (canonical(peer), canonical(local));
         let network = network(peer.ip());
         let of_address = self.per_address.get(&network).copied().unwrap_or_default();
-        if self.open.len() >= self.most {
+        if self.open.len() >= self.limits.connections {
             return counters.add_closed(CloseReason::TooMany);
         }
-        if of_address >= MAX_PER_ADDRESS {
+        if of_address >= self.limits.per_address {
             return counters.add_closed(CloseReason::TooManyOfAddress);
         }
         prepare(&stream);

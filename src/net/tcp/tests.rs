@@ -20,7 +20,11 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let streams = Streams::bind("127.0.0.1:0".parse().ok()).unwrap();
+        Self::with(StreamLimits::default())
+    }
+
+    fn with(limits: StreamLimits) -> Self {
+        let streams = Streams::bind("127.0.0.1:0".parse().ok(), limits).unwrap();
         let stopper = streams.stopper();
         Self {
             streams,
@@ -201,14 +205,32 @@ fn what_is_not_framed_ends_the_connection_and_its_client_may_leave_as_well() {
 
 #[test]
 fn who_comes_when_there_are_too_many_is_sent_away_and_counted() {
-    let mut world = World::new();
-    world.streams.most = 2;
+    let mut world = World::with(StreamLimits {
+        connections: 2,
+        ..StreamLimits::default()
+    });
     let mut clients = [world.client(), world.client(), world.client()];
     world.serve_until(|world| world.closed(CloseReason::TooMany) == 1);
     assert_eq!(clients[2].read(&mut [0]).unwrap_or(0), 0, "it is told");
     clients[0].write_all(&frame(b"still served")).unwrap();
     world.serve_until(|world| world.arrived.len() == 1);
     assert_eq!(world.arrived[0].2, b"still served");
+}
+
+#[test]
+fn an_address_has_as_many_connections_as_it_may_have() {
+    let mut world = World::with(StreamLimits {
+        per_address: 1,
+        ..StreamLimits::default()
+    });
+    let [first, mut second] = [world.client(), world.client()];
+    world.serve_until(|world| world.closed(CloseReason::TooManyOfAddress) == 1);
+    assert_eq!(second.read(&mut [0]).unwrap_or(0), 0, "it is told");
+    drop(first);
+    world.serve_until(|world| world.closed(CloseReason::ByPeer) == 1);
+    let mut third = world.client();
+    third.write_all(&frame(b"served")).unwrap();
+    world.serve_until(|world| world.arrived.len() == 1);
 }
 
 #[test]

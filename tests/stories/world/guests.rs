@@ -66,7 +66,11 @@ impl World {
             subscriptions_tag: joined.subscriptions_tag,
         });
         let ids = self.source_ids(guest.devices.len());
-        client.accept(offered, &joined.answer, &ids, self.now);
+        let mut answer = joined.answer;
+        if guest.ignores_message_size {
+            answer = answer.replace("a=max-message-size:", "a=x-unknown:");
+        }
+        client.accept(offered, &answer, &ids, self.now);
         let snapshot = self.snapshot_of(shard, joined.session);
         client.roster = Roster::from(&snapshot);
 
