@@ -99,7 +99,7 @@ impl Engine {
             let layer = &self.layers[picture.layer];
             let top = layer.sublayers.top_temporal();
             let wished = frame_rate.map_or(ALL, |rate| layer.sublayers.temporal_for(rate));
-            let most = wished.min(limit.temporal.unwrap_or(ALL));
+            let most = wished.min(limit.most_temporal().unwrap_or(ALL));
             let most = if most >= top { ALL } else { most };
             let quarter = (rank == 0 && top >= 2).then_some(top.saturating_sub(2));
             let half = (top >= 1).then(|| top - 1);
@@ -268,7 +268,7 @@ fn useful(
             && limit
                 .max_height
                 .is_none_or(|most| u32::from(height) <= most)
-            && limit.spatial.is_none_or(|most| {
+            && limit.most_spatial().is_none_or(|most| {
                 let spatial = match picture.spatial {
                     ALL => layers[picture.layer].sublayers.top_spatial(),
                     spatial => spatial,

@@ -270,16 +270,37 @@ pub enum SlotWish {
 pub struct LayerLimit {
     /// This encoding, or a cheaper one.
     pub rid: Option<String>,
-    /// Spatial layers up to this one.
+    /// This spatial layer, and those that it builds on.
     pub spatial: Option<u8>,
-    /// Temporal layers up to this one.
+    /// This temporal layer, and those that it builds on.
     pub temporal: Option<u8>,
+    /// Spatial layers up to this one, whether it is there or not.
+    pub max_spatial: Option<u8>,
+    /// Temporal layers up to this one, whether it is there or not.
+    pub max_temporal: Option<u8>,
     /// At most so wide, in pixels, where the layer's width is known.
     pub max_width: Option<u32>,
     /// At most so high, in pixels, where the layer's height is known.
     pub max_height: Option<u32>,
     /// At most so much, in bits per second; the cheapest layer in any case.
     pub max_bitrate_bps: Option<u64>,
+}
+
+impl LayerLimit {
+    /// The highest spatial layer that it allows.
+    pub(crate) fn most_spatial(&self) -> Option<u8> {
+        self.spatial.into_iter().chain(self.max_spatial).min()
+    }
+
+    /// The highest temporal layer that it allows.
+    pub(crate) fn most_temporal(&self) -> Option<u8> {
+        self.temporal.into_iter().chain(self.max_temporal).min()
+    }
+
+    /// Whether it names a layer, which then has to be there.
+    pub(crate) fn names_layer(&self) -> bool {
+        self.rid.is_some() || self.spatial.is_some() || self.temporal.is_some()
+    }
 }
 
 /// What a command gives back.

@@ -27,9 +27,8 @@ impl Engine {
         let slot = slots.iter().position(|slot| slot.mid == mid);
         let slot = slot.ok_or(CommandError::NotFound("slot"))?;
         let shown = slots[slot].subscription.as_ref().map(|sub| sub.track);
-        if let Some(track) = shown
-            && !self.has_layer(track, &limit)
-        {
+        // Nothing that is shown has no layers.
+        if limit.names_layer() && !shown.is_some_and(|track| self.has_layer(track, &limit)) {
             return Err(CommandError::NotFound("layer"));
         }
         self.sessions[session].egress.slots[slot].limit = limit;
@@ -40,6 +39,7 @@ impl Engine {
         Ok(Reply::Done)
     }
 
+    /// Whether a track has the layer that is named, be it active or not.
     fn has_layer(&self, track: usize, limit: &LayerLimit) -> bool {
         let mut layers = self.tracks[track].layers.iter().map(|it| &self.layers[*it]);
         layers.any(|layer| {

@@ -368,11 +368,12 @@ pub(super) async fn choose_layer(owned: Owned, body: Body) -> Result<StatusCode,
 
 impl From<LayerBody> for LayerLimit {
     fn from(body: LayerBody) -> Self {
-        let least = |one: Option<u8>, other: Option<u8>| one.into_iter().chain(other).min();
         Self {
-            spatial: least(body.spatial_layer_id, body.max_spatial_layer_id),
-            temporal: least(body.temporal_layer_id, body.max_temporal_layer_id),
             rid: body.rid,
+            spatial: body.spatial_layer_id,
+            temporal: body.temporal_layer_id,
+            max_spatial: body.max_spatial_layer_id,
+            max_temporal: body.max_temporal_layer_id,
             max_width: body.max_width,
             max_height: body.max_height,
             max_bitrate_bps: None,

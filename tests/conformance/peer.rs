@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::format::Codec;
-use str0m::media::{Direction, MediaKind, MediaTime, Mid};
+use str0m::media::{Direction, MediaKind, MediaTime, Mid, Rid, Simulcast, SimulcastLayer};
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc};
 use tokio::net::UdpSocket;
@@ -26,12 +26,22 @@ pub(crate) struct Peer {
 impl Peer {
     /// A publisher of one audio track.
     pub(crate) async fn publisher() -> Self {
-        Self::new(MediaKind::Audio).await
+        Self::new(MediaKind::Audio, None).await
     }
 
     /// A publisher of one video track.
     pub(crate) async fn camera() -> Self {
-        Self::new(MediaKind::Video).await
+        Self::new(MediaKind::Video, None).await
+    }
+
+    /// A publisher of one video track in several encodings.
+    pub(crate) async fn simulcast_camera(rids: &[&str]) -> Self {
+        let send = rids.iter().map(|rid| SimulcastLayer::new(rid));
+        let simulcast = Simulcast {
+            send: send.collect(),
+            recv: Vec::new(),
+        };
+        Self::new(MediaKind::Video, Some(simulcast)).await
     }
 
     /// A player that answers an offer of the server's, and what it answers.
@@ -64,10 +74,10 @@ impl Peer {
             .await;
     }
 
-    async fn new(kind: MediaKind) -> Self {
+    async fn new(kind: MediaKind, simulcast: Option<Simulcast>) -> Self {
         let (mut rtc, socket, address) = connection().await;
         let mut changes = rtc.sdp_api();
-        let mid = changes.add_media(kind, Direction::SendOnly, None, None, None);
+        let mid = changes.add_media(kind, Direction::SendOnly, None, None, simulcast);
         let (offer, pending) = changes.apply().expect("there is a change");
         Self {
             rtc,
@@ -142,19 +152,33 @@ impl Peer {
 
     /// Sends keyframes of VP8, 320 x 180, for as long as it is awaited.
     pub(crate) async fn film(&mut self) {
+        self.film_in(&[None]).await;
+    }
+
+    /// The same in these of its encodings.
+    pub(crate) async fn film_encodings(&mut self, rids: &[&str]) {
+        let rids: Vec<_> = rids.iter().map(|rid| Some(Rid::from(*rid))).collect();
+        self.film_in(&rids).await;
+    }
+
+    async fn film_in(&mut self, rids: &[Option<Rid>]) {
         let keyframe = [&b"\x10\x00\x00\x9d\x01\x2a\x40\x01\xb4\x00"[..], &[0; 900]].concat();
         let (start, mut next) = (now(), now());
         loop {
-            let mid = self.mid;
-            let writer = self.rtc.writer(mid).expect("it sends");
-            let params: Vec<_> = writer.payload_params().cloned().collect();
-            let vp8 = params
-                .iter()
-                .find(|params| params.spec().codec == Codec::Vp8);
-            let vp8 = vp8.expect("VP8 was answered").pt();
             let media_time = MediaTime::from(now() - start);
-            let written = writer.write(vp8, now(), media_time, keyframe.clone());
-            written.expect("it is connected");
+            for rid in rids {
+                let mut writer = self.rtc.writer(self.mid).expect("it sends");
+                let params: Vec<_> = writer.payload_params().cloned().collect();
+                let vp8 = params
+                    .iter()
+                    .find(|params| params.spec().codec == Codec::Vp8);
+                let vp8 = vp8.expect("VP8 was answered").pt();
+                if let Some(rid) = rid {
+                    writer = writer.rid(*rid);
+                }
+                let written = writer.write(vp8, now(), media_time, keyframe.clone());
+                written.expect("it is connected");
+            }
             next += Duration::from_millis(50);
             self.run_until(|_, _| now() >= next).await;
         }

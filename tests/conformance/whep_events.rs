@@ -238,18 +238,52 @@ async fn e19_a_layer_is_chosen_for_an_m_line_and_given_back() {
         .replace("BUNDLE 0 1", "BUNDLE audio video");
     let joined = world.join("/whep/demo", offer).await;
     let path = format!("{}/layer", joined.session());
+    let choose = async |body: &str| world.send("POST", &path, &[JSON], body.to_owned()).await;
+    let taken = async |body: &str| {
+        let answer = choose(body).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, ""), "{body}");
+    };
+    let q = "{\"mediaId\":\"1\",\"rid\":\"q\"}";
+    // Where nothing is shown there is nothing to switch to, but there may be limits.
+    choose(q).await.is(404, "not-found");
+    taken("{\"mediaId\":\"1\",\"maxSpatialLayerId\":7,\"maxWidth\":320}").await;
+
+    let made = stream(&world, joined.session(), "[\"layers\"]").await;
+    let mut layers = Stream::open(&world, &made).await;
+    let mut peer = Peer::simulcast_camera(&["q", "f"]).await;
+    let published = world.join("/whip/demo", peer.offer.clone()).await;
+    peer.connect(&published.body).await;
+    let is_told = |text: &str, f_flows: bool| {
+        let last = text.lines().rfind(|line| line.starts_with("data: "));
+        let f = last.and_then(|line| line.split('{').find(|it| it.contains("\"rid\":\"f\"")));
+        f.is_some_and(|f| f.contains("\"bitrate\":0") != f_flows)
+    };
+    tokio::select! {
+        () = peer.film_encodings(&["q", "f"]) => unreachable!("it never ends"),
+        _ = layers.until(|text| is_told(text, true)) => {}
+    }
+    taken(q).await;
+    tokio::select! {
+        () = peer.film_encodings(&["q"]) => unreachable!("it never ends"),
+        _ = layers.until(|text| is_told(text, false)) => {}
+    }
+    // It was told of, and may come back.
+    taken("{\"mediaId\":\"1\",\"rid\":\"f\"}").await;
     for body in [
-        "{\"mediaId\":\"1\",\"rid\":\"q\"}",
         "{\"mediaId\":1,\"encodingId\":\"q\"}",
         "{\"rid\":\"q\",\"maxWidth\":320}",
         "{\"mediaId\":\"1\",\"spatialLayerId\":0,\"maxTemporalLayerId\":1}",
+        "{\"mediaId\":\"1\",\"maxSpatialLayerId\":7,\"maxTemporalLayerId\":7}",
         "{\"mediaId\":\"1\"}",
         "{}",
     ] {
-        let answer = world.send("POST", &path, &[JSON], body).await;
-        assert_eq!((answer.status, answer.body.as_str()), (200, ""), "{body}");
+        taken(body).await;
     }
     for (body, status, problem) in [
+        ("{\"mediaId\":\"1\",\"rid\":\"x\"}", 404, "not-found"),
+        ("{\"encodingId\":\"x\"}", 404, "not-found"),
+        ("{\"spatialLayerId\":7}", 404, "not-found"),
+        ("{\"temporalLayerId\":7}", 404, "not-found"),
         ("{\"mediaId\":\"7\"}", 404, "not-found"),
         ("{\"mediaId\":\"x\"}", 404, "not-found"),
         ("{\"rid\":7}", 422, "unsupported"),
