@@ -138,7 +138,7 @@ export class Roster {
     this.isLocked = snapshot.locked ?? false;
     this.participants = byId(snapshot.participants);
     this.tracks = byId(snapshot.tracks);
-    this.halted = new Set();
+    this.halted = new Set(snapshot.paused ?? []);
     this.bindings = new Map(snapshot.bindings.map((/** @type {Binding} */ b) => [b.mid, b]));
   }
 }

@@ -268,6 +268,8 @@ impl Engine {
         let snapshot = self.rooms[session.room].snapshot(place, session.version);
         let mut snapshot = snapshot.ok_or(CommandError::NoSuchSession)?;
         snapshot.layers_wanted = self.demands_told(place);
+        let starved = session.egress.slots.iter().filter(|slot| slot.is_starved());
+        snapshot.paused = starved.map(|slot| slot.mid.clone()).collect();
         Ok(Reply::Snapshot(Box::new(snapshot)))
     }
 

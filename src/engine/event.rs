@@ -342,6 +342,9 @@ pub struct Snapshot {
     pub tracks: Vec<TrackInfo>,
     /// What its slots show.
     pub bindings: Vec<Binding>,
+    /// MIDs of those of its slots for which its path has no room.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub paused: Vec<String>,
     /// The active speaker.
     pub speaker: Option<ParticipantId>,
     /// What concerns the room as a whole.

@@ -411,6 +411,7 @@ impl Room {
                 .collect(),
             tracks: self.tracks.iter().map(|track| track.info.clone()).collect(),
             bindings: self.bindings(session),
+            paused: Vec::new(),
             speaker: self.speaker_id(),
             state: self.policy.state.clone(),
             messages: self.kept_messages().cloned().collect(),

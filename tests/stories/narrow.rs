@@ -142,6 +142,8 @@ fn a_path_that_carries_only_sound_pauses_the_picture_and_says_so() {
     let since = narrowed_at + secs(6);
     let seen = world.video(viewer, 0).since(since).len();
     assert_eq!(seen, 0, "pictures");
+    let mid = world.video(viewer, 0).mid.clone();
+    assert_eq!(world.snapshot(viewer).paused, [mid], "who begins to read");
     let heard = world.audio(viewer, 0).since(since).len();
     assert!(heard >= 290, "{heard} of 300 packets of sound");
 

@@ -1,6 +1,6 @@
 //! What a client knows of its session and of the room, from answers and events alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use plenum::engine::command::Binding;
 use plenum::engine::event::{Change, ParticipantInfo, RoomState, Snapshot, TrackInfo};
@@ -24,6 +24,8 @@ pub(crate) struct Roster {
     pub(crate) tracks: BTreeMap<TrackId, TrackInfo>,
     /// Of slots that show something.
     pub(crate) bindings: BTreeMap<String, Binding>,
+    /// MIDs of slots for which there is no room.
+    pub(crate) paused: BTreeSet<String>,
     pub(crate) speaker: Option<ParticipantId>,
     pub(crate) state: Option<RoomState>,
 }
@@ -48,6 +50,7 @@ impl From<&Snapshot> for Roster {
                 .filter(|binding| binding.track.is_some())
                 .map(|binding| (binding.mid.clone(), binding.clone()))
                 .collect(),
+            paused: snapshot.paused.iter().cloned().collect(),
             speaker: snapshot.speaker.clone(),
             state: Some(snapshot.state.clone()),
         }
@@ -78,9 +81,14 @@ impl Roster {
             }
             Change::Speaker { participant } => self.speaker = participant.clone(),
             Change::Room(state) => self.state = Some(state.clone()),
+            Change::Quality { mid, paused: true } => {
+                self.paused.insert(mid.clone());
+            }
+            Change::Quality { mid, .. } => {
+                self.paused.remove(mid);
+            }
             Change::Message(_)
             | Change::Moved { .. }
-            | Change::Quality { .. }
             | Change::LayersWanted(_)
             | Change::Layers(_)
             | Change::Reconnect { .. }

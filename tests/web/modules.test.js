@@ -140,9 +140,11 @@ test('who leaves takes their tracks and the floor with them', () => {
     ],
     tracks: [camera],
     bindings: [{ mid: '2', track: 'v1', participant: 'ada' }],
+    paused: ['2'],
     speaker: 'ada',
   });
   assert.equal(roster.slotOf('v1'), '2');
+  assert.ok(roster.halted.has('2'), 'it is said to be paused for whoever comes back');
   assert.deepEqual(roster.others, [{ id: 'ada', name: 'Ada' }]);
   roster.apply('participant-left', { id: 'ada' });
   assert.equal(roster.tracks.size, 0);

@@ -56,6 +56,7 @@ impl Default for Scripted {
                 participants: Vec::new(),
                 tracks: Vec::new(),
                 bindings: Vec::new(),
+                paused: Vec::new(),
                 speaker: None,
                 state: RoomState {
                     locked: false,
