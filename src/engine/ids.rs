@@ -200,10 +200,22 @@ pub(crate) fn base32(value: u128, length: u32) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
     use super::*;
+
+    #[test]
+    fn of_a_hundred_thousand_sessions_no_two_have_the_same_capability() {
+        let mut rng = StdRng::seed_from_u64(7);
+        let all: BTreeSet<String> = (0..100_000)
+            .map(|_| SessionId::random(&mut rng).to_string())
+            .collect();
+        assert_eq!(all.len(), 100_000);
+        assert!(all.iter().all(|id| id.len() == 26));
+    }
 
     #[test]
     fn names_that_a_url_could_twist_are_refused() {

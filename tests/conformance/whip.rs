@@ -1,8 +1,10 @@
 //! WHIP (RFC 9725): what an offer is answered with, W1 to W10.
 
+use plenum::net::StreamLimits;
+
 use crate::offers::{
-    CHROMIUM, CHROMIUM_MEETS, FFMPEG, FIREFOX, GSTREAMER, LIBDATACHANNEL, replaced, sections,
-    without,
+    CHROMIUM, CHROMIUM_MEETS, CHROMIUM_PLAYS, FFMPEG, FIREFOX, GSTREAMER, LIBDATACHANNEL, replaced,
+    sections, without,
 };
 use crate::server::{SDP, World};
 
@@ -180,6 +182,27 @@ async fn w9_the_answer_has_all_of_the_servers_candidates_and_needs_none_of_the_c
 }
 
 #[tokio::test]
+async fn w9_where_tcp_is_taken_the_answer_has_its_candidates_after_those_of_udp() {
+    let world = World::with_tcp(StreamLimits::default()).await;
+    for (door, offer) in [("/whip/demo", CHROMIUM), ("/whep/demo", CHROMIUM_PLAYS)] {
+        let answer = world.join(door, without(offer, "a=candidate:")).await;
+        let candidates = answer.lines("a=candidate:");
+        let port = format!(" {} typ host", world.tcp_address().port());
+        let [udp, tcp] = candidates[..] else {
+            panic!("one of each: {candidates:?}");
+        };
+        assert!(udp.to_lowercase().contains(" udp "), "{udp}");
+        assert!(
+            tcp.to_lowercase().contains(" tcp ") && tcp.contains(&port),
+            "{tcp}"
+        );
+        assert!(tcp.contains(" tcptype passive"), "{tcp}");
+        let priority = |line: &str| line.split(' ').nth(3).and_then(|it| it.parse::<u32>().ok());
+        assert!(priority(udp) > priority(tcp), "{candidates:?}");
+    }
+}
+
+#[tokio::test]
 async fn w10_the_ice_session_has_a_strong_tag_of_its_own() {
     let world = World::start().await;
     let mut tags = Vec::new();
@@ -224,5 +247,13 @@ async fn w32_simulcast_is_answered_in_the_order_offered() {
         }
     }
     let restricted = CHROMIUM.replace("a=rid:q send", "a=rid:q send max-width=320;x-unknown=1");
-    world.join("/whip/demo", restricted).await;
+    let answer = world.join("/whip/demo", restricted).await;
+    let offered = CHROMIUM
+        .lines()
+        .find(|line| line.starts_with("a=simulcast:"));
+    let mirrored = offered
+        .expect("it offers simulcast")
+        .replace("send", "recv");
+    assert_eq!(answer.lines("a=simulcast:"), [mirrored]);
+    assert!(!answer.body.contains("x-unknown"), "{}", answer.body);
 }

@@ -21,9 +21,14 @@ async fn w22_a_preflight_is_answered_with_all_that_a_page_may_do() {
             "authorization,content-type",
         ),
     ];
-    for path in ["/whip/demo", "/rooms/demo/sessions", joined.session()] {
+    for (path, takes) in [
+        ("/whip/demo", "accept-post"),
+        ("/rooms/demo/sessions", "accept-post"),
+        (joined.session(), "accept-patch"),
+    ] {
         let answer = world.send("OPTIONS", path, &preflight, "").await;
         assert_eq!(answer.status, 200);
+        assert!(answer.header(takes).contains("application/sdp"));
         assert_eq!(answer.header("access-control-allow-origin"), "*");
         let methods = answer.header("access-control-allow-methods");
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
@@ -213,9 +218,11 @@ async fn w36_bodies_are_small_and_not_compressed() {
     let answer = world.send("PATCH", joined.session(), &[FRAGMENT], fragment);
     answer.await.is(413, "too-large");
     assert_eq!(world.refusals("body").await, 5);
-    let compressed = [SDP, ("content-encoding", "gzip")];
-    let answer = world.send("POST", "/whip/demo", &compressed, "x").await;
-    answer.is(415, "content-encoding");
+    for encoding in ["gzip", "br", "deflate", "identity"] {
+        let compressed = [SDP, ("content-encoding", encoding)];
+        let answer = world.send("POST", "/whip/demo", &compressed, "x").await;
+        answer.is(415, "content-encoding");
+    }
 }
 
 #[tokio::test]

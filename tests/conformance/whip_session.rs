@@ -140,6 +140,47 @@ async fn w16_a_restart_that_is_refused_leaves_the_session_as_it_was() {
 }
 
 #[tokio::test]
+async fn w16_media_goes_on_where_a_restart_is_refused() {
+    let world = World::start().await;
+    let mut camera = Peer::camera().await;
+    let published = world.join("/whip/demo/ada", camera.offer.as_str()).await;
+    camera.connect(&published.body).await;
+    let offered = world
+        .send("POST", "/whep/demo/ada?mode=offer", &[], "")
+        .await;
+    let (mut player, answer) = Peer::player(&offered.body).await;
+    let taken = world.send("PATCH", offered.session(), &[SDP], answer).await;
+    assert_eq!(taken.status, 204, "{taken:?}");
+    let refused = async {
+        let unknown = format!("{RESTART}m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:nowhere\r\n");
+        for session in [published.session(), offered.session()] {
+            let answer = patch(&world, session, Some("*"), &unknown).await;
+            answer.is(400, "malformed");
+            let answer = patch(&world, session, Some("\"old\""), RESTART).await;
+            answer.is(412, "stale");
+        }
+    };
+    tokio::select! {
+        () = camera.film() => {}
+        () = async {
+            player.sees_video().await;
+            refused.await;
+            // More than what was on its way.
+            for _ in 0..20 {
+                player.sees_video().await;
+            }
+        } => {}
+    }
+    for (session, tag) in [
+        (published.session(), published.header("etag")),
+        (offered.session(), offered.header("etag")),
+    ] {
+        let answer = patch(&world, session, Some(tag), "a=end-of-candidates\r\n").await;
+        assert_eq!(answer.status, 204, "the old tag holds: {answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn w17_what_was_sent_before_a_restart_and_comes_after_it_is_refused() {
     let world = World::start().await;
     let (session, joined) = session(&world).await;

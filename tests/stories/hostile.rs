@@ -323,20 +323,12 @@ fn one_name_publishes_once() {
 #[test]
 fn offers_that_cannot_be_answered_leave_nothing_behind() {
     let mut world = World::new(86);
-    let now = world.now();
-    let good = |guest: &Guest| {
-        let server = SocketAddr::from(([203, 0, 113, 1], 3478));
-        let mut client = Client::new(ATTACKER, server, (now, now), 0, false, 1);
-        client
-            .offer(&guest.devices, guest.video_slots, guest.audio_slots)
-            .sdp
-    };
     let (meet, publish, watch) = (
         Guest::meeting(),
         Guest::publishing("ada"),
         Guest::watching(),
     );
-    let offer = good(&meet);
+    let offer = world.offer_of(&meet);
 
     let mut bad: Vec<(Guest, String)> = Vec::new();
     for text in [
@@ -362,8 +354,8 @@ fn offers_that_cannot_be_answered_leave_nothing_behind() {
         bad.push((meet.clone(), offer.replace(from, to)));
     }
     // Somebody who only receives does not publish, and the other way round.
-    bad.push((publish.clone(), good(&watch)));
-    bad.push((watch.clone(), good(&publish)));
+    bad.push((publish.clone(), world.offer_of(&watch)));
+    bad.push((watch.clone(), world.offer_of(&publish)));
     // Two cameras are one too many for one publisher.
     bad.push((publish, offer.clone()));
     for (guest, text) in bad {
@@ -376,6 +368,62 @@ fn offers_that_cannot_be_answered_leave_nothing_behind() {
         .filter(|end| offer.is_char_boundary(*end))
     {
         let _ = world.post_offer("attic", &meet, &offer[..end]);
+    }
+    world.run_for(secs(16));
+    world.assert_empty();
+}
+
+#[test]
+fn offers_beyond_all_measure_are_refused_or_answered_and_leave_nothing_behind() {
+    let mut world = World::new(89);
+    let meet = Guest::meeting();
+    let offer = world.offer_of(&meet);
+    let candidate = "a=candidate:1 1 udp 2122260223 192.0.2.1 61764 typ host\r\n";
+    let (head, last) = offer.rsplit_once("m=").expect("it has m-lines");
+    let many_lines: String = (0..1000)
+        .map(|n| format!("m={}", last.replace("a=mid:", &format!("a=mid:x{n}"))))
+        .collect();
+    let mids: Vec<&str> = offer
+        .lines()
+        .filter(|line| line.starts_with("a=mid:"))
+        .collect();
+    let twice = offer.replace(mids[1], mids[0]);
+    let unknown_type = offer.replace("a=rtpmap:96 ", "a=rtpmap:999 ");
+    let huge = "a=fmtp:96 x=".to_owned() + &"y".repeat(7 * 1024) + "\r\n";
+    for (what, text, is_taken) in [
+        (
+            "a thousand m-lines",
+            format!("{head}{many_lines}"),
+            Some(false),
+        ),
+        (
+            "ten thousand candidates",
+            offer.clone() + &candidate.repeat(10_000),
+            Some(false),
+        ),
+        (
+            "as many candidates as fit",
+            offer.clone() + &candidate.repeat(3_500),
+            Some(true),
+        ),
+        ("a name twice", twice, Some(false)),
+        ("a payload type that cannot be", unknown_type, None),
+        ("huge parameters", offer.clone() + &huge, Some(true)),
+        (
+            "huge parameters again and again",
+            offer.clone() + &huge.repeat(20),
+            None,
+        ),
+        (
+            "a line too long",
+            offer.clone() + "a=x:" + &"y".repeat(64 * 1024) + "\r\n",
+            Some(false),
+        ),
+    ] {
+        let posted = world.post_offer("lobby", &meet, &text);
+        if let Some(is_taken) = is_taken {
+            assert_eq!(posted.is_ok(), is_taken, "{what}: {:?}", posted.err());
+        }
     }
     world.run_for(secs(16));
     world.assert_empty();

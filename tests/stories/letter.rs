@@ -1,9 +1,10 @@
-//! Rooms to the letter: R1 and R2 of `docs/http.md`.
+//! To the letter of `docs/http.md`: E9, R1 and R2.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use plenum::engine::administration::{RoomCommand, RoomDetail};
 use plenum::engine::command::Reply;
+use plenum::engine::event::Kind;
 use plenum::engine::ids::{ParticipantId, TrackId};
 
 use crate::guest::Guest;
@@ -40,6 +41,34 @@ fn heard(world: &World, person: Person) -> (BTreeSet<ParticipantId>, BTreeSet<Tr
     let roster = &world.client(person).roster;
     let participants = roster.participants.keys().cloned().collect();
     (participants, roster.tracks.keys().copied().collect())
+}
+
+#[test]
+fn e9_a_publisher_who_comes_back_with_another_codec_is_seen_on_without_another_description() {
+    let mut world = World::new(130);
+    let viewer = world.enter("lobby", Guest::watching_only("ada"));
+    let described = |world: &World| {
+        let seat = world.client(viewer).seat.as_ref();
+        seat.expect("let in").sdp_tag.clone()
+    };
+    let first = described(&world);
+    for camera in [
+        Device::h264_camera(),
+        Device::camera(),
+        Device::h264_camera(),
+    ] {
+        let ada = world.enter("lobby", Guest::publishing("ada").with([camera]));
+        world.run_for(secs(3));
+        let seen = world.video(viewer, 0).since(world.now() - secs(1));
+        assert!(seen.len() >= 20, "{} pictures", seen.len());
+        let source = world.source_of(ada, Kind::Video);
+        assert_eq!(world.video(viewer, 0).source(), Some(source));
+        world.leave(ada);
+        world.run_for(secs(1));
+    }
+    let video = world.video(viewer, 0);
+    assert_eq!((video.torn, video.undecodable), (0, 0));
+    assert_eq!(described(&world), first, "nobody described anything anew");
 }
 
 #[test]

@@ -386,3 +386,18 @@ fn w39_who_never_connects_is_let_go() {
     );
     world.assert_empty();
 }
+
+#[test]
+fn w39_of_a_thousand_who_never_connect_nothing_is_left() {
+    let mut world = World::new(70);
+    let guest = Guest::publishing("ada");
+    let offer = world.offer_of(&guest);
+    for n in 0..1000 {
+        let somebody = Guest::publishing(&format!("p{n}"));
+        let joined = world.post_offer("lobby", &somebody, &offer);
+        assert!(joined.is_ok(), "{joined:?}");
+    }
+    assert_eq!(world.counters().sessions, 1000);
+    world.run_for(secs(20));
+    world.assert_empty();
+}

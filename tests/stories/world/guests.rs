@@ -126,6 +126,16 @@ impl World {
         }
     }
 
+    /// What somebody would offer who never comes.
+    pub(crate) fn offer_of(&self, guest: &Guest) -> String {
+        let nobody = SocketAddr::from(([198, 51, 100, 66], 4000));
+        let times = (self.now, self.now);
+        let mut client = Client::new(nobody, self.server, times, 0, false, 1);
+        client
+            .offer(&guest.devices, guest.video_slots, guest.audio_slots)
+            .sdp
+    }
+
     /// Posts any text as an offer to a room's door; for those who should not be let in.
     pub(crate) fn post_offer(
         &mut self,
