@@ -23,6 +23,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{TEXT_FORMAT, TextEncoder};
 
 pub use self::http::HttpMetrics;
+use crate::engine::codec::Unreadable;
 use crate::engine::counters::{Counters, DropReason, Histogram, PerKind};
 use crate::engine::estimate::PathState;
 use crate::engine::event::CloseReason;
@@ -389,6 +390,16 @@ fn repair_families(shards: &[Counters]) -> Vec<MetricFamily> {
             "plenum_red_recovered_packets_total",
             "Audio packets that were lost on their way here and taken from later ones.",
             sum(|c| c.red_recovered),
+        ),
+        counters(
+            "plenum_unread_descriptors_total",
+            "Dependency descriptors of publishers that were of no use, by reason.",
+            Unreadable::ALL.map(|reason| {
+                let of_it = shards
+                    .iter()
+                    .filter_map(|c| c.unread_descriptors.get(&reason));
+                ([("reason", reason.label())], of_it.sum::<u64>() as f64)
+            }),
         ),
     ]
 }

@@ -50,6 +50,30 @@ export function offerCommonCodecs(transceiver, kind, isSealed = false) {
   if (codecs.length > 0) transceiver.setCodecPreferences?.(codecs);
 }
 
+/**
+ * Asks for dependency descriptors, without which nobody can put together AV1 of several layers of which
+ * some are left out. Chromium reads them, and does not offer to by itself.
+ *
+ * @param {RTCRtpTransceiver} transceiver
+ */
+export function readDescriptors(transceiver) {
+  const able = /** @type {NegotiatingTransceiver} */ (transceiver);
+  const extensions = able.getHeaderExtensionsToNegotiate?.() ?? [];
+  for (const extension of extensions) {
+    if (extension.uri.endsWith('#dependency-descriptor-rtp-header-extension'))
+      extension.direction = 'sendrecv';
+  }
+  able.setHeaderExtensionsToNegotiate?.(extensions);
+}
+
+/**
+ * @typedef {{uri: string, direction: RTCRtpTransceiverDirection}} HeaderExtension
+ * @typedef {RTCRtpTransceiver & {
+ *   getHeaderExtensionsToNegotiate?: () => HeaderExtension[],
+ *   setHeaderExtensionsToNegotiate?: (extensions: HeaderExtension[]) => void,
+ * }} NegotiatingTransceiver
+ */
+
 /** Video codecs that one can choose to send, as they are called. */
 const CHOICES = ['VP8', 'VP9', 'H264', 'AV1'];
 

@@ -2,7 +2,7 @@
 // the moment it is lost. It is never revived; `Room` makes a new one.
 
 import { Backoff } from './backoff.js';
-import { offerCommonCodecs, sendCodec } from './codecs.js';
+import { offerCommonCodecs, readDescriptors, sendCodec } from './codecs.js';
 import { PathWatch } from './path.js';
 import { markSlides, slimSlots } from './sdp.js';
 import { HttpError, Session } from './session.js';
@@ -327,6 +327,7 @@ export class RoomConnection extends EventTarget {
   #addSlots(kind, count) {
     for (let i = 0; i < count; i += 1) {
       const slot = this.pc.addTransceiver(kind, { direction: 'recvonly' });
+      readDescriptors(slot);
       offerCommonCodecs(slot, kind, this.#encryption !== null);
       this.#encryption?.open(slot, kind);
       this.#slots.push(slot);

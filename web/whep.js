@@ -5,6 +5,7 @@
 //   video.srcObject = player.stream;
 //   await player.play();
 
+import { readDescriptors } from './codecs.js';
 import { OneWay } from './one-way.js';
 
 /**
@@ -31,8 +32,9 @@ export class WhepPlayer extends OneWay {
   prepare(pc) {
     for (const old of this.stream.getTracks()) this.stream.removeTrack(old);
     for (const kind of ['video', 'audio']) {
-      const { receiver } = pc.addTransceiver(kind, { direction: 'recvonly' });
-      this.stream.addTrack(receiver.track);
+      const transceiver = pc.addTransceiver(kind, { direction: 'recvonly' });
+      readDescriptors(transceiver);
+      this.stream.addTrack(transceiver.receiver.track);
     }
   }
 }

@@ -20,7 +20,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     Target {
         name: "datagram",
         run: net::datagram,
@@ -40,6 +40,10 @@ pub const TARGETS: [Target; 12] = [
     Target {
         name: "payload",
         run: media::payload,
+    },
+    Target {
+        name: "descriptor",
+        run: media::descriptor,
     },
     Target {
         name: "offer",

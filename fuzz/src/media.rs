@@ -1,6 +1,6 @@
 //! What is inside SRTP and SRTCP once they are opened: reports, feedback, and payload headers.
 
-use plenum::engine::codec::{Codec, CodecRewriter, PayloadInfo, patch};
+use plenum::engine::codec::{Codec, CodecOffsets, CodecRewriter, Descriptors, PayloadInfo, patch};
 use plenum::engine::rtcp::{Packet, packets};
 
 /// One datagram of RTCP, everything in it read to its end.
@@ -71,6 +71,46 @@ pub(crate) fn payload(bytes: &[u8]) {
                 info.keyframe_start,
                 info.frame_start,
                 info.frame_end,
+                info.spatial,
+                info.temporal,
+            )
+        };
+        assert_eq!(of(&info), of(&again));
+    }
+}
+
+/// What the first bytes move, and then the dependency descriptors of a stream, each after its length.
+/// What leaves is read as saying the same of its frame, where all of it passes.
+pub(crate) fn descriptor(bytes: &[u8]) {
+    let Some((&[high, low, template_id, spatial, temporal], mut rest)) = bytes.split_first_chunk()
+    else {
+        return;
+    };
+    let offsets = CodecOffsets {
+        frame_number: u16::from_be_bytes([high, low]),
+        template_id,
+        spatial_layers: spatial % 5,
+        temporal_layers: temporal % 5,
+        ..CodecOffsets::default()
+    };
+    let (mut ours, mut theirs) = (Descriptors::default(), Descriptors::default());
+    while let Some((&length, after)) = rest.split_first() {
+        let (descriptor, after) = after.split_at(usize::from(length).min(after.len()));
+        rest = after;
+        let Some((info, leaves)) = ours.forward(descriptor, offsets) else {
+            continue;
+        };
+        assert!(leaves.len() < 256, "it fits a header extension");
+        let (again, _) = theirs
+            .forward(&leaves, CodecOffsets::default())
+            .expect("a descriptor still");
+        let of = |info: &PayloadInfo| {
+            (
+                info.keyframe_start,
+                info.frame_start,
+                info.frame_end,
+                info.takes_up,
+                info.needed_above,
                 info.spatial,
                 info.temporal,
             )

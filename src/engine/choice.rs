@@ -234,8 +234,12 @@ impl Engine {
             session.diary.note(now, Note::LayerWanted { slot, layer });
         }
         let current = subscription.current;
-        let needs_keyframe = current
-            .is_none_or(|current| current.layer != best.layer || current.spatial < best.spatial);
+        let stands_alone = |layer: &Layer| layer.sublayers.stand_alone();
+        let stands_alone = self.layers.get(best.layer.place).is_some_and(stands_alone);
+        let needs_keyframe = current.is_none_or(|current| {
+            let is_less = best.spatial < current.spatial && current.spatial != ALL;
+            current.layer != best.layer || current.spatial < best.spatial || is_less && stands_alone
+        });
         if former != best && needs_keyframe {
             self.want_keyframe(best.layer, now);
         }

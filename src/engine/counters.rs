@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::codec::Unreadable;
 use super::estimate::PathState;
 use super::event::{CloseReason, Kind};
 
@@ -49,6 +50,8 @@ pub struct Counters {
 
     /// Audio packets that were lost on their way here, and came beside later ones (RFC 2198).
     pub red_recovered: u64,
+    /// Dependency descriptors of publishers that were of no use, and why.
+    pub unread_descriptors: BTreeMap<Unreadable, u64>,
     /// Keyframe requests that subscribers sent (PLI and FIR).
     pub keyframe_requests_in: u64,
     /// Keyframe requests sent to publishers, after aggregation.

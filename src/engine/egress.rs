@@ -416,6 +416,9 @@ fn write_packet(
         out.end(path, start);
         return bytes;
     }
+    slot.header
+        .write_descriptor(buffer, start, packet, queued.offsets);
+    let header = buffer.len() - start;
     if queued.rtx_seq.is_some() {
         // The original sequence number (RFC 4588 §4).
         buffer.extend_from_slice(&(queued.seq as u16).to_be_bytes());
@@ -426,7 +429,7 @@ fn write_packet(
         red::retarget(&mut buffer[payload..], pt);
     }
     patch(&mut buffer[payload..], &packet.info, queued.offsets);
-    sealer.seal(buffer, start, slot.header.len(), index);
+    sealer.seal(buffer, start, header, index);
     let bytes = buffer.len() - start;
     out.end(path, start);
     bytes

@@ -14,11 +14,12 @@ use smallvec::SmallVec;
 
 use super::Engine;
 use super::codec::red::{self, Redundant};
-use super::codec::{self, Codec, PayloadInfo};
+use super::codec::{self, Codec, Descriptor, PayloadInfo};
 use super::counters::DropReason;
 use super::diary::Note;
 use super::egress::Egress;
 use super::event::Kind;
+use super::extension::RawDescriptor;
 use super::feedback::Wanted;
 use super::flush::Passing;
 use super::ids::TrackId;
@@ -58,7 +59,12 @@ impl Engine {
         }
         let params = self.tracks[track].codecs[usize::from(codec)];
         let is_redundant = params.red() == Some(packet.header.payload_type);
+        let extensions = &packet.header.ext_vals.user_values;
+        let descriptor = extensions.get::<RawDescriptor>().cloned();
         let mut packet = self.media_packet(track, codec, packet);
+        if let Some(RawDescriptor(bytes)) = descriptor {
+            self.read_descriptor(layer, &mut packet, &bytes);
+        }
         if is_redundant {
             let Some(found) = red::parse(&packet.payload) else {
                 self.counters.drop(DropReason::CodecMismatch);
@@ -90,6 +96,19 @@ impl Engine {
         let rid = self.layers[layer].rid;
         self.relays.media(&self.tracks[track], rid, &packet);
         self.arrived(layer, &packet, now);
+    }
+
+    /// What a packet's dependency descriptor tells is put in the place of what its payload does. One that
+    /// cannot be read is left out, and its packet passes by its payload alone.
+    pub(super) fn read_descriptor(&mut self, layer: usize, packet: &mut MediaPacket, bytes: &[u8]) {
+        let known = &mut self.layers[layer].described;
+        match Descriptor::parse(bytes, packet.seq, known, &packet.info) {
+            Ok((descriptor, info)) => {
+                packet.info = info;
+                packet.descriptor = Some(Arc::new(descriptor));
+            }
+            Err(reason) => *self.counters.unread_descriptors.entry(reason).or_default() += 1,
+        }
     }
 
     /// What was lost on its way to us, and comes once more beside a later packet, goes on as if it
@@ -134,6 +153,9 @@ impl Engine {
             let codec = codec.map_or(Codec::Other, |params| codec_of(params.spec().codec));
             let known = &mut self.layers[layer];
             known.sized(codec::picture_sizes(codec, &packet.payload));
+            if let Some(descriptor) = &packet.descriptor {
+                known.sized(descriptor.sizes().into());
+            }
             known.keyframes.arrived();
             self.rearm_layer(layer);
         }
@@ -189,6 +211,7 @@ impl Engine {
             Some(layer) => {
                 session.layers.retain(|(_, known)| *known != layer);
                 self.layers[layer].ssrc = ssrc;
+                self.layers[layer].described = None;
                 layer
             }
             None if known.len() < MAX_LAYERS => self.new_layer(track, rid, ssrc, now),
@@ -250,6 +273,7 @@ impl Engine {
             marker: packet.header.marker,
             codec,
             info,
+            descriptor: None,
             audio_level: extensions.audio_level.map(|level| {
                 (
                     level.unsigned_abs(),

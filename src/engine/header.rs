@@ -2,11 +2,15 @@
 //!
 //! Its layout is fixed when the slot is negotiated: the extensions have their places, and one
 //! that a packet lacks is padding there (RFC 8285 §4.1.1 lets zero bytes stand between
-//! elements), so that writing a header is a copy and a few stores.
+//! elements), so that writing a header is a copy and a few stores. Only dependency descriptors have
+//! no length that is known before; they come last.
 
+use smallvec::SmallVec;
 use str0m::rtp::{Extension, ExtensionMap};
 
+use super::codec::CodecOffsets;
 use super::event::Kind;
+use super::extension::dependency_descriptor;
 use super::track::MediaPacket;
 
 /// The fixed header of RFC 3550 §5.1.
@@ -17,7 +21,14 @@ const FIXED_BYTES: usize = 12;
 const CAPACITY: usize = 48;
 
 /// Longest value of a one-byte element (RFC 8285 §4.2).
-const MAX_MID_BYTES: usize = 16;
+const MAX_NARROW_BYTES: usize = 16;
+
+/// What stands before elements of one byte of header each, and of two (RFC 8285 §4.2, §4.3).
+const NARROW: [u8; 2] = [0xbe, 0xde];
+const WIDE: [u8; 2] = [0x10, 0x00];
+
+/// Says that an extension header follows (RFC 3550 §5.1).
+const EXTENSION_BIT: u8 = 1 << 4;
 
 /// Ids above this need the two-byte form (RFC 8285 §4.3), which nobody offers for these.
 const MAX_ONE_BYTE_ID: u8 = 14;
@@ -33,6 +44,8 @@ pub(crate) struct HeaderTemplate {
     level: Option<(usize, u8)>,
     /// Where the video orientation goes, with its first byte.
     orientation: Option<(usize, u8)>,
+    /// Under which id dependency descriptors go; 0 if they were not negotiated.
+    descriptor: u8,
 }
 
 impl Default for HeaderTemplate {
@@ -45,6 +58,7 @@ impl Default for HeaderTemplate {
             twcc: None,
             level: None,
             orientation: None,
+            descriptor: 0,
         }
     }
 }
@@ -67,7 +81,7 @@ impl HeaderTemplate {
         }
         let mid = mid.as_bytes();
         if let Some(id) = id(Extension::RtpMid)
-            && (1..=MAX_MID_BYTES).contains(&mid.len())
+            && (1..=MAX_NARROW_BYTES).contains(&mid.len())
         {
             template.bytes[at] = id << 4 | (mid.len() as u8 - 1);
             template.bytes[at + 1..=at + mid.len()].copy_from_slice(mid);
@@ -85,12 +99,14 @@ impl HeaderTemplate {
                     template.orientation = Some((at, id << 4));
                     at += 2;
                 }
+                let descriptor = extensions.id_of(dependency_descriptor());
+                template.descriptor = descriptor.unwrap_or(0);
             }
         }
         if at > FIXED_BYTES + 4 {
             let words = (at - FIXED_BYTES - 4).div_ceil(4);
-            template.bytes[0] |= 1 << 4;
-            template.bytes[FIXED_BYTES..FIXED_BYTES + 2].copy_from_slice(&[0xbe, 0xde]);
+            template.bytes[0] |= EXTENSION_BIT;
+            template.bytes[FIXED_BYTES..FIXED_BYTES + 2].copy_from_slice(&NARROW);
             template.bytes[FIXED_BYTES + 3] = words as u8;
             template.length = FIXED_BYTES + 4 + 4 * words;
         }
@@ -128,6 +144,60 @@ impl HeaderTemplate {
             header[at + 1] = orientation;
         }
     }
+
+    /// Adds a packet's dependency descriptor to the header that was just written at `start`.
+    pub(crate) fn write_descriptor(
+        &self,
+        buffer: &mut Vec<u8>,
+        start: usize,
+        packet: &MediaPacket,
+        offsets: CodecOffsets,
+    ) {
+        if let (Some(descriptor), true) = (&packet.descriptor, self.descriptor > 0) {
+            let mut value = SmallVec::new();
+            descriptor.write(offsets, &mut value);
+            add_element(buffer, start, self.descriptor, &value);
+        }
+    }
+}
+
+/// Adds an element to the header at `start`, which ends the buffer. What does not fit elements of one
+/// byte makes all of them ones of two.
+fn add_element(buffer: &mut Vec<u8>, start: usize, id: u8, value: &[u8]) {
+    let elements = start + FIXED_BYTES + 4;
+    if buffer.len() < elements {
+        buffer[start] |= EXTENSION_BIT;
+        buffer.extend_from_slice(&[NARROW[0], NARROW[1], 0, 0]);
+    }
+    let fits = id <= MAX_ONE_BYTE_ID && (1..=MAX_NARROW_BYTES).contains(&value.len());
+    if fits {
+        buffer.push(id << 4 | (value.len() as u8 - 1));
+    } else {
+        let narrow: SmallVec<[u8; CAPACITY]> = buffer[elements..].into();
+        buffer.truncate(elements);
+        buffer[start + FIXED_BYTES..][..2].copy_from_slice(&WIDE);
+        widen(&narrow, buffer);
+        buffer.extend_from_slice(&[id, value.len() as u8]);
+    }
+    buffer.extend_from_slice(value);
+    let words = (buffer.len() - elements).div_ceil(4);
+    buffer.resize(elements + 4 * words, 0);
+    buffer[elements - 1] = words as u8;
+}
+
+/// Appends elements of one byte as ones of two.
+fn widen(mut narrow: &[u8], out: &mut Vec<u8>) {
+    while let Some((&head, rest)) = narrow.split_first() {
+        if head == 0 {
+            narrow = rest;
+            continue;
+        }
+        let length = head & 0xf;
+        let (value, rest) = rest.split_at((usize::from(length) + 1).min(rest.len()));
+        out.extend_from_slice(&[head >> 4, value.len() as u8]);
+        out.extend_from_slice(value);
+        narrow = rest;
+    }
 }
 
 /// What differs from packet to packet.
@@ -138,4 +208,44 @@ pub(crate) struct Fields {
     pub(crate) timestamp: u32,
     pub(crate) ssrc: u32,
     pub(crate) twcc: u16,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A fixed header with a number in one element of one byte, and one byte to spare.
+    fn with_number() -> Vec<u8> {
+        let mut header = vec![0; FIXED_BYTES];
+        header[0] = 0x90;
+        header.extend([0xbe, 0xde, 0, 1, 0x31, 7, 8, 0]);
+        header
+    }
+
+    #[test]
+    fn a_short_element_stands_beside_the_others() {
+        let mut header = with_number();
+        add_element(&mut header, 0, 12, &[1, 2, 3]);
+        assert_eq!(
+            header[12..],
+            [0xbe, 0xde, 0, 2, 0x31, 7, 8, 0, 0xc2, 1, 2, 3]
+        );
+        let mut header = vec![0x80; FIXED_BYTES];
+        add_element(&mut header, 0, 12, &[1, 2, 3, 4]);
+        assert_eq!(header[0], 0x90);
+        assert_eq!(header[12..], [0xbe, 0xde, 0, 2, 0xc3, 1, 2, 3, 4, 0, 0, 0]);
+    }
+
+    #[test]
+    fn what_does_not_fit_makes_all_elements_ones_of_two_bytes() {
+        let mut header = with_number();
+        add_element(&mut header, 0, 15, &[1]);
+        assert_eq!(header[12..], [0x10, 0, 0, 2, 3, 2, 7, 8, 15, 1, 1, 0]);
+        let mut header = with_number();
+        let value: Vec<u8> = (0..17).collect();
+        add_element(&mut header, 0, 12, &value);
+        assert_eq!(header[12..22], [0x10, 0, 0, 6, 3, 2, 7, 8, 12, 17]);
+        assert_eq!(header[22..39], value);
+        assert_eq!(header.len(), 16 + 24);
+    }
 }

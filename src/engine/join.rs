@@ -19,6 +19,7 @@ use super::bitrate::Bitrate;
 use super::channels::{Channels, MAX_BUFFERED_BYTES, MAX_MESSAGE_BYTES};
 use super::command::{CommandError, Door, Join, Joined, Reply};
 use super::event::{CloseReason, Kind, ParticipantInfo, Role};
+use super::extension::{DEPENDENCY_DESCRIPTOR_ID, dependency_descriptor};
 use super::header::HeaderTemplate;
 use super::ids::{ParticipantId, RoomId, SessionId, TrackId, base32};
 use super::limits::Limits;
@@ -497,6 +498,7 @@ fn transport_config() -> RtcConfig {
     let mut config = RtcConfig::new()
         .set_rtp_mode(true)
         .set_ice_lite(true)
+        .set_extension(DEPENDENCY_DESCRIPTOR_ID, dependency_descriptor())
         // Clients are told less (`write_answer`): what SCTP refuses it never acknowledges, so that
         // its sender repeats it, and nobody counts it.
         .set_sctp_max_message_size(2 * MAX_MESSAGE_BYTES)

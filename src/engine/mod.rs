@@ -43,6 +43,7 @@ mod data;
 mod demand;
 mod diary;
 mod egress;
+mod extension;
 mod feedback;
 mod flush;
 mod former;

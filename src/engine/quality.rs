@@ -60,8 +60,10 @@ impl Quality {
     ///
     /// Frames stay whole, and so do pictures of several spatial layers. Less is possible at any of
     /// them; more of the temporal layers where the codec says that a frame hangs on lower ones
-    /// alone, and one at a time, since VP9's senders disagree about what its bit says of the rest;
-    /// more of the spatial layers with a keyframe only.
+    /// alone, and one at a time, since VP9's senders disagree about what its bit says of the rest
+    /// (descriptors are clear);
+    /// more of the spatial layers with a keyframe only, and so, too, less of them where the lower ones
+    /// were left out as the upper ones do without.
     pub(crate) fn towards(self, wanted: Quality, info: &PayloadInfo) -> Quality {
         if !info.frame_start {
             return self;
@@ -70,15 +72,23 @@ impl Quality {
             return wanted;
         }
         let mut next = self;
+        let is_picture_start = info.spatial == 0;
         if wanted.temporal < self.temporal {
-            next.temporal = wanted.temporal;
+            if is_picture_start {
+                next.temporal = wanted.temporal;
+            }
+        } else if info.takes_up > self.temporal {
+            if is_picture_start {
+                next.temporal = wanted.temporal.min(info.takes_up);
+            }
         } else if info.switching_up
             && info.temporal <= wanted.temporal
             && info.temporal == self.temporal.saturating_add(1)
         {
             next.temporal = info.temporal;
         }
-        if wanted.spatial < self.spatial && info.spatial == 0 {
+        let has_lower = info.needed_above || self.spatial == ALL;
+        if wanted.spatial < self.spatial && is_picture_start && has_lower {
             next.spatial = wanted.spatial;
         }
         next
@@ -105,7 +115,7 @@ impl Sublayers {
         let spatial = usize::from(info.spatial).min(MAX_SUBLAYERS - 1);
         let temporal = usize::from(info.temporal).min(MAX_SUBLAYERS - 1);
         self.bytes[spatial][temporal] += bytes as u64;
-        self.switches |= info.switching_up && info.temporal > 0;
+        self.switches |= info.switching_up && info.temporal > 0 || info.takes_up > 0;
         if info.frame_start && info.spatial == 0 {
             self.frames += 1;
             if !info.independent {
@@ -133,6 +143,11 @@ impl Sublayers {
         }
         let frames = u64::from(std::mem::take(&mut self.frames));
         self.frames_per_second = (frames * 1_000 / window_ms) as u32;
+    }
+
+    /// Whether the lower spatial layers are left out where an upper one flows.
+    pub(crate) fn stand_alone(&self) -> bool {
+        self.stand_alone
     }
 
     /// Whether there is more than one.

@@ -325,7 +325,7 @@ impl Slot {
             if subscription.wanted.layer != layer {
                 return Forwarded::Elsewhere;
             }
-            if track.kind == Kind::Video && !packet.info.keyframe_start {
+            if track.kind == Kind::Video && !begins(&subscription.wanted, packet) {
                 return match subscription.current {
                     None => Forwarded::Drop(DropReason::AwaitingKeyframe),
                     Some(_) => Forwarded::Elsewhere,
@@ -343,6 +343,10 @@ impl Slot {
         });
         let spatial = subscription.current.map_or(ALL, |current| current.spatial);
         self.timeline.keep_spatial(spatial);
+        if packet.descriptor.is_some() {
+            let temporal = subscription.current.map_or(ALL, |current| current.temporal);
+            self.timeline.keep_temporal(temporal);
+        }
         let (pt, form) = subscription.form_of(packet);
         if started.is_some() {
             let at = packet.captured_at;
@@ -501,6 +505,13 @@ impl Subscription {
         self.current = Some(next);
         next.includes(info)
     }
+}
+
+/// Whether a slot can begin with this packet: with a keyframe; and of encodings whose spatial layers
+/// are each on their own, as descriptors tell, with the one of the layer that it wants.
+fn begins(wanted: &Quality, packet: &MediaPacket) -> bool {
+    let is_shown = packet.descriptor.is_none() || wanted.includes(&packet.info);
+    packet.info.keyframe_start && is_shown
 }
 
 /// The receiver's codec for a publisher's.

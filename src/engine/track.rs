@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use str0m::format::PayloadParams;
 use str0m::media::{Mid, Rid};
 
-use super::codec::PayloadInfo;
+use super::codec::{Descriptor, Known, PayloadInfo};
 use super::demand::Demand;
 use super::event::{Kind, LayerInfo};
 use super::ids::TrackId;
@@ -49,6 +49,8 @@ pub(crate) struct MediaPacket {
     pub(crate) codec: u8,
     /// What the payload's header says.
     pub(crate) info: PayloadInfo,
+    /// The dependency descriptor beside it, if there is one.
+    pub(crate) descriptor: Option<Arc<Descriptor>>,
     /// Loudness in -dBov, and whether it is a voice (RFC 6464).
     pub(crate) audio_level: Option<(u8, bool)>,
     /// How far to turn the picture: the coordination byte of 3GPP TS 26.114 §7.4.5.
@@ -179,6 +181,8 @@ pub(crate) struct Layer {
     pub(crate) bitrate_bps: u64,
     /// The same by its spatial and temporal layers.
     pub(crate) sublayers: Sublayers,
+    /// What its dependency descriptors refer to.
+    pub(crate) described: Option<Known>,
     /// Who wants it.
     pub(crate) demand: Demand,
     /// The sizes of its spatial layers in pixels, the lowest first, as its last keyframe told.
@@ -216,6 +220,7 @@ impl Layer {
             last_seq: 0,
             bitrate_bps: 0,
             sublayers: Sublayers::default(),
+            described: None,
             demand: Demand::default(),
             sizes: SmallVec::new(),
             armed: None,

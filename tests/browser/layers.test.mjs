@@ -64,31 +64,43 @@ describe('layers', { timeout: 180_000 }, () => {
     await people.Cleo.page.goto('about:blank');
   });
 
-  for (const [codec, scalabilityMode] of [
+  /** Cleo publishes one encoding with these layers, and Ben comes to watch. */
+  async function meet(codec, scalabilityMode) {
+    const { page } = await people.Cleo.open(`${pages.url}/lab.html`);
+    await page.waitForFunction(() => globalThis.lab);
+    await page.evaluate(
+      ([url, options]) => lab.publish(url, options),
+      [`${server.url}/whip/workshop/cleo?name=Cleo`, { simulcast: false, codec, scalabilityMode }],
+    );
+    const viewer = people.Ben.page;
+    await people.Ben.open(`${pages.url}/modules.html`);
+    await viewer.waitForFunction(() => globalThis.modules);
+    await viewer.evaluate(url => modules.join(url, 'Ben', { watchOnly: true }), server.url);
+    const want = (height, fps) =>
+      viewer.evaluate(wish => modules.want(['Cleo'], ...wish), [(height * 16) / 9, height, fps]);
+    await until('Ben knows of Cleo', () => want(720));
+    const seen = async () => (await people.Ben.received('video'))[0] ?? {};
+    await until('Ben sees all of Cleo', async () => (await seen()).frameHeight === 720, 20_000);
+    return { want, seen };
+  }
+
+  async function part() {
+    await people.Cleo.page.goto('about:blank');
+    await people.Ben.page.goto('about:blank');
+    await until('both are gone', async () => (await server.metrics()).sum(/^plenum_sessions$/) === 0, 30_000);
+  }
+
+  for (const [codec, scalabilityMode, isLong] of [
     ['VP9', 'L3T3'],
     ['VP9', 'L3T3_KEY'],
+    ['AV1', 'L3T3'],
+    ['AV1', 'L3T3_KEY', true],
   ]) {
-    test(`each size of ${codec} with ${scalabilityMode} is shown without a break`, async () => {
-      const { page } = await people.Cleo.open(`${pages.url}/lab.html`);
-      await page.waitForFunction(() => globalThis.lab);
-      await page.evaluate(
-        ([url, options]) => lab.publish(url, options),
-        [`${server.url}/whip/workshop/cleo?name=Cleo`, { simulcast: false, codec, scalabilityMode }],
-      );
-      const viewer = people.Ben.page;
-      await people.Ben.open(`${pages.url}/modules.html`);
-      await viewer.waitForFunction(() => globalThis.modules);
-      await viewer.evaluate(url => modules.join(url, 'Ben', { watchOnly: true }), server.url);
-      const want = height =>
-        viewer.evaluate(
-          ([width, height]) => modules.want(['Cleo'], width, height),
-          [(height * 16) / 9, height],
-        );
-      await until('Ben knows of Cleo', () => want(720));
-      const seen = async () => (await people.Ben.received('video'))[0] ?? {};
-      await until('Ben sees all of Cleo', async () => (await seen()).frameHeight === 720, 20_000);
+    const options = { skip: isLong && !process.env.PLENUM_LONG };
+    test(`each size of ${codec} with ${scalabilityMode} is shown without a break`, options, async () => {
+      const { want, seen } = await meet(codec, scalabilityMode);
       const { freezeCount } = await seen();
-      for (const height of [180, 360, 720, 180, 720]) {
+      for (const height of [180, 360, 720, 360, 180, 720]) {
         await want(height);
         // What a large picture takes is known once it flows, and then the path has to be tried for it.
         await until(
@@ -104,15 +116,43 @@ describe('layers', { timeout: 180_000 }, () => {
         );
       }
       assert.equal((await seen()).freezeCount, freezeCount, 'nothing froze');
-      await people.Cleo.page.goto('about:blank');
-      await people.Ben.page.goto('about:blank');
-      await until(
-        'both are gone',
-        async () => (await server.metrics()).sum(/^plenum_sessions$/) === 0,
-        30_000,
-      );
+      const unread = (await server.metrics()).sum(/^plenum_unread_descriptors_total/);
+      assert.equal(unread, 0, 'descriptors that could not be read');
+      await part();
     });
   }
+
+  test('frames of AV1 that are not wanted are left out, and are back without a keyframe', async () => {
+    const { want, seen } = await meet('AV1', 'L1T3');
+    /** Of the frames that Cleo sends, the share that Ben sees. */
+    async function share() {
+      const look = async () => [
+        (await seen()).framesDecoded,
+        (await people.Cleo.sent('video'))[0].framesSent,
+      ];
+      const [seenBefore, sentBefore] = await look();
+      await sleep(1_500);
+      const [seenNow, sentNow] = await look();
+      return (seenNow - seenBefore) / Math.max(1, sentNow - sentBefore);
+    }
+    await until('Ben sees all frames', async () => (await share()) > 0.9, 12_000);
+    const { keyFramesDecoded, freezeCount, pliCount } = await seen();
+    for (const fps of [1, undefined]) {
+      await want(720, fps);
+      await until(
+        `Ben sees ${fps ? 'a quarter of the' : 'all'} frames`,
+        async () => {
+          const now = await share();
+          return fps ? now > 0.15 && now < 0.35 : now > 0.9;
+        },
+        12_000,
+      );
+    }
+    const after = await seen();
+    assert.deepEqual([after.keyFramesDecoded, after.pliCount], [keyFramesDecoded, pliCount]);
+    assert.equal(after.freezeCount, freezeCount, 'nothing froze');
+    await part();
+  });
 
   test('what nobody watches is not encoded, and is back when somebody looks', async () => {
     for (const name of ['Ada', 'Ben']) {

@@ -41,6 +41,7 @@ const FAMILIES: &[&str] = &[
     "plenum_probe_packets_total",
     "plenum_starved_slots_total",
     "plenum_red_recovered_packets_total",
+    "plenum_unread_descriptors_total",
     "plenum_cut_slots_total",
     "plenum_paths",
     "plenum_path_estimate_bytes_per_second",
@@ -68,6 +69,15 @@ const ELSEWHERE: &[(&str, &str)] = &[
     (
         "plenum_drops_total{reason=\"rtcp_malformed\"}",
         "engine::feedback::tests",
+    ),
+    // No client of ours sends what it cannot read itself.
+    (
+        "plenum_unread_descriptors_total{reason=\"malformed\"}",
+        "engine::tests",
+    ),
+    (
+        "plenum_unread_descriptors_total{reason=\"no_structure\"}",
+        "engine::tests",
     ),
     // str0m lets nothing through twice; this is the second fence before a nonce is used again.
     (

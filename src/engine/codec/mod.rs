@@ -10,6 +10,7 @@
 //! continuous, and [`patch`] applies them to a copy of the payload, in place.
 
 mod av1;
+mod descriptor;
 mod h264;
 mod h265;
 pub(crate) mod red;
@@ -21,6 +22,8 @@ use std::num::NonZeroU8;
 
 use smallvec::SmallVec;
 
+pub(crate) use descriptor::{Descriptor, Known};
+pub use descriptor::{Descriptors, Unreadable};
 pub use rewrite::{CodecOffsets, CodecRewriter, patch};
 
 /// What a track's payload is, as far as forwarding cares.
@@ -92,6 +95,9 @@ pub struct PayloadInfo {
     /// Whoever has the temporal layers below this frame's can decode it, and may take up its
     /// layer here (VP8's Y bit, VP9's U bit).
     pub switching_up: bool,
+    /// The highest temporal layer that may be taken up with this frame by whoever has those below
+    /// the frame's. Only dependency descriptors tell; 0 where there is none.
+    pub takes_up: u8,
     /// No other frame is predicted from this one.
     pub discardable: bool,
     /// Higher spatial layers of this picture may be predicted from this frame.
@@ -114,6 +120,7 @@ impl PayloadInfo {
         frame_end: false,
         independent: false,
         switching_up: false,
+        takes_up: 0,
         discardable: false,
         needed_above: true,
         parameter_sets: false,
@@ -169,6 +176,8 @@ struct Numbers {
     picture: Option<PictureId>,
     tl0: Option<Octet>,
     key_idx: Option<Octet>,
+    /// In the dependency descriptor beside the payload.
+    frame: Option<FrameNumber>,
     /// Later pictures close the gap in picture numbers if this frame is left out.
     closes_gap: bool,
 }
@@ -178,8 +187,18 @@ impl Numbers {
         picture: None,
         tl0: None,
         key_idx: None,
+        frame: None,
         closes_gap: false,
     };
+}
+
+/// The number of a frame in a dependency descriptor, and the template ids that its structure takes
+/// up, modulo 64: the first, and how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FrameNumber {
+    value: u16,
+    first_id: u8,
+    ids: u8,
 }
 
 /// A PictureID of VP8 (RFC 7741 §4.2) or VP9 (RFC 9628 §4.2).
@@ -311,7 +330,7 @@ mod tests {
         ) {
             for codec in ALL {
                 if let Some(info) = PayloadInfo::parse(codec, &payload) {
-                    let offsets = CodecOffsets { picture_id, tl0, key_idx, spatial_layers: 0 };
+                    let offsets = CodecOffsets { picture_id, tl0, key_idx, ..CodecOffsets::default() };
                     let length = payload.len();
                     patch(&mut payload, &info, offsets);
                     prop_assert_eq!(payload.len(), length);

@@ -1,7 +1,10 @@
 //! Picture numbers without a seam, over switches of the source and left out frames.
 
 use super::vp8::KEY_IDX;
-use super::{PICTURE_ID_MASK, PayloadInfo, PictureId};
+use super::{FrameNumber, PICTURE_ID_MASK, PayloadInfo, PictureId};
+
+/// Template ids of dependency descriptors have six bits.
+const TEMPLATE_ID: u8 = 0x3f;
 
 /// What to add to the picture numbers of a payload; nothing, unless a [`CodecRewriter`] says so.
 ///
@@ -17,6 +20,13 @@ pub struct CodecOffsets {
     pub key_idx: u8,
     /// How many spatial layers pass, if not all do; 0 where all do.
     pub spatial_layers: u8,
+    /// How many temporal layers pass, where dependency descriptors have to tell what passes; 0 where
+    /// they need not.
+    pub temporal_layers: u8,
+    /// Added to the frame numbers of dependency descriptors, modulo 2^16.
+    pub frame_number: u16,
+    /// Added to the template ids of dependency descriptors, modulo 2^6.
+    pub template_id: u8,
 }
 
 impl CodecOffsets {
@@ -82,6 +92,8 @@ pub struct CodecRewriter {
     skipped: bool,
     tl0_out: Option<u8>,
     key_idx_out: Option<u8>,
+    /// The newest frame of dependency descriptors, with its template ids, as it left.
+    frame_out: Option<FrameNumber>,
 }
 
 impl CodecRewriter {
@@ -98,11 +110,28 @@ impl CodecRewriter {
         if let (Some(key_idx), Some(last)) = (first.numbers.key_idx, self.key_idx_out) {
             self.offsets.key_idx = last.wrapping_add(1).wrapping_sub(key_idx.value) & KEY_IDX;
         }
+        // The keyframe brings a structure, in which all is active. Its templates get ids that the one
+        // before did not have: should it be lost, what comes after it is not taken for what it is not.
+        self.offsets.temporal_layers = 0;
+        if let (Some(frame), Some(last)) = (first.numbers.frame, self.frame_out) {
+            self.offsets.frame_number = last.value.wrapping_add(1).wrapping_sub(frame.value);
+            let free = last.first_id.wrapping_add(last.ids);
+            self.offsets.template_id = free.wrapping_sub(frame.first_id) & TEMPLATE_ID;
+        }
     }
 
     /// From now on only spatial layers up to this one are sent on.
     pub fn keep_spatial(&mut self, highest: u8) {
         self.offsets.spatial_layers = highest.wrapping_add(1);
+    }
+
+    /// From now on only temporal layers up to this one are sent on; dependency descriptors are to
+    /// tell, unless nothing was left out since the last switch.
+    pub fn keep_temporal(&mut self, highest: u8) {
+        let is_all = highest == u8::MAX && self.offsets.spatial_layers == 0;
+        if !is_all || self.offsets.temporal_layers != 0 {
+            self.offsets.temporal_layers = highest.saturating_add(1);
+        }
     }
 
     /// The offsets for a packet that is sent on.
@@ -119,6 +148,9 @@ impl CodecRewriter {
         }
         if let Some(key_idx) = info.numbers.key_idx {
             self.key_idx_out = Some(key_idx.value.wrapping_add(self.offsets.key_idx) & KEY_IDX);
+        }
+        if let Some(frame) = info.numbers.frame {
+            self.pass_frame(frame);
         }
         self.offsets
     }
@@ -139,6 +171,18 @@ impl CodecRewriter {
             self.picture_out = Some(advance(last_out, distance - 1));
             self.picture_in = Some(picture);
             self.skipped = true;
+        }
+    }
+
+    fn pass_frame(&mut self, frame: FrameNumber) {
+        let out = FrameNumber {
+            value: frame.value.wrapping_add(self.offsets.frame_number),
+            first_id: frame.first_id.wrapping_add(self.offsets.template_id) & TEMPLATE_ID,
+            ..frame
+        };
+        let is_newer = |last: FrameNumber| out.value.wrapping_sub(last.value) as i16 > 0;
+        if self.frame_out.is_none_or(is_newer) {
+            self.frame_out = Some(out);
         }
     }
 
@@ -357,6 +401,52 @@ mod tests {
                 prop_assert_eq!(tl0.map(|(after, before)| after.wrapping_sub(before)), Some(base));
             }
         }
+    }
+
+    #[test]
+    fn frames_of_descriptors_go_on_by_one_over_a_switch_and_keep_their_gaps() {
+        let frame = |value, first_id| {
+            let mut info = PayloadInfo::OPAQUE;
+            let ids = 5;
+            info.numbers.frame = Some(FrameNumber {
+                value,
+                first_id,
+                ids,
+            });
+            info
+        };
+        let mut rewriter = CodecRewriter::default();
+        for value in [65_534, 0] {
+            let offsets = rewriter.pass(&frame(value, 60));
+            assert_eq!((offsets.frame_number, offsets.template_id), (0, 0));
+        }
+        rewriter.keep_temporal(1);
+        // One that comes late changes nothing.
+        rewriter.pass(&frame(65_535, 60));
+        let first = frame(700, 60);
+        rewriter.switch(&first);
+        let offsets = rewriter.pass(&first);
+        assert_eq!(offsets.frame_number.wrapping_add(700), 1);
+        // 60 to 64 were taken, which is 60 to 63 and 0.
+        assert_eq!((offsets.template_id + 60) % 64, 1);
+        assert_eq!(offsets.temporal_layers, 0, "nothing is left out of it");
+        assert_eq!(rewriter.pass(&frame(704, 60)), offsets);
+    }
+
+    #[test]
+    fn what_was_left_out_once_is_told_of_until_the_next_switch() {
+        let mut rewriter = CodecRewriter::default();
+        let told = |rewriter: &mut CodecRewriter, spatial, temporal| {
+            rewriter.keep_spatial(spatial);
+            rewriter.keep_temporal(temporal);
+            rewriter.pass(&PayloadInfo::OPAQUE).temporal_layers
+        };
+        assert_eq!(told(&mut rewriter, u8::MAX, u8::MAX), 0);
+        assert_eq!(told(&mut rewriter, u8::MAX, 1), 2);
+        assert_eq!(told(&mut rewriter, u8::MAX, u8::MAX), u8::MAX);
+        rewriter.switch(&PayloadInfo::OPAQUE);
+        assert_eq!(told(&mut rewriter, u8::MAX, u8::MAX), 0);
+        assert_eq!(told(&mut rewriter, 0, u8::MAX), u8::MAX);
     }
 
     fn vp8(picture: &[u8], temporal: u8) -> PayloadInfo {

@@ -2,6 +2,8 @@
 
 use str0m::media::Direction;
 
+use crate::engine::extension::DEPENDENCY_DESCRIPTOR;
+
 use super::attributes::{CredentialsReader, Line, direction, is_token, line_kind, lines};
 use super::{
     IceCredentials, LineKind, MAX_MEDIA_LINES, MAX_SDP_BYTES, SdpError, Setup, malformed,
@@ -89,6 +91,8 @@ impl OfferSummary {
         let mut lines = self.lines.iter();
         let red = red_payload_type(offer);
         let mut unwanted = None;
+        let is_mixed = offer.contains("a=extmap-allow-mixed");
+        let mut keeps_descriptor = false;
         for text in offer.lines() {
             if text.starts_with("a=group:") || text.is_empty() {
                 continue;
@@ -96,6 +100,10 @@ impl OfferSummary {
             if text.starts_with("m=") {
                 let line = lines.next();
                 unwanted = line.and_then(|line| unwanted_red(line, text, red?));
+                keeps_descriptor = is_mixed && line.is_some_and(takes_descriptor);
+            }
+            if names_descriptor(text) && !keeps_descriptor {
+                continue;
             }
             let text = match unwanted {
                 Some(pt) if names(text, pt) => continue,
@@ -127,6 +135,22 @@ fn unwanted_red<'a>(line: &OfferLine, text: &str, red: &'a str) -> Option<&'a st
     let prefers = formats.next() == Some(red);
     let is_there = formats.any(|format| format == red);
     (line.direction.is_sending() && !prefers && is_there).then_some(red)
+}
+
+/// Whether an m-line may have dependency descriptors: whoever receives, and senders of AV1 and VP9,
+/// which of several layers tells no other way what hangs on what.
+///
+/// With them libwebrtc leaves the picture numbers out of VP8, which receivers without them need.
+fn takes_descriptor(line: &OfferLine) -> bool {
+    let is_first = |codec: &str| {
+        let first = line.codecs.first();
+        first.is_some_and(|first| first.eq_ignore_ascii_case(codec))
+    };
+    !line.direction.is_sending() || is_first("AV1") || is_first("VP9")
+}
+
+fn names_descriptor(text: &str) -> bool {
+    text.starts_with("a=extmap:") && text.contains(DEPENDENCY_DESCRIPTOR)
 }
 
 /// Whether a line of an m-line is about a payload type.

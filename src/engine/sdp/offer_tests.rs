@@ -351,6 +351,27 @@ fn a_new_offer_may_append_and_stop_but_not_reorder() {
 }
 
 #[test]
+fn descriptors_are_taken_from_senders_of_av1_and_vp9_and_sent_to_all_who_read_them() {
+    let keeps = |offer: &str| {
+        parse(offer)
+            .normalize(offer)
+            .contains("dependency-descriptor")
+    };
+    assert!(!keeps(CHROMIUM), "VP8 comes first");
+    for first in ["AV1", "VP9"] {
+        let prefers = CHROMIUM.replace("rtpmap:96 VP8/", &format!("rtpmap:96 {first}/"));
+        assert!(keeps(&prefers), "{first} comes first");
+        let narrow = prefers.replace("a=extmap-allow-mixed", "a=x-none");
+        assert!(!keeps(&narrow), "elements of two bytes are not understood");
+    }
+    let reads = CHROMIUM_PLAY.replace(
+        "a=extmap:8 http://www.webrtc.org/experiments/rtp-hdrext/color-space",
+        &format!("a=extmap:8 {DEPENDENCY_DESCRIPTOR}"),
+    );
+    assert!(keeps(&reads), "a receiver");
+}
+
+#[test]
 fn redundant_audio_is_taken_from_those_who_prefer_it() {
     let normal = parse(CHROMIUM).normalize(CHROMIUM);
     assert!(!normal.contains("red/48000") && !normal.contains("fmtp:63"));

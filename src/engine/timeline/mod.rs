@@ -191,6 +191,11 @@ impl<Source: Copy> SlotTimeline<Source> {
         self.rewriter.keep_spatial(highest);
     }
 
+    /// From now on only temporal layers up to this one are passed, of what has dependency descriptors.
+    pub fn keep_temporal(&mut self, highest: u8) {
+        self.rewriter.keep_temporal(highest);
+    }
+
     /// Takes note of a packet of the current source that is not sent on: of a layer that is
     /// not wanted, or with padding only.
     ///

@@ -32,14 +32,14 @@ async function ownTracks() {
 /** Names of the others, as the server tells them. */
 export const others = () => room.roster.others.map(({ name }) => name).sort();
 
-/** Asks for the cameras of these people; false while one of them is not known yet. */
-export function want(names, width = 640, height = 360) {
+/** Asks for the cameras of these people, perhaps with so many frames a second; false while one of them is not known yet. */
+export function want(names, width = 640, height = 360, fps = undefined) {
   const cameras = names.map(name => {
     const person = room.roster.others.find(other => other.name === name);
     return person && room.roster.track(person.id, 'camera');
   });
   if (cameras.includes(undefined)) return false;
-  room.want(cameras.map(({ id }) => ({ track: id, width, height })));
+  room.want(cameras.map(({ id }) => ({ track: id, width, height, ...(fps && { fps }) })));
   return true;
 }
 
