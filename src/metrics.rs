@@ -355,8 +355,12 @@ fn repair_families(shards: &[Counters]) -> Vec<MetricFamily> {
     vec![
         counters(
             "plenum_keyframe_requests_total",
-            "PLI and FIR received from subscribers (in) and sent to publishers (out).",
+            "PLI and FIR received from subscribers (in), of these ignored, and sent to publishers (out).",
             [
+                (
+                    [("direction", "ignored")],
+                    sum(|c| c.keyframe_requests_ignored),
+                ),
                 ([("direction", "in")], sum(|c| c.keyframe_requests_in)),
                 ([("direction", "out")], sum(|c| c.keyframe_requests_out)),
             ],

@@ -54,6 +54,8 @@ pub struct Counters {
     pub unread_descriptors: BTreeMap<Unreadable, u64>,
     /// Keyframe requests that subscribers sent (PLI and FIR).
     pub keyframe_requests_in: u64,
+    /// Of these, what one slot asked for beyond its limit.
+    pub keyframe_requests_ignored: u64,
     /// Keyframe requests sent to publishers, after aggregation.
     pub keyframe_requests_out: u64,
     /// Sequence numbers that subscribers asked for again (RFC 4585 §6.2.1).

@@ -415,6 +415,10 @@ impl Engine {
                     .note(now, Note::KeyframeAsked { slot: number });
                 let slot = &mut session.egress.slots[slot];
                 slot.stats.keyframes_asked += 1;
+                if !slot.wishes.allow(now) {
+                    self.counters.keyframe_requests_ignored += 1;
+                    return;
+                }
                 let wanted = slot.subscription.as_ref().map(|sub| sub.wanted.layer);
                 if let Some(layer) = wanted {
                     self.want_keyframe(layer, now);

@@ -73,6 +73,33 @@ impl KeyframeRequests {
     }
 }
 
+/// How often one slot's receiver may ask on, once [`WISHES_AT_ONCE`] are used up: every keyframe that
+/// it gets is sent to everybody else as well, and costs them the room for ordinary frames.
+const WISH_INTERVAL: Duration = Duration::from_secs(2);
+
+/// So many wishes may come in quick succession: a receiver on a bad path that lost a keyframe, and the next.
+const WISHES_AT_ONCE: u32 = 3;
+
+/// What one slot's receiver may ask for. It asks again while it lacks a picture, so a wish that is not heard is
+/// not lost.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct WishLimit {
+    /// When all of its wishes will have been earned back.
+    earned_at: Option<Instant>,
+}
+
+impl WishLimit {
+    /// Whether a wish is heard now; if so, it is taken as used.
+    pub(crate) fn allow(&mut self, now: Instant) -> bool {
+        let earned_at = self.earned_at.map_or(now, |at| at.max(now));
+        let is_heard = earned_at.duration_since(now) <= WISH_INTERVAL * (WISHES_AT_ONCE - 1);
+        if is_heard {
+            self.earned_at = Some(earned_at + WISH_INTERVAL);
+        }
+        is_heard
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +122,18 @@ mod tests {
         assert!(requests.poll(last));
         requests.arrived();
         assert_eq!((sent + 1, requests.deadline()), (3, None));
+    }
+
+    #[test]
+    fn a_receiver_is_heard_three_times_and_then_every_two_seconds() {
+        let t0 = some_moment();
+        let mut limit = WishLimit::default();
+        let heard = (0..1_000)
+            .filter(|n| limit.allow(t0 + Duration::from_millis(10 * n)))
+            .count();
+        assert_eq!(heard, 3 + 4, "in ten seconds");
+        let later = t0 + Duration::from_secs(60);
+        assert!((0..3).all(|_| limit.allow(later)), "after a rest");
     }
 
     #[test]

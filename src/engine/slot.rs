@@ -16,6 +16,7 @@ use super::counters::DropReason;
 use super::event::Kind;
 use super::header::HeaderTemplate;
 use super::inspect::SlotStats;
+use super::keyframes::WishLimit;
 use super::quality::{ALL, Quality};
 use super::rtx::RtxLimit;
 use super::timeline::{Origin, Refused, SlotTimeline};
@@ -64,6 +65,7 @@ pub(crate) struct Slot {
     /// When its next sender report is due.
     pub(crate) report_at: Option<Instant>,
     pub(crate) rtx: RtxLimit,
+    pub(crate) wishes: WishLimit,
     /// What is counted for whoever asks.
     pub(crate) stats: SlotStats,
     /// The best that the path has room for, if that is not the best of all.
@@ -180,6 +182,7 @@ impl Slot {
             sent_octets: 0,
             report_at: None,
             rtx: RtxLimit::default(),
+            wishes: WishLimit::default(),
             stats: SlotStats::default(),
             ceiling: None,
             limit: LayerLimit::default(),

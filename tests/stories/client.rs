@@ -518,7 +518,7 @@ impl Client {
     fn ask_for_keyframes(&mut self, now: Instant) -> bool {
         let mut asked = false;
         for receiver in &mut self.receivers {
-            if receiver.asks_for_keyframe(now) {
+            if receiver.is_impatient || receiver.asks_for_keyframe(now) {
                 let mid = Mid::from(receiver.mid.as_str());
                 if let Some(stream) = self.rtc.direct_api().stream_rx_by_mid(mid, None) {
                     stream.request_keyframe(KeyframeRequestKind::Pli);

@@ -144,6 +144,7 @@ fn a_call_over_bad_links() -> Vec<Counters> {
     for person in [ada, ben] {
         world.down(person).change(|link| link.loss(loss(0.3)));
     }
+    world.ask_always(ben);
     // A packet takes so long that somebody hears younger ones first.
     world.up(radio).is_cut = true;
     world.run_for(millis(20));

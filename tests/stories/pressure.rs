@@ -74,6 +74,21 @@ fn a_viewer_who_reports_everything_lost_gets_half_as_much_again_and_delays_nobod
 }
 
 #[test]
+fn a_viewer_who_asks_for_keyframes_all_the_time_gets_one_in_two_seconds() {
+    let (mut world, _, viewers) = audience(125, 5);
+    let (greedy, others) = viewers.split_first().expect("five");
+    world.ask_always(*greedy);
+    let before = world.counters();
+    world.run_for(secs(20));
+    assert_undisturbed(&world, others);
+    let after = world.counters();
+    let asked = after.keyframe_requests_in - before.keyframe_requests_in;
+    let sent = after.keyframe_requests_out - before.keyframe_requests_out;
+    assert!(asked >= 200, "it asked {asked} times");
+    assert!((10..=14).contains(&sent), "{sent} were asked of the camera");
+}
+
+#[test]
 fn who_sends_ten_times_too_much_is_cut_off_at_a_limit_and_nobody_else_notices() {
     let (mut world, _, viewers) = audience(123, 5);
     let eve = world.enter("lobby", Guest::meeting().slots(0, 0));

@@ -79,6 +79,8 @@ pub(crate) struct Receiver {
     last_numbers: Option<(u16, u8, u8)>,
     report: Option<(i128, u32)>,
     wants_keyframe: bool,
+    /// It asks for keyframes all the time, whatever it shows.
+    pub(crate) is_impatient: bool,
     asked_at: Option<Instant>,
 }
 
@@ -104,6 +106,7 @@ impl Receiver {
             last_numbers: None,
             report: None,
             wants_keyframe: false,
+            is_impatient: false,
             asked_at: None,
         }
     }

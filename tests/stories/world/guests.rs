@@ -418,6 +418,13 @@ impl World {
         &mut self.guests[person.0].down
     }
 
+    /// Somebody asks for keyframes as often as they can.
+    pub(crate) fn ask_always(&mut self, person: Person) {
+        for receiver in &mut self.client_mut(person).receivers {
+            receiver.is_impatient = true;
+        }
+    }
+
     /// Says how loud somebody's microphone is.
     pub(crate) fn speak(&mut self, person: Person, level: i8) {
         for source in &mut self.client_mut(person).sources {
