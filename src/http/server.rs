@@ -257,9 +257,11 @@ async fn reap(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
         let is_due = leftovers.is_due((forgotten, app.hub.len()), is_short, clock::now());
         let is_asked = round.is_multiple_of(REAPS_PER_QUESTION);
         round += 1;
-        let app = Arc::clone(&app);
-        let tidy = move || tidy_memory(&app, is_due, is_asked);
-        let _ = tokio::task::spawn_blocking(tidy).await;
+        if is_due || is_asked {
+            let app = Arc::clone(&app);
+            let tidy = move || tidy_memory(&app, is_due, is_asked);
+            let _ = tokio::task::spawn_blocking(tidy).await;
+        }
     }
 }
 
