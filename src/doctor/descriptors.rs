@@ -25,7 +25,7 @@ fn judge(allowed: u64, connections: u32) -> Finding {
         format!("--http-connections is {connections}, but only {allowed} files may be open"),
         format!(
             "raise the limit to {needed} (`ulimit -n`, or LimitNOFILE in the service): until then \
-             connections wait when it is reached"
+             clients are refused when it is reached"
         ),
     )
 }

@@ -50,6 +50,7 @@ impl From<Shortage> for Problem {
             Shortage::Memory => "The server takes no more sessions now: its memory is used up.",
         };
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
+            .over(shortage.label())
             .retry_after(jittered_seconds(5, 15))
     }
 }

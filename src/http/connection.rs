@@ -57,6 +57,8 @@ pub(super) struct Answering {
     pub(super) head_bytes: usize,
     /// Longest wait for a head. Also ends connections that idle between requests.
     pub(super) head_patience: Duration,
+    /// Whether further requests may follow in the same connection.
+    pub(super) stays_open: bool,
     /// Counts heads that were refused before they were requests.
     pub(super) metrics: Arc<Metrics>,
 }
@@ -193,6 +195,7 @@ async fn serve_http1(
         .timer(TokioTimer::new())
         .header_read_timeout(answering.head_patience)
         .max_buf_size(answering.head_bytes)
+        .keep_alive(answering.stays_open)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {

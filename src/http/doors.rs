@@ -231,8 +231,7 @@ impl Offer {
         if !newcomer.wants_offer {
             check_type(&self.headers, ACCEPT_POST, SDP)?;
         }
-        let admitted = app.admit(home, newcomer.is_player());
-        let busy = admitted.inspect_err(|shortage| app.metrics.count_refusal(shortage.label()))?;
+        let busy = app.admit(home, newcomer.is_player())?;
         let limit = match newcomer.door {
             Door::Meet => app.offer_limit(),
             Door::Publish { .. } | Door::Watch { .. } => app.body_limit(),

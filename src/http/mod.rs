@@ -37,6 +37,7 @@ mod router;
 mod server;
 mod session;
 mod settings;
+mod spare;
 mod tls;
 pub mod untrusted;
 mod watched;

@@ -36,10 +36,11 @@ pub(super) struct Problem {
     kind: &'static str,
     detail: String,
     headers: Vec<(HeaderName, HeaderValue)>,
+    limit: Option<OverLimit>,
 }
 
 /// The limit that a request was over, for whoever counts the answers.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct OverLimit(pub(super) &'static str);
 
 impl OverLimit {
@@ -67,6 +68,7 @@ impl Problem {
             kind,
             detail: detail.into(),
             headers: Vec::new(),
+            limit: OverLimit::of(kind),
         }
     }
 
@@ -124,6 +126,12 @@ impl Problem {
 
     pub(super) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
+        self
+    }
+
+    /// Names the limit that the request was over, where the kind alone does not tell.
+    pub(super) fn over(mut self, limit: &'static str) -> Self {
+        self.limit = Some(OverLimit(limit));
         self
     }
 
@@ -205,7 +213,7 @@ impl IntoResponse for Problem {
             "detail": detail,
         });
         let mut response = (self.status, document.to_string()).into_response();
-        if let Some(limit) = OverLimit::of(self.kind) {
+        if let Some(limit) = self.limit {
             response.extensions_mut().insert(limit);
         }
         response.headers_mut().extend(self.headers);

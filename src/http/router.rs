@@ -20,17 +20,28 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
     App, api, assets, doors, events, limits, messages, observe, openapi, origin, problem, session,
-    whep,
+    spare, whep,
 };
 
 /// What clients reach.
 pub(super) fn router(app: Arc<App>) -> Router {
-    Router::new()
+    let routes = Router::new()
         .merge(the_doors())
         .merge(a_session())
         .merge(below())
         .merge(administration())
-        .merge(assets::files())
+        .merge(assets::files());
+    answered(routes, app)
+}
+
+/// What answers whoever there is no file descriptor for.
+pub(super) fn without_descriptors(app: Arc<App>) -> Router {
+    answered(spare::router(), app)
+}
+
+/// What every answer to a client passes through.
+fn answered(routes: Router<Arc<App>>, app: Arc<App>) -> Router {
+    routes
         // The last layer sees a request first.
         .layer(from_fn_with_state(Arc::clone(&app), limits::limit_requests))
         .layer(CatchPanicLayer::custom(problem::panicked))

@@ -20,6 +20,7 @@ use super::engines::{Engines, TakeStream};
 use super::hub::Hub;
 use super::memory::Leftovers;
 use super::settings::Settings;
+use super::spare::{self, Spare};
 use super::tls::{Tls, TlsError};
 use super::watched::LOOK_INTERVAL;
 use super::{App, clock, operator, router};
@@ -112,14 +113,19 @@ impl Server {
         let operator_addr = address_of("--operator", &operator_listener, settings.operator_listen)?;
 
         let (stop, stopped) = watch::channel(false);
-        let answering = |router| Answering {
+        let answering = |router, stays_open| Answering {
             router,
+            stays_open,
             head_bytes: app.settings.head_bytes as usize,
             head_patience: app.settings.request_patience(),
             metrics: Arc::clone(&app.metrics),
         };
         let public = Service {
-            answering: Some(answering(router::router(Arc::clone(&app)))),
+            answering: Some(answering(router::router(Arc::clone(&app)), true)),
+            last: Some(answering(
+                router::without_descriptors(Arc::clone(&app)),
+                false,
+            )),
             tls: tls.as_ref().map(Tls::acceptor),
             streams: app.engines.streams(),
             relay: relay.clone(),
@@ -127,8 +133,11 @@ impl Server {
             open: app.metrics.http_connections().clone(),
             stopped: stopped.clone(),
         };
+        let of_operator = operator::router(Arc::clone(&app));
         let operator = Service {
-            answering: Some(answering(operator::router(Arc::clone(&app)))),
+            answering: Some(answering(of_operator.clone(), true)),
+            // Whoever asks whether the server lives ends it if nobody answers.
+            last: Some(answering(of_operator, false)),
             tls: None,
             streams: None,
             relay: None,
@@ -356,6 +365,8 @@ async fn watch_files(app: Arc<App>, tls: Option<Tls>, mut stopped: watch::Receiv
 struct Service {
     /// Answers requests; without it there is only the relay.
     answering: Option<Answering>,
+    /// Answers those for which there is no file descriptor left.
+    last: Option<Answering>,
     /// Encrypts its connections.
     tls: Option<TlsAcceptor>,
     /// Takes those of its connections that carry media.
@@ -373,6 +384,7 @@ impl Service {
     fn for_relay(&self) -> Self {
         Self {
             answering: None,
+            last: None,
             tls: self.tls.clone(),
             streams: None,
             relay: self.relay.clone(),
@@ -385,13 +397,22 @@ impl Service {
     /// Accepts until stopped, then lets the connections finish.
     async fn run(mut self, listener: TcpListener) {
         let mut serving = JoinSet::new();
+        let mut spare = Spare::new();
         loop {
             let has_room = serving.len() < self.connections as usize;
             tokio::select! {
                 _ = self.stopped.changed() => break,
-                Some(_) = serving.join_next() => {}
+                Some(_) = serving.join_next() => spare.take_back(),
                 accepted = listener.accept(), if has_room => match accepted {
-                    Ok((stream, peer)) => drop(serving.spawn(self.connection(stream, peer))),
+                    Ok((stream, peer)) if spare.is_kept() => {
+                        serving.spawn(self.connection(stream, peer).serve());
+                    }
+                    Ok((stream, peer)) => {
+                        self.serve_last(stream, peer).await;
+                        spare.take_back();
+                    }
+                    // The next one has it: Linux says so before it looks whether anybody waits.
+                    Err(error) if spare::is_wanted(&error) && spare.give_up() => {}
                     Err(error) => {
                         tracing::debug!(%error, "accept failed");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -411,12 +432,23 @@ impl Service {
         self.open.set(0);
     }
 
-    fn connection(
-        &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-    ) -> impl Future<Output = ()> + Send + 'static {
+    /// Serves one connection with the descriptor that was kept for it, and no other meanwhile.
+    async fn serve_last(&self, stream: TcpStream, peer: SocketAddr) {
+        tracing::warn!("no file descriptor is left: raise LimitNOFILE (`ulimit -n`)");
         let connection = Connection {
+            answering: self.last.clone(),
+            streams: None,
+            relay: None,
+            ..self.connection(stream, peer)
+        };
+        let served = tokio::time::timeout(spare::PATIENCE, connection.serve());
+        if served.await.is_err() {
+            tracing::debug!(%peer, "a connection without a descriptor of its own was closed");
+        }
+    }
+
+    fn connection(&self, stream: TcpStream, peer: SocketAddr) -> Connection {
+        Connection {
             stream,
             peer,
             tls: self.tls.clone(),
@@ -424,7 +456,6 @@ impl Service {
             relay: self.relay.clone(),
             answering: self.answering.clone(),
             stopped: self.stopped.clone(),
-        };
-        connection.serve()
+        }
     }
 }

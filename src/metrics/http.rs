@@ -17,7 +17,7 @@ use crate::engine::counters::Histogram;
 const HTTP_SECONDS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0];
 
 /// Why requests are refused, by limit.
-const LIMITS: [&str; 16] = [
+const LIMITS: [&str; 17] = [
     "rate",
     "sessions",
     "identity",
@@ -32,6 +32,7 @@ const LIMITS: [&str; 16] = [
     "draining",
     "load",
     "memory",
+    "descriptors",
     "idempotency_keys",
     "streams",
 ];

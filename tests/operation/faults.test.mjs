@@ -4,6 +4,8 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
+import { readdir, readFile } from 'node:fs/promises';
+import { get } from 'node:http';
 import { connect } from 'node:net';
 import { afterEach, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -67,16 +69,42 @@ async function flows(server) {
   await until('media flows', async () => (await sent(server)) > before + 200);
 }
 
-test('without file descriptors calls go on, nothing spins, and new ones are served later', {
+/** Asks in a connection of its own. */
+async function ask(url) {
+  const [response] = await once(get(url, { agent: false }), 'response');
+  const pieces = await response.toArray();
+  return { status: response.statusCode, headers: response.headers, text: Buffer.concat(pieces).toString() };
+}
+
+test('without file descriptors calls go on, newcomers are told, nothing spins, and later all are served', {
   timeout: 60_000,
 }, async () => {
-  const server = await serve({ limits: 'ulimit -n 64', options: ['--shards=1'] });
+  const allowed = 64;
+  const server = await serve({ limits: `ulimit -n ${allowed}`, options: ['--shards=1'] });
   await call(server);
-  const sockets = Array.from({ length: 150 }, () => connect(server.http, '127.0.0.1').on('error', () => {}));
-  // What a scrape needs may be gone as well, so it is asked again until it gets through.
+  const sockets = [];
+  const open = count => {
+    for (let n = 0; n < count; n += 1) sockets.push(connect(server.http, '127.0.0.1').on('error', () => {}));
+  };
+  // Others give theirs back meanwhile, the last question among them. Whoever says nothing is heard for a
+  // second, and then the next.
+  let told;
+  await until('somebody is told', async () => {
+    const taken = (await readdir(`/proc/${server.process.pid}/fd`)).length;
+    open(allowed - taken + 1);
+    told = await ask(server.url);
+    return told.status === 503;
+  });
+  assert.match(told.text, /file descriptor/);
+  assert.ok(Number(told.headers['retry-after']) >= 1);
+  assert.equal((await ask(`${server.operatorUrl}/livez`)).status, 200);
+  const { text } = await ask(`${server.operatorUrl}/metrics`);
+  const refused = new Metrics(text).sum(/^plenum_http_refusals_total$/, { limit: 'descriptors' });
+  assert.ok(refused >= 1, text);
+
+  open(100);
   await sleep(1000);
   const cpu = async () => {
-    const { readFile } = await import('node:fs/promises');
     const stat = await readFile(`/proc/${server.process.pid}/stat`, 'utf8');
     const [user, system] = stat.slice(stat.lastIndexOf(')')).split(' ').slice(12, 14);
     return (Number(user) + Number(system)) / 100;
@@ -100,7 +128,8 @@ test('memory that runs short turns people away and says so', async () => {
   assert.equal(refused.status, 503);
   assert.ok(Number(refused.headers.get('retry-after')) >= 1);
   assert.match((await refused.json()).detail, /memory/);
-  assert.equal((await server.metrics()).sum(/^plenum_http_refusals_total$/, { limit: 'memory' }), 1);
+  const refusals = async limit => (await server.metrics()).sum(/^plenum_http_refusals_total$/, { limit });
+  assert.deepEqual([await refusals('memory'), await refusals('shard')], [1, 0]);
 });
 
 test('a server that stands still for five seconds loses nobody', { timeout: 60_000 }, async () => {

@@ -36,6 +36,7 @@ const ELSEWHERE = {
   'plenum_webhooks_total{result="failed"}': 'takes 46 s: src/webhooks/tests.rs',
   'plenum_webhooks_total{result="dropped"}': 'src/webhooks/tests.rs: what_does_not_fit_the_queue',
   'plenum_shard_video_share_ratio{shard="0"}': 'tests/operation/overload.test.mjs',
+  'plenum_http_refusals_total{limit="descriptors"}': 'tests/operation/faults.test.mjs',
   plenum_udp_receive_errors_total: 'no kernel fails here unasked: src/net/receive.rs, a_call_that_fails',
   'plenum_udp_send_errors_total{reason="would_block"}': 'tests/firewall/card.test.mjs',
   'plenum_udp_send_errors_total{reason="no_buffers"}':
@@ -346,6 +347,12 @@ test('what is over a limit is counted by that limit', { timeout: 60_000 }, async
   await look(narrow);
   assert.equal((await post(`${narrow.url}/whep/one`, viewerOffer())).status, 422);
   await look(narrow);
+
+  const full = await serve(['--shards=1', '--sessions-per-shard=1']);
+  await look(full);
+  assert.equal((await post(`${full.url}/whep/one`, viewerOffer())).status, 201);
+  assert.equal((await post(`${full.url}/whep/two`, viewerOffer())).status, 503);
+  await look(full);
 });
 
 /** A server that is never ready, or whose log nobody reads. */
