@@ -1,6 +1,7 @@
 // A meeting beyond pictures and sound: chat, hands, reactions, and a host who looks after the room.
 
 import assert from 'node:assert/strict';
+import { createHmac, randomBytes } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 
 import { Gathering } from './lib/gathering.mjs';
@@ -145,5 +146,41 @@ describe('a meeting where people write, wave and look after the room', { timeout
     for (const name of ['Ada', 'Ben']) {
       await people[name].page.getByText('The meeting was ended for everyone.').waitFor();
     }
+  });
+});
+
+describe('a meeting that takes a token to join', { timeout: 60_000 }, () => {
+  const key = randomBytes(32).toString('base64');
+  let gathering;
+
+  /** A link for somebody, with a token (RFC 7519) that grants so much. */
+  function link(room, identity, grants) {
+    const part = value => Buffer.from(JSON.stringify(value)).toString('base64url');
+    const exp = Math.floor(Date.now() / 1000) + 600;
+    const signed = `${part({ alg: 'HS256' })}.${part({ exp, room, identity, grants })}`;
+    const signature = createHmac('sha256', key).update(signed).digest('base64url');
+    return `${room}#token=${signed}.${signature}`;
+  }
+
+  before(async () => {
+    gathering = await Gathering.of(['Ada', 'Ben'], [`--key=${key}`]);
+  });
+  after(() => gathering?.end());
+
+  test('its host is marked as one in the list of people, and nobody else is', async () => {
+    const { people, server } = gathering;
+    const guest = { publish: true, subscribe: true, data: true };
+    await ui.join(people.Ada, server, link('board', 'ada', { ...guest, admin: true }), 'Ada');
+    await ui.join(people.Ben, server, link('board', 'ben', guest), 'Ben');
+    for (const name of ['Ada', 'Ben']) {
+      const mark = whose => ui.person(people[name], whose).getByText('Host', { exact: true });
+      await ui.openPeople(people[name]);
+      await until(`${name} sees that Ada is the host`, async () => (await mark('Ada').count()) === 1);
+      await ui.person(people[name], 'Ben').waitFor();
+      assert.equal(await mark('Ben').count(), 0, `${name} sees that Ben is none`);
+    }
+    // What only a host may do is offered to nobody else.
+    await people.Ada.page.getByText('Lock the room').waitFor();
+    assert.equal(await people.Ben.page.getByText('Lock the room').isVisible(), false);
   });
 });
