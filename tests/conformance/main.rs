@@ -6,6 +6,7 @@
 mod limits;
 mod offers;
 mod peer;
+mod revocation;
 mod rooms;
 mod server;
 mod table;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
@@ -12,12 +12,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::offers::{CHROMIUM, CHROMIUM_MEETS, CHROMIUM_PLAYS, LIBDATACHANNEL};
-use crate::peer::Peer;
 use crate::server::{Answer, FRAGMENT, JSON, SDP, World};
 
-const SECRET: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-fn secret() -> EncodingKey {
+pub(crate) fn secret() -> EncodingKey {
     EncodingKey::from_secret(SECRET.as_bytes())
 }
 
@@ -25,7 +24,7 @@ fn secret() -> EncodingKey {
     clippy::disallowed_methods,
     reason = "the server under test has a real clock"
 )]
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.expect("it is after 1970").as_secs()
 }
@@ -59,7 +58,7 @@ fn signed(claims: &Value) -> String {
     clippy::needless_pass_by_value,
     reason = "so that tests can say json! in place"
 )]
-fn token_with(changes: Value) -> String {
+pub(crate) fn token_with(changes: Value) -> String {
     signed(&claims_with(&changes))
 }
 
@@ -67,7 +66,7 @@ async fn world() -> World {
     World::with(|settings| settings.auth.key = Some(SECRET.parse().expect("long enough"))).await
 }
 
-async fn send(
+pub(crate) async fn send(
     world: &World,
     method: &str,
     path: &str,
@@ -80,12 +79,12 @@ async fn send(
     world.send(method, path, &headers, body.to_owned()).await
 }
 
-async fn post(world: &World, door: &str, token: &str, offer: &str) -> Answer {
+pub(crate) async fn post(world: &World, door: &str, token: &str, offer: &str) -> Answer {
     send(world, "POST", door, SDP, token, offer).await
 }
 
 #[track_caller]
-fn is_unauthorized(answer: &Answer) {
+pub(crate) fn is_unauthorized(answer: &Answer) {
     answer.is(401, "unauthorized");
     let challenge = answer.header("www-authenticate");
     assert!(challenge.starts_with("Bearer"), "{challenge}");
@@ -234,7 +233,7 @@ async fn a_forged_token_is_401() {
 }
 
 /// A server whose keys are in a file, with that file.
-async fn world_with_keys(keys: &Value) -> (World, TempDir, PathBuf) {
+pub(crate) async fn world_with_keys(keys: &Value) -> (World, TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("keys.json");
     fs::write(&path, keys.to_string()).expect("it can be written");
@@ -248,14 +247,14 @@ async fn world_with_keys(keys: &Value) -> (World, TempDir, PathBuf) {
 }
 
 /// A key's public half for the file.
-fn public(key: &EncodingKey, algorithm: Algorithm, kid: &str) -> Value {
+pub(crate) fn public(key: &EncodingKey, algorithm: Algorithm, kid: &str) -> Value {
     let jwk = Jwk::from_encoding_key(key, algorithm).expect("a key");
     let mut jwk = serde_json::to_value(jwk).expect("JSON");
     jwk["kid"] = kid.into();
     jwk
 }
 
-fn signed_by(key: &EncodingKey, algorithm: Algorithm, kid: Option<&str>) -> String {
+pub(crate) fn signed_by(key: &EncodingKey, algorithm: Algorithm, kid: Option<&str>) -> String {
     let mut header = Header::new(algorithm);
     header.kid = kid.map(str::to_owned);
     encode(&header, &claims(), key).expect("it can be signed")
@@ -430,58 +429,6 @@ async fn encoders_have_fixed_tokens() {
     answer.is(403, "forbidden");
     is_unauthorized(&post(&world, "/whip/demo", &stream_key[1..], CHROMIUM).await);
     is_unauthorized(&post(&world, "/whip/demo", &token_with(json!({})), CHROMIUM).await);
-}
-
-/// Longer than it takes to look at files, which is done each second.
-const LOOKED: Duration = Duration::from_secs(2);
-/// A revoked token has effect within two seconds, and later only where the machine is busy.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-#[tokio::test]
-async fn a_withdrawn_key_ends_what_was_opened_with_it() {
-    let other = EncodingKey::from_secret(b"another secret that is long enough, too");
-    let kept = public(&other, Algorithm::HS256, "kept");
-    let keys = json!({"keys": [public(&secret(), Algorithm::HS256, "withdrawn"), kept]});
-    let (world, _folder, path) = world_with_keys(&keys).await;
-    let withdrawn = signed_by(&secret(), Algorithm::HS256, Some("withdrawn"));
-    let stays = signed_by(&other, Algorithm::HS256, Some("kept"));
-    let mut peer = Peer::publisher().await;
-    let joined = post(&world, "/whip/demo", &withdrawn, &peer.offer).await;
-    peer.connect(&joined.body).await;
-    let watched = post(&world, "/whep/demo", &stays, CHROMIUM_PLAYS).await;
-
-    // What cannot be used is not.
-    fs::write(&path, "{").expect("it can be written");
-    tokio::time::sleep(LOOKED).await;
-    assert_eq!(world.ask("GET", joined.session()).await.status, 204);
-    fs::write(&path, json!({"keys": [kept]}).to_string()).expect("it can be written");
-    let ended = tokio::time::timeout(PATIENCE, peer.closed_by_server());
-    ended.await.expect("soon");
-    let state = format!("{}/state", joined.session());
-    let state = world.ask("GET", &state).await.body;
-    assert!(state.contains("\"expired\""), "{state}");
-    is_unauthorized(&post(&world, "/whip/demo", &withdrawn, CHROMIUM).await);
-    assert_eq!(world.ask("GET", watched.session()).await.status, 204);
-}
-
-#[tokio::test]
-async fn a_session_ends_with_its_token_unless_a_newer_one_was_shown() {
-    let world = World::with(|settings| {
-        settings.auth.key = Some(SECRET.parse().expect("long enough"));
-        settings.auth.end_on_expiry = true;
-    })
-    .await;
-    let short = token_with(json!({"exp": now() + 4}));
-    let ends = post(&world, "/whep/demo", &short, CHROMIUM_PLAYS).await;
-    let stays = post(&world, "/whep/demo", &short, CHROMIUM_PLAYS).await;
-    assert_eq!((ends.status, stays.status), (201, 201));
-    let (session, fragment) = (stays.session(), "a=end-of-candidates\r\n");
-    let longer = token_with(json!({}));
-    let answer = send(&world, "PATCH", session, FRAGMENT, &longer, fragment).await;
-    assert_eq!(answer.status, 204, "{answer:?}");
-    world.forgets(ends.session()).await;
-    assert_eq!(world.ask("GET", session).await.status, 204);
-    is_unauthorized(&post(&world, "/whep/demo", &short, CHROMIUM_PLAYS).await);
 }
 
 #[tokio::test]
