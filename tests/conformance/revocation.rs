@@ -47,6 +47,42 @@ async fn a_withdrawn_key_ends_what_was_opened_with_it() {
 }
 
 #[tokio::test]
+async fn a_fixed_token_that_is_taken_out_of_its_file_ends_what_was_opened_with_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tokens.json");
+    let entry = |token: &str, identity: &str| {
+        json!({
+            "token": token, "room": "demo", "identity": identity,
+            "grants": {"publish": true, "subscribe": true},
+        })
+    };
+    let (gone, kept) = (
+        "a-stream-key-that-is-withdrawn",
+        "a-stream-key-that-is-kept",
+    );
+    let both = json!({"tokens": [entry(gone, "studio"), entry(kept, "van")]});
+    fs::write(&path, both.to_string()).expect("it can be written");
+    let file = path.clone();
+    let world = World::with(|settings| {
+        settings.auth.static_tokens = Some(file);
+        settings.auth.end_on_expiry = true;
+    })
+    .await;
+    let mut peer = Peer::publisher().await;
+    let joined = post(&world, "/whip/demo", gone, &peer.offer).await;
+    peer.connect(&joined.body).await;
+    let stays = post(&world, "/whep/demo", kept, CHROMIUM_PLAYS).await;
+    assert_eq!(stays.status, 201, "{stays:?}");
+
+    let one = json!({"tokens": [entry(kept, "van")]});
+    fs::write(&path, one.to_string()).expect("it can be written");
+    let ended = tokio::time::timeout(PATIENCE, peer.closed_by_server());
+    ended.await.expect("soon");
+    is_unauthorized(&post(&world, "/whip/demo", gone, CHROMIUM).await);
+    assert_eq!(world.ask("GET", stays.session()).await.status, 204);
+}
+
+#[tokio::test]
 async fn a_session_ends_with_its_token_unless_a_newer_one_was_shown() {
     let world = World::with(|settings| {
         settings.auth.key = Some(SECRET.parse().expect("long enough"));
