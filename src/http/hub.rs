@@ -88,6 +88,8 @@ impl Hub {
         if let Some(log) = self.log(session) {
             let mut state = lock(&log.state);
             state.deleted = true;
+            // Who has the answer may come again before the engine's last event is here.
+            state.slots = [None, None];
             state.player = None;
         }
     }
