@@ -64,13 +64,13 @@ describe('layers', { timeout: 180_000 }, () => {
     await people.Cleo.page.goto('about:blank');
   });
 
-  /** Cleo publishes one encoding with these layers, and Ben comes to watch. */
-  async function meet(codec, scalabilityMode) {
+  /** Cleo publishes one encoding with these layers, or three of them, and Ben comes to watch. */
+  async function meet(codec, scalabilityMode, { simulcast = false, grey, height = 720 } = {}) {
     const { page } = await people.Cleo.open(`${pages.url}/lab.html`);
     await page.waitForFunction(() => globalThis.lab);
     await page.evaluate(
       ([url, options]) => lab.publish(url, options),
-      [`${server.url}/whip/workshop/cleo?name=Cleo`, { simulcast: false, codec, scalabilityMode }],
+      [`${server.url}/whip/workshop/cleo?name=Cleo`, { simulcast, codec, scalabilityMode, grey }],
     );
     const viewer = people.Ben.page;
     await people.Ben.open(`${pages.url}/modules.html`);
@@ -78,9 +78,9 @@ describe('layers', { timeout: 180_000 }, () => {
     await viewer.evaluate(url => modules.join(url, 'Ben', { watchOnly: true }), server.url);
     const want = (height, fps) =>
       viewer.evaluate(wish => modules.want(['Cleo'], ...wish), [(height * 16) / 9, height, fps]);
-    await until('Ben knows of Cleo', () => want(720));
+    await until('Ben knows of Cleo', () => want(height));
     const seen = async () => (await people.Ben.received('video'))[0] ?? {};
-    await until('Ben sees all of Cleo', async () => (await seen()).frameHeight === 720, 20_000);
+    await until('Ben sees all of Cleo', async () => (await seen()).frameHeight === height, 20_000);
     return { want, seen };
   }
 
@@ -90,40 +90,48 @@ describe('layers', { timeout: 180_000 }, () => {
     await until('both are gone', async () => (await server.metrics()).sum(/^plenum_sessions$/) === 0, 30_000);
   }
 
-  for (const [codec, scalabilityMode, isLong] of [
+  for (const [codec, scalabilityMode, { simulcast = false, isLong = false } = {}] of [
     ['VP9', 'L3T3'],
     ['VP9', 'L3T3_KEY'],
     ['AV1', 'L3T3'],
-    ['AV1', 'L3T3_KEY', true],
+    ['AV1', 'L3T3_KEY', { isLong: true }],
+    // Three encodings, whose descriptors a slot makes one stream of.
+    ['AV1', 'L1T3', { simulcast: true }],
   ]) {
     const options = { skip: isLong && !process.env.PLENUM_LONG };
-    test(`each size of ${codec} with ${scalabilityMode} is shown without a break`, options, async () => {
-      const { want, seen } = await meet(codec, scalabilityMode);
-      const { freezeCount } = await seen();
-      for (const height of [180, 360, 720, 360, 180, 720]) {
-        await want(height);
-        // What a large picture takes is known once it flows, and then the path has to be tried for it.
-        await until(
-          `Ben sees ${height} lines, and goes on to`,
-          async () => {
-            const before = await seen();
-            if (before.frameHeight !== height) return false;
-            await sleep(1_500);
-            const now = await seen();
-            return now.frameHeight === height && now.framesDecoded >= before.framesDecoded + 15;
-          },
-          12_000,
-        );
-      }
-      assert.equal((await seen()).freezeCount, freezeCount, 'nothing froze');
-      const unread = (await server.metrics()).sum(/^plenum_unread_descriptors_total/);
-      assert.equal(unread, 0, 'descriptors that could not be read');
-      await part();
-    });
+    const encodings = simulcast ? 'three encodings of ' : '';
+    test(
+      `each size of ${encodings}${codec} with ${scalabilityMode} is shown without a break`,
+      options,
+      async () => {
+        const { want, seen } = await meet(codec, scalabilityMode, { simulcast });
+        const { freezeCount } = await seen();
+        for (const height of [180, 360, 720, 360, 180, 720]) {
+          await want(height);
+          // What a large picture takes is known once it flows, and then the path has to be tried for it.
+          await until(
+            `Ben sees ${height} lines, and goes on to`,
+            async () => {
+              const before = await seen();
+              if (before.frameHeight !== height) return false;
+              await sleep(1_500);
+              const now = await seen();
+              return now.frameHeight === height && now.framesDecoded >= before.framesDecoded + 15;
+            },
+            12_000,
+          );
+        }
+        assert.equal((await seen()).freezeCount, freezeCount, 'nothing froze');
+        const unread = (await server.metrics()).sum(/^plenum_unread_descriptors_total/);
+        assert.equal(unread, 0, 'descriptors that could not be read');
+        await part();
+      },
+    );
   }
 
   test('frames of AV1 that are not wanted are left out, and are back without a keyframe', async () => {
-    const { want, seen } = await meet('AV1', 'L1T3');
+    // A picture so small that its encoder never changes its size, which takes a keyframe.
+    const { want, seen } = await meet('AV1', 'L1T3', { grey: 99, height: 180 });
     /** Of the frames that Cleo sends, the share that Ben sees. */
     async function share() {
       const look = async () => [
@@ -138,7 +146,7 @@ describe('layers', { timeout: 180_000 }, () => {
     await until('Ben sees all frames', async () => (await share()) > 0.9, 12_000);
     const { keyFramesDecoded, freezeCount, pliCount } = await seen();
     for (const fps of [1, undefined]) {
-      await want(720, fps);
+      await want(180, fps);
       await until(
         `Ben sees ${fps ? 'a quarter of the' : 'all'} frames`,
         async () => {

@@ -15,7 +15,7 @@ const ENCODINGS = [
 
 /**
  * Publishes camera and microphone; `codec` is a MIME subtype such as `VP8`, `scalabilityMode` one of
- * W3C's, for one encoding of several layers. With `grey` (0 to 255) the picture is that, and a spot that moves.
+ * W3C's, for each of the encodings. With `grey` (0 to 255) the picture is that, and a spot that moves.
  */
 export async function publish(url, { simulcast = true, codec, scalabilityMode, grey } = {}) {
   const video = grey === undefined && { width: { ideal: 1280 }, height: { ideal: 720 } };
@@ -26,8 +26,7 @@ export async function publish(url, { simulcast = true, codec, scalabilityMode, g
   const camera = pc.addTransceiver(stream.getVideoTracks()[0], {
     direction: 'sendonly',
     streams: [stream],
-    ...(simulcast && { sendEncodings: ENCODINGS }),
-    ...(scalabilityMode && { sendEncodings: [{ scalabilityMode, maxBitrate: 2_000_000 }] }),
+    ...((simulcast || scalabilityMode) && { sendEncodings: modes(simulcast, scalabilityMode) }),
   });
   if (codec) {
     const all = RTCRtpSender.getCapabilities('video').codecs;
@@ -37,6 +36,12 @@ export async function publish(url, { simulcast = true, codec, scalabilityMode, g
   }
   await connect(pc, url);
   return sessions.length - 1;
+}
+
+/** Three encodings or one, each with the layers of a mode where there is one. */
+function modes(simulcast, scalabilityMode) {
+  const encodings = simulcast ? ENCODINGS : [{ maxBitrate: 2_000_000 }];
+  return encodings.map(encoding => ({ ...encoding, ...(scalabilityMode && { scalabilityMode }) }));
 }
 
 /** What a camera would see before a wall of one colour, where something moves. */
