@@ -8,7 +8,7 @@
 use smallvec::SmallVec;
 use str0m::rtp::{Extension, ExtensionMap};
 
-use super::codec::CodecOffsets;
+use super::codec::{CodecOffsets, Descriptor};
 use super::event::Kind;
 use super::extension::dependency_descriptor;
 use super::track::MediaPacket;
@@ -154,11 +154,23 @@ impl HeaderTemplate {
         offsets: CodecOffsets,
     ) {
         if let (Some(descriptor), true) = (&packet.descriptor, self.descriptor > 0) {
-            let mut value = SmallVec::new();
-            descriptor.write(offsets, &mut value);
-            add_element(buffer, start, self.descriptor, &value);
+            add_descriptor(buffer, start, self.descriptor, descriptor, offsets);
         }
     }
+}
+
+/// Most streams have no descriptors, and pay for this with a look.
+#[inline(never)]
+fn add_descriptor(
+    buffer: &mut Vec<u8>,
+    start: usize,
+    id: u8,
+    descriptor: &Descriptor,
+    offsets: CodecOffsets,
+) {
+    let mut value = SmallVec::new();
+    descriptor.write(offsets, &mut value);
+    add_element(buffer, start, id, &value);
 }
 
 /// Adds an element to the header at `start`, which ends the buffer. What does not fit elements of one
