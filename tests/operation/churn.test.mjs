@@ -22,9 +22,10 @@ const RATE = Number(process.env.PLENUM_JOIN_RATE ?? 80);
 
 /**
  * Sessions altogether, and in a round, of which the first is for allocators and tables to find
- * their size. Logs of events are kept for a minute, so a round is about a minute of joins.
+ * their size. Logs of events are kept for a minute, so a round is a minute of joins at least: with
+ * less, the second would be the first to have that many of them.
  */
-const [JOINS, ROUND] = [Number(process.env.PLENUM_JOINS ?? 10_000), 5_000];
+const [JOINS, ROUND] = [Number(process.env.PLENUM_JOINS ?? 10_000), Math.max(5_000, RATE * 60)];
 const isWanted = Boolean(process.env.PLENUM_LONG ?? process.env.PLENUM_JOINS);
 
 /**
