@@ -45,7 +45,8 @@ describe('the weight of the page', { timeout: 120_000 }, () => {
       'all has come',
       () => transferred.paths.has('/app/main.js') && transferred.paths.has('/icons.svg'),
     );
-    assert.ok(!transferred.paths.has('/app/call.js'), 'the call was loaded');
+    for (const path of ['/app/call.js', '/css/call.css', '/css/stage.css', '/css/talk.css'])
+      assert.ok(!transferred.paths.has(path), `${path} was loaded`);
     assert.ok(transferred.bytes < MOST_BYTES, `${transferred.bytes} bytes`);
   });
 

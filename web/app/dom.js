@@ -25,6 +25,24 @@ export function h(tag, properties = {}, ...children) {
   return element;
 }
 
+/**
+ * Loads one more stylesheet, which has its place behind those that are there.
+ *
+ * @param {string} name
+ * @returns {Promise<void>}
+ */
+export function loadStyle(name) {
+  const link = h('link', { rel: 'stylesheet', href: `/css/${name}.css` });
+  return new Promise((resolve, reject) => {
+    link.addEventListener('load', () => resolve());
+    link.addEventListener('error', () => {
+      link.remove();
+      reject(new Error(`${name}.css was not loaded`));
+    });
+    document.head.append(link);
+  });
+}
+
 const SVG = 'http://www.w3.org/2000/svg';
 
 /**

@@ -6,7 +6,7 @@ import { Room } from '../room.js';
 import { HttpError } from '../session.js';
 import { strings } from '../strings.js';
 import { tokenOfPage } from './address.js';
-import { h } from './dom.js';
+import { h, loadStyle } from './dom.js';
 import { homeView, wordmark } from './home.js';
 import { Lobby } from './lobby.js';
 import { roomOfPath } from './names.js';
@@ -15,8 +15,19 @@ import { firstTracks } from './own.js';
 import { prefs, rememberRoom } from './prefs.js';
 import { Tabs } from './tabs.js';
 
-/** What a call consists of is half of the page: it comes while one is in the lobby. */
-const loadCall = () => import('./call.js');
+/** @type {Promise<typeof import('./call.js')> | undefined} */
+let loading;
+
+/** What a call consists of is half of the page: it comes while one is in the lobby, and again if it failed. */
+function loadCall() {
+  loading ??= Promise.all([import('./call.js'), ...['call', 'stage', 'talk'].map(loadStyle)]).then(
+    ([module]) => module,
+  );
+  loading.catch(() => {
+    loading = undefined;
+  });
+  return loading;
+}
 
 const app = /** @type {HTMLElement} */ (document.getElementById('app'));
 
