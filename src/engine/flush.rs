@@ -127,7 +127,9 @@ impl Engine {
                     continue;
                 }
             };
-            let queued = match slot.forward(subscriber.slot as u16, *layer, track, packet, now) {
+            let forwarded = slot.forward(subscriber.slot as u16, *layer, track, packet, now);
+            let ahead = packet.head.as_ref().and_then(|_| slot.take_ahead());
+            let queued = match forwarded {
                 Forwarded::Queue(queued) => queued,
                 Forwarded::Started(queued, waited) => {
                     if track.kind == Kind::Video {
@@ -148,6 +150,9 @@ impl Engine {
                     continue;
                 }
             };
+            if let Some(ahead) = ahead {
+                session.egress.queue(ahead);
+            }
             if !session.egress.queue(queued) {
                 self.counters.drop(DropReason::EgressQueueFull);
             }

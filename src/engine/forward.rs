@@ -73,6 +73,9 @@ impl Engine {
             packet.primary_at = found.primary as u16;
             self.fill_gap(layer, &packet, &found, now);
         }
+        if codec_of(params.spec().codec) == Codec::H264 {
+            packet.head = self.layers[layer].head_of(&packet);
+        }
         if packet.info.keyframe_start {
             packet.captured_at = self.captured_at(layer, &packet);
         }
@@ -274,6 +277,7 @@ impl Engine {
             codec,
             info,
             descriptor: None,
+            head: None,
             audio_level: extensions.audio_level.map(|level| {
                 (
                     level.unsigned_abs(),
@@ -443,7 +447,10 @@ impl Engine {
                 return None;
             }
             let layer = self.layers.get(origin.source.place)?;
-            let packet = layer.remembered(origin.seq)?;
+            let packet = sender
+                .head_at(seq)
+                .or_else(|| layer.remembered(origin.seq))?;
+            let packet = &packet.clone();
             let allowed = layer.serial == origin.source.serial
                 && sender.rtx.allow(seq, packet.payload.len(), rtt, now)
                 && downlink.may_repeat(packet.payload.len(), has_given_way, now);

@@ -261,7 +261,8 @@ impl Engine {
         let again = slots.by_ref().filter(is_video).find_map(|(number, slot)| {
             let (seq, origin) = slot.recent(back % PROBE_HISTORY)?;
             let layer = layers.get(origin.source.place)?;
-            let packet = layer.remembered(origin.seq)?;
+            let packet = slot.head_at(seq).or_else(|| layer.remembered(origin.seq))?;
+            let packet = &packet.clone();
             let is_same = layer.serial == origin.source.serial;
             is_same.then(|| slot.retransmit(number as u16, seq, &origin, packet))?
         });

@@ -19,12 +19,16 @@ use super::inspect::SlotStats;
 use super::keyframes::WishLimit;
 use super::quality::{ALL, Quality};
 use super::rtx::RtxLimit;
-use super::timeline::{Origin, Refused, SlotTimeline};
+use super::timeline::{Origin, Placed, Refused, SlotTimeline};
 use super::track::{LayerRef, MediaPacket, Track};
 
 /// How long a slot that was lowered stays low: layers that go up and down cost a keyframe each
 /// time, and look worse than either.
 const LOWERED_FOR: Duration = Duration::from_secs(4);
+
+/// Heads that are kept to be sent again: a slot that changes its layer so often within the time in which
+/// packets are asked for gets the keyframe of none.
+const MAX_HEADS: usize = 8;
 
 /// A codec that the receiver negotiated for its slot.
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +85,10 @@ pub(crate) struct Slot {
     /// Too much of it waits for the path.
     is_cut: bool,
     timeline: SlotTimeline<LayerRef>,
+    /// What it told before keyframes that it began with, and under which numbers; the newest last.
+    heads: Vec<(u64, Arc<MediaPacket>)>,
+    /// The newest of them, until it is queued.
+    ahead: Option<Box<Queued>>,
     /// The newest of its numbers that has left; what was given later ones still waits.
     newest_left: u64,
     rtx_seq: u64,
@@ -141,6 +149,22 @@ pub(crate) enum Form {
 }
 
 impl Queued {
+    /// A packet that goes out for the first time.
+    fn first(slot: u16, pt: u8, placed: Placed, packet: &Arc<MediaPacket>) -> Self {
+        Self {
+            slot,
+            pt,
+            rtx_seq: None,
+            seq: placed.seq,
+            timestamp: placed.timestamp,
+            offsets: placed.codec,
+            packet: packet.clone(),
+            is_probe: false,
+            padding: 0,
+            form: Form::Plain,
+        }
+    }
+
     /// The bytes of the payload that leave.
     pub(crate) fn payload(&self) -> &[u8] {
         match self.form {
@@ -190,6 +214,8 @@ impl Slot {
             is_paused: false,
             is_starved: false,
             is_cut: false,
+            heads: Vec::new(),
+            ahead: None,
             newest_left: timeline.newest_seq(),
             timeline,
             // In the lower half, for the same reason as the media's first number.
@@ -352,9 +378,19 @@ impl Slot {
         }
         let (pt, form) = subscription.form_of(packet);
         if started.is_some() {
-            let at = packet.captured_at;
+            let (at, first) = (packet.captured_at, packet.head.as_ref().unwrap_or(packet));
             self.timeline
-                .switch(layer, packet.seq, packet.timestamp, &packet.info, at);
+                .switch(layer, first.seq, first.timestamp, &first.info, at);
+            if let Some(head) = &packet.head {
+                let placed = self.timeline.pass(head.seq, head.timestamp, &head.info);
+                if let Ok(placed) = placed {
+                    if self.heads.len() == MAX_HEADS {
+                        self.heads.remove(0);
+                    }
+                    self.heads.push((placed.seq, head.clone()));
+                    self.ahead = Some(Box::new(Queued::first(place, pt, placed, head)));
+                }
+            }
             // What the receiver knows of the former source's clock is not true any more.
             self.report_at = Some(now);
         }
@@ -367,16 +403,8 @@ impl Slot {
                     subscription.began_with = Some(placed.timestamp);
                 }
                 Queued {
-                    slot: place,
-                    pt,
-                    rtx_seq: None,
-                    seq: placed.seq,
-                    timestamp: placed.timestamp,
-                    offsets: placed.codec,
-                    packet: packet.clone(),
-                    is_probe: false,
-                    padding: 0,
                     form,
+                    ..Queued::first(place, pt, placed, packet)
                 }
             }
             Err(Refused::Duplicate) => return Forwarded::Drop(DropReason::Duplicate),
@@ -386,6 +414,17 @@ impl Slot {
             Some(since) => Forwarded::Started(queued, now.saturating_duration_since(since)),
             None => Forwarded::Queue(queued),
         }
+    }
+
+    /// What goes before the packet that it has just begun with.
+    pub(crate) fn take_ahead(&mut self) -> Option<Queued> {
+        self.ahead.take().map(|ahead| *ahead)
+    }
+
+    /// What it told under this number before a keyframe, rather than what its publisher did.
+    pub(crate) fn head_at(&self, seq: u64) -> Option<&Arc<MediaPacket>> {
+        let told = self.heads.iter().find(|(told, _)| *told == seq);
+        told.map(|(_, head)| head)
     }
 
     /// A packet of the layer that flows is left out: what follows closes up.

@@ -59,6 +59,7 @@ fn a_descriptor_that_cannot_be_read_is_counted_and_its_packet_goes_without() {
         codec: 0,
         info: codec::PayloadInfo::OPAQUE,
         descriptor: None,
+        head: None,
         audio_level: None,
         orientation: None,
         primary_at: 0,

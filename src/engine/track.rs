@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use str0m::format::PayloadParams;
 use str0m::media::{Mid, Rid};
 
-use super::codec::{Descriptor, Known, PayloadInfo};
+use super::codec::{Descriptor, Known, ParameterSets, PayloadInfo};
 use super::demand::Demand;
 use super::event::{Kind, LayerInfo};
 use super::ids::TrackId;
@@ -51,6 +51,9 @@ pub(crate) struct MediaPacket {
     pub(crate) info: PayloadInfo,
     /// The dependency descriptor beside it, if there is one.
     pub(crate) descriptor: Option<Arc<Descriptor>>,
+    /// What whoever begins with this packet has to be told first: parameter sets, in the place of the
+    /// packet before it.
+    pub(crate) head: Option<Arc<MediaPacket>>,
     /// Loudness in -dBov, and whether it is a voice (RFC 6464).
     pub(crate) audio_level: Option<(u8, bool)>,
     /// How far to turn the picture: the coordination byte of 3GPP TS 26.114 §7.4.5.
@@ -183,6 +186,8 @@ pub(crate) struct Layer {
     pub(crate) sublayers: Sublayers,
     /// What its dependency descriptors refer to.
     pub(crate) described: Option<Known>,
+    /// What its decoders have to know, where that is told apart from keyframes (H.264).
+    parameter_sets: Option<Box<ParameterSets>>,
     /// Who wants it.
     pub(crate) demand: Demand,
     /// The sizes of its spatial layers in pixels, the lowest first, as its last keyframe told.
@@ -221,6 +226,7 @@ impl Layer {
             bitrate_bps: 0,
             sublayers: Sublayers::default(),
             described: None,
+            parameter_sets: None,
             demand: Demand::default(),
             sizes: SmallVec::new(),
             armed: None,
@@ -263,6 +269,26 @@ impl Layer {
         }
         self.history.insert(packet);
         is_back
+    }
+
+    /// Notes the parameter sets of a packet of H.264; or says what goes before it, where it is a keyframe that
+    /// brings none.
+    pub(crate) fn head_of(&mut self, packet: &MediaPacket) -> Option<Arc<MediaPacket>> {
+        if packet.info.parameter_sets {
+            let sets = self.parameter_sets.get_or_insert_default();
+            sets.note(&packet.payload);
+            return None;
+        }
+        let sets = self.parameter_sets.as_ref();
+        let sets = sets.filter(|_| packet.info.keyframe_start)?;
+        let payload = sets.aggregate()?.into();
+        Some(Arc::new(MediaPacket {
+            seq: packet.seq.checked_sub(1)?,
+            marker: false,
+            descriptor: None,
+            payload,
+            ..packet.clone()
+        }))
     }
 
     /// The packet of this sequence number, if it is still remembered.

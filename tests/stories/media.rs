@@ -300,7 +300,13 @@ impl Encoding {
             temporal,
             syncs,
         };
-        let payloads = packetize(format, &frame.contents, head);
+        let is_first = std::mem::replace(&mut self.frames, 1) == 0;
+        let preface = if is_first {
+            &recording.preface[..]
+        } else {
+            &[]
+        };
+        let payloads = packetize(format, &[preface, &frame.contents].concat(), head);
         let last = payloads.len() - 1;
         let packets = payloads.into_iter().enumerate().map(|(index, payload)| {
             self.seq += 1;

@@ -31,6 +31,34 @@ pub(crate) struct Recording {
     pub(crate) frames: Vec<Frame>,
     /// What a decoder makes of each frame.
     pub(crate) pictures: Vec<String>,
+    /// What is sent before the first frame, and never again.
+    pub(crate) preface: Vec<u8>,
+}
+
+impl Recording {
+    /// The same from an encoder that tells its parameter sets once (H.264).
+    pub(crate) fn told_once(&self) -> Arc<Self> {
+        let is_set = |unit: &&[u8]| matches!(unit[0] & 0x1f, 7 | 8);
+        let annex_b = |units: Vec<&[u8]>| {
+            let units = units.into_iter().map(|unit| [&[0, 0, 0, 1], unit].concat());
+            units.collect::<Vec<_>>().concat()
+        };
+        let without = |frame: &Frame| Frame {
+            contents: annex_b(
+                nal_units(&frame.contents)
+                    .into_iter()
+                    .filter(|unit| !is_set(unit))
+                    .collect(),
+            ),
+            ..*frame
+        };
+        let sets = nal_units(&self.frames[0].contents);
+        Arc::new(Self {
+            frames: self.frames.iter().map(without).collect(),
+            pictures: self.pictures.clone(),
+            preface: annex_b(sets.into_iter().filter(is_set).collect()),
+        })
+    }
 }
 
 /// FFmpeg, and a place for its files.
@@ -58,7 +86,8 @@ impl Studio {
     ) -> Arc<Recording> {
         let file = self.file(format);
         let encoder = match format {
-            Format::Vp8 => "libvpx -deadline realtime -cpu-used 8 -lag-in-frames 0",
+            // Above zero it would look at the time that it takes, and give other packets on a busy machine.
+            Format::Vp8 => "libvpx -deadline realtime -cpu-used -8 -threads 1 -lag-in-frames 0",
             Format::Vp9 => "libvpx-vp9 -deadline realtime -cpu-used 8 -lag-in-frames 0",
             Format::H264 => "libx264 -preset ultrafast -tune zerolatency -bf 0 -sc_threshold 0",
             Format::Av1 => "libaom-av1 -usage realtime -cpu-used 8 -lag-in-frames 0",
@@ -103,6 +132,7 @@ impl Studio {
         Arc::new(Recording {
             frames: frames.collect(),
             pictures,
+            preface: Vec::new(),
         })
     }
 

@@ -6,6 +6,7 @@ use super::PayloadInfo;
 const SLICE: u8 = 1;
 const IDR_SLICE: u8 = 5;
 const SEQUENCE_PARAMETER_SET: u8 = 7;
+const PICTURE_PARAMETER_SET: u8 = 8;
 const STAP_A: u8 = 24;
 const FU_A: u8 = 28;
 
@@ -13,6 +14,67 @@ const TYPE: u8 = 0x1f;
 const REF_IDC: u8 = 0x60;
 const FORBIDDEN: u8 = 0x80;
 const FU_START: u8 = 0x80;
+
+/// Most picture parameter sets that are kept; encoders for calls have one.
+const MAX_PICTURE_SETS: usize = 4;
+
+/// Most bytes that all of them take up, so that they fit into one packet: they are some 10 to 30 bytes long.
+const MAX_SET_BYTES: usize = 1_000;
+
+/// What decoders have to know before the first picture. Some encoders say it once and never again, and
+/// nobody who comes later could decode them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ParameterSets {
+    sequence: Box<[u8]>,
+    /// The newest last: it replaces one of the same number.
+    picture: Vec<Box<[u8]>>,
+}
+
+impl ParameterSets {
+    /// Takes in those that a payload carries.
+    pub(crate) fn note(&mut self, payload: &[u8]) {
+        match payload.split_first() {
+            Some((indicator, mut units)) if indicator & TYPE == STAP_A => {
+                while let Some((size, rest)) = units.split_first_chunk() {
+                    let size = usize::from(u16::from_be_bytes(*size)).min(rest.len());
+                    self.note_unit(&rest[..size]);
+                    units = &rest[size..];
+                }
+            }
+            _ => self.note_unit(payload),
+        }
+    }
+
+    fn note_unit(&mut self, unit: &[u8]) {
+        match unit.first().map(|header| header & TYPE) {
+            Some(SEQUENCE_PARAMETER_SET) if *self.sequence != *unit => {
+                self.sequence = unit.into();
+                self.picture.clear();
+            }
+            Some(PICTURE_PARAMETER_SET) => {
+                self.picture.retain(|known| **known != *unit);
+                if self.picture.len() == MAX_PICTURE_SETS {
+                    self.picture.remove(0);
+                }
+                self.picture.push(unit.into());
+            }
+            _ => {}
+        }
+    }
+
+    /// All of them in one payload, once both kinds have come.
+    pub(crate) fn aggregate(&self) -> Option<Vec<u8>> {
+        if self.sequence.is_empty() || self.picture.is_empty() {
+            return None;
+        }
+        let mut payload = vec![self.sequence[0] & REF_IDC | STAP_A];
+        for unit in std::iter::once(&self.sequence).chain(&self.picture) {
+            payload.extend(u16::try_from(unit.len()).ok()?.to_be_bytes());
+            payload.extend_from_slice(unit);
+        }
+        (payload.len() <= MAX_SET_BYTES).then_some(payload)
+    }
+}
 
 pub(super) fn parse(payload: &[u8]) -> Option<PayloadInfo> {
     let indicator = *payload.first()?;
@@ -65,7 +127,7 @@ fn note_unit(unit: u8, contents: Option<&u8>, info: &mut PayloadInfo) {
     let is_slice = (SLICE..=IDR_SLICE).contains(&unit);
     let begins_frame = !is_slice || contents.is_some_and(|byte| byte & 0x80 != 0);
     info.frame_start |= begins_frame;
-    info.parameter_sets |= unit == SEQUENCE_PARAMETER_SET;
+    info.parameter_sets |= matches!(unit, SEQUENCE_PARAMETER_SET | PICTURE_PARAMETER_SET);
     info.keyframe_start |= unit == SEQUENCE_PARAMETER_SET || unit == IDR_SLICE && begins_frame;
 }
 
@@ -84,6 +146,26 @@ mod tests {
         let inter = parse(&[0x41, 0x9a]).expect("valid");
         assert!(inter.frame_start && !inter.keyframe_start && !inter.discardable);
         assert!(parse(&[0x01, 0x9a]).expect("valid").discardable);
+    }
+
+    #[test]
+    fn parameter_sets_are_kept_as_they_come_and_told_in_one_payload() {
+        let mut sets = ParameterSets::default();
+        assert_eq!(sets.aggregate(), None);
+        sets.note(&[24, 0, 2, 0x67, 1, 0, 2, 0x68, 2, 0, 2, 0x65, 0x88]);
+        let told = [0x78, 0, 2, 0x67, 1, 0, 2, 0x68, 2];
+        assert_eq!(sets.aggregate().as_deref(), Some(&told[..]));
+        sets.note(&[0x68, 3]);
+        sets.note(&[0x68, 3]);
+        let told = [&told[..], &[0, 2, 0x68, 3]].concat();
+        assert_eq!(sets.aggregate(), Some(told), "one more, once");
+        sets.note(&[0x67, 9]);
+        assert_eq!(sets.aggregate(), None, "another stream begins");
+        sets.note(&[&[0x68][..], &[0; MAX_SET_BYTES]].concat());
+        assert_eq!(sets.aggregate(), None, "too long for a packet");
+        // Cut short.
+        sets.note(&[24, 0, 9, 0x68, 4]);
+        sets.note(&[24, 0]);
     }
 
     #[test]

@@ -24,6 +24,7 @@ use smallvec::SmallVec;
 
 pub(crate) use descriptor::{Descriptor, Known};
 pub use descriptor::{Descriptors, Unreadable};
+pub(crate) use h264::ParameterSets;
 pub use rewrite::{CodecOffsets, CodecRewriter, patch};
 
 /// What a track's payload is, as far as forwarding cares.
@@ -102,7 +103,7 @@ pub struct PayloadInfo {
     pub discardable: bool,
     /// Higher spatial layers of this picture may be predicted from this frame.
     pub needed_above: bool,
-    /// The packet carries a sequence parameter set (H.264, H.265).
+    /// The packet carries parameter sets (H.264, H.265).
     pub parameter_sets: bool,
     /// Spatial layer, 0 where there is one only or the payload does not say.
     pub spatial: u8,
