@@ -301,7 +301,7 @@ const app = document.getElementById('app');
 mountNotices();
 if (place) {
   document.title = text.title(place.room);
-  app?.append(new PublishPage(place.room).element);
+  app?.replaceChildren(new PublishPage(place.room).element);
 } else {
-  app?.append(h('main', { class: 'over' }, h('p', { class: 'problem' }, strings.home.invalid)));
+  app?.replaceChildren(h('main', { class: 'over' }, h('p', { class: 'problem' }, strings.home.invalid)));
 }
