@@ -15,7 +15,6 @@ import { menu, menuItem } from './menus.js';
 import { note, say, showBanner } from './notices.js';
 import { Own } from './own.js';
 import { People } from './people.js';
-import { PictureInPicture } from './pip.js';
 import { prefs, remember } from './prefs.js';
 import { Quality } from './quality.js';
 import { Reactions } from './reactions.js';
@@ -78,7 +77,8 @@ export class Call {
   #quality;
   #shortcuts;
   #voices = new Voices();
-  #pip = new PictureInPicture();
+  /** @type {import('./pip.js').PictureInPicture | undefined} of those who have asked for it */
+  #pip;
   #wakeLock = new WakeLock();
   /** @type {import('./prefs.js').Prefs['receive']} */
   #receive = prefs.mode === 'audio' ? 'none' : prefs.receive;
@@ -168,7 +168,7 @@ export class Call {
     clearTimeout(this.#hiddenTimer);
     this.#own.close();
     this.#voices.close();
-    this.#pip.close();
+    this.#pip?.close();
     this.#wakeLock.close();
     this.#quality.close();
     this.#shortcuts.close();
@@ -252,7 +252,7 @@ export class Call {
         menuItem({ icon: 'screen', label: text.shareMenu, class: 'menu-share', onclick: actions.share }),
       menuItem({ icon: 'focus', label: text.otherLayout, class: 'menu-layout', onclick: actions.layout }),
       canFill && menuItem({ icon: 'full', label: text.fullScreen, key: 'F', onclick: actions.fullScreen }),
-      PictureInPicture.isSupported &&
+      document.pictureInPictureEnabled &&
         menuItem({ icon: 'pip', label: text.pip, onclick: () => this.#togglePip() }),
       menuItem({ icon: 'stats', label: text.stats, key: 'I', onclick: actions.stats }),
       menuItem({ icon: 'keyboard', label: text.shortcuts, key: '?', onclick: () => this.#shortcuts.help() }),
@@ -350,7 +350,7 @@ export class Call {
       handUp: this.#reactions.isHandUp,
       unread: this.#chat.unread,
     });
-    if (this.#pip.isOpen) this.#pip.follow(this.#mainTrack());
+    if (this.#pip?.isOpen) this.#pip.follow(this.#mainTrack());
   }
 
   /** Who has no passphrase would hear noise; they hear nothing and are told why. */
@@ -382,7 +382,7 @@ export class Call {
     const inWindow = this.#stage.main?.track;
     if (this.#receive === 'none') this.#room.want([]);
     else if (this.#isHidden)
-      this.#room.want(wishes.filter(({ track }) => this.#pip.isOpen && track === inWindow));
+      this.#room.want(wishes.filter(({ track }) => this.#pip?.isOpen && track === inWindow));
     else if (this.#receive === 'low') this.#room.want(wishes.map(wish => ({ ...wish, ...LOW })));
     else this.#room.want(wishes);
   }
@@ -479,6 +479,8 @@ export class Call {
   }
 
   async #togglePip() {
+    const { PictureInPicture } = await import('./pip.js');
+    this.#pip ??= new PictureInPicture();
     await this.#pip.toggle(this.#mainTrack()).catch(() => {});
   }
 }

@@ -9,10 +9,6 @@ export class PictureInPicture {
     this.#video.playsInline = true;
   }
 
-  static get isSupported() {
-    return Boolean(document.pictureInPictureEnabled);
-  }
-
   get isOpen() {
     return document.pictureInPictureElement === this.#video;
   }
