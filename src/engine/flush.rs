@@ -150,8 +150,10 @@ impl Engine {
                     continue;
                 }
             };
-            if let Some(ahead) = ahead {
-                session.egress.queue(ahead);
+            if let Some(ahead) = ahead
+                && !session.egress.queue(ahead)
+            {
+                self.counters.drop(DropReason::EgressQueueFull);
             }
             if !session.egress.queue(queued) {
                 self.counters.drop(DropReason::EgressQueueFull);

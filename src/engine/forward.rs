@@ -213,8 +213,7 @@ impl Engine {
         let layer = match layer {
             Some(layer) => {
                 session.layers.retain(|(_, known)| *known != layer);
-                self.layers[layer].ssrc = ssrc;
-                self.layers[layer].described = None;
+                self.layers[layer].begin_anew(ssrc);
                 layer
             }
             None if known.len() < MAX_LAYERS => self.new_layer(track, rid, ssrc, now),
@@ -447,15 +446,12 @@ impl Engine {
                 return None;
             }
             let layer = self.layers.get(origin.source.place)?;
-            let packet = sender
-                .head_at(seq)
-                .or_else(|| layer.remembered(origin.seq))?;
-            let packet = &packet.clone();
+            let packet = sender.sent_as(seq, &origin, layer)?;
             let allowed = layer.serial == origin.source.serial
                 && sender.rtx.allow(seq, packet.payload.len(), rtt, now)
                 && downlink.may_repeat(packet.payload.len(), has_given_way, now);
             allowed
-                .then(|| sender.retransmit(slot as u16, seq, &origin, packet))
+                .then(|| sender.retransmit(slot as u16, seq, &origin, &packet))
                 .flatten()
         });
         if !queued.is_some_and(|queued| session.egress.queue(queued)) {

@@ -261,10 +261,9 @@ impl Engine {
         let again = slots.by_ref().filter(is_video).find_map(|(number, slot)| {
             let (seq, origin) = slot.recent(back % PROBE_HISTORY)?;
             let layer = layers.get(origin.source.place)?;
-            let packet = slot.head_at(seq).or_else(|| layer.remembered(origin.seq))?;
-            let packet = &packet.clone();
+            let packet = slot.sent_as(seq, &origin, layer)?;
             let is_same = layer.serial == origin.source.serial;
-            is_same.then(|| slot.retransmit(number as u16, seq, &origin, packet))?
+            is_same.then(|| slot.retransmit(number as u16, seq, &origin, &packet))?
         });
         let slots = egress.slots.iter_mut().enumerate();
         let again = again.or_else(|| {

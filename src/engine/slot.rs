@@ -20,7 +20,7 @@ use super::keyframes::WishLimit;
 use super::quality::{ALL, Quality};
 use super::rtx::RtxLimit;
 use super::timeline::{Origin, Placed, Refused, SlotTimeline};
-use super::track::{LayerRef, MediaPacket, Track};
+use super::track::{Layer, LayerRef, MediaPacket, Track};
 
 /// How long a slot that was lowered stays low: layers that go up and down cost a keyframe each
 /// time, and look worse than either.
@@ -319,6 +319,8 @@ impl Slot {
     /// What waited will not leave: whatever is shown next is given its numbers.
     pub(crate) fn take_back(&mut self) {
         self.timeline.take_back(self.newest_left);
+        let newest_left = self.newest_left;
+        self.heads.retain(|(told, _)| *told <= newest_left);
     }
 
     /// What waited has left; whether it was cut off for that.
@@ -378,19 +380,7 @@ impl Slot {
         }
         let (pt, form) = subscription.form_of(packet);
         if started.is_some() {
-            let (at, first) = (packet.captured_at, packet.head.as_ref().unwrap_or(packet));
-            self.timeline
-                .switch(layer, first.seq, first.timestamp, &first.info, at);
-            if let Some(head) = &packet.head {
-                let placed = self.timeline.pass(head.seq, head.timestamp, &head.info);
-                if let Ok(placed) = placed {
-                    if self.heads.len() == MAX_HEADS {
-                        self.heads.remove(0);
-                    }
-                    self.heads.push((placed.seq, head.clone()));
-                    self.ahead = Some(Box::new(Queued::first(place, pt, placed, head)));
-                }
-            }
+            self.begin(place, pt, layer, packet);
             // What the receiver knows of the former source's clock is not true any more.
             self.report_at = Some(now);
         }
@@ -398,15 +388,10 @@ impl Slot {
             .timeline
             .pass(packet.seq, packet.timestamp, &packet.info)
         {
-            Ok(placed) => {
-                if started.is_some() {
-                    subscription.began_with = Some(placed.timestamp);
-                }
-                Queued {
-                    form,
-                    ..Queued::first(place, pt, placed, packet)
-                }
-            }
+            Ok(placed) => Queued {
+                form,
+                ..Queued::first(place, pt, placed, packet)
+            },
             Err(Refused::Duplicate) => return Forwarded::Drop(DropReason::Duplicate),
             Err(_) => return Forwarded::Drop(DropReason::BeforeSwitch),
         };
@@ -416,15 +401,44 @@ impl Slot {
         }
     }
 
+    /// Goes on with this packet, and with what goes before it.
+    fn begin(&mut self, place: u16, pt: u8, layer: LayerRef, packet: &Arc<MediaPacket>) {
+        let first = packet.head.as_ref().unwrap_or(packet);
+        let at = packet.captured_at;
+        self.timeline
+            .switch(layer, first.seq, first.timestamp, &first.info, at);
+        let offset = self.timeline.timestamp_offset().unwrap_or(0);
+        if let Some(subscription) = self.subscription.as_mut() {
+            subscription.began_with = Some(packet.timestamp.wrapping_add(offset));
+        }
+        let Some(head) = &packet.head else {
+            return;
+        };
+        if let Ok(placed) = self.timeline.pass(head.seq, head.timestamp, &head.info) {
+            if self.heads.len() == MAX_HEADS {
+                self.heads.remove(0);
+            }
+            self.heads.push((placed.seq, head.clone()));
+            self.ahead = Some(Box::new(Queued::first(place, pt, placed, head)));
+        }
+    }
+
     /// What goes before the packet that it has just begun with.
     pub(crate) fn take_ahead(&mut self) -> Option<Queued> {
         self.ahead.take().map(|ahead| *ahead)
     }
 
-    /// What it told under this number before a keyframe, rather than what its publisher did.
-    pub(crate) fn head_at(&self, seq: u64) -> Option<&Arc<MediaPacket>> {
-        let told = self.heads.iter().find(|(told, _)| *told == seq);
-        told.map(|(_, head)| head)
+    /// The packet that was sent under a number, if it is still remembered: what its layer had there, or
+    /// what was told before a keyframe in its place.
+    pub(crate) fn sent_as(
+        &self,
+        seq: u64,
+        origin: &Origin<LayerRef>,
+        layer: &Layer,
+    ) -> Option<Arc<MediaPacket>> {
+        let head = self.heads.iter().find(|(told, _)| *told == seq);
+        let head = head.map(|(_, head)| head);
+        head.or_else(|| layer.remembered(origin.seq)).cloned()
     }
 
     /// A packet of the layer that flows is left out: what follows closes up.
@@ -588,5 +602,32 @@ fn matching<'a>(codecs: &'a [SlotCodec], theirs: Option<&PayloadParams>) -> Opti
             codecs.iter().filter(same).find(profile)
         }
         _ => codecs.iter().find(same),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::tests::some_packet;
+
+    #[test]
+    fn parameter_sets_that_did_not_leave_are_not_sent_under_a_number_of_something_else() {
+        let mut slot = Slot::new("0".to_owned(), Kind::Video, 1, 2, 0);
+        let layer = Layer::new(1, 0, None, 1, Kind::Video);
+        let source = LayerRef {
+            place: 0,
+            serial: 1,
+        };
+        let mut packet = some_packet();
+        packet.head = Some(Arc::new(MediaPacket {
+            seq: 6,
+            ..some_packet()
+        }));
+        slot.begin(0, 96, source, &Arc::new(packet));
+        let ahead = slot.take_ahead().expect("they go first");
+        let origin = slot.timeline.origin_of(ahead.seq).expect("it was sent");
+        assert!(slot.sent_as(ahead.seq, &origin, &layer).is_some());
+        slot.take_back();
+        assert!(slot.sent_as(ahead.seq, &origin, &layer).is_none());
     }
 }

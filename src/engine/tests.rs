@@ -51,8 +51,22 @@ fn an_offer_of_ours_that_nobody_answers_is_forgotten_after_half_a_minute() {
 fn a_descriptor_that_cannot_be_read_is_counted_and_its_packet_goes_without() {
     let mut engine = engine();
     let layer = engine.layers.insert(Layer::new(1, 0, None, 1, Kind::Video));
+    let mut packet = some_packet();
+    for (bytes, reason) in [
+        // Cut short; and a template of a structure that never came.
+        (&[0xc1, 0][..], codec::Unreadable::Malformed),
+        (&[0xc1, 0, 1][..], codec::Unreadable::NoStructure),
+    ] {
+        engine.read_descriptor(layer, &mut packet, bytes);
+        assert_eq!(engine.counters.unread_descriptors[&reason], 1);
+        assert!(packet.descriptor.is_none());
+    }
+}
+
+/// A packet of which nothing is known.
+pub(super) fn some_packet() -> MediaPacket {
     let now = some_moment();
-    let mut packet = MediaPacket {
+    MediaPacket {
         seq: 7,
         timestamp: 0,
         marker: true,
@@ -66,15 +80,6 @@ fn a_descriptor_that_cannot_be_read_is_counted_and_its_packet_goes_without() {
         payload: Arc::new([1]),
         received_at: now,
         captured_at: now,
-    };
-    for (bytes, reason) in [
-        // Cut short; and a template of a structure that never came.
-        (&[0xc1, 0][..], codec::Unreadable::Malformed),
-        (&[0xc1, 0, 1][..], codec::Unreadable::NoStructure),
-    ] {
-        engine.read_descriptor(layer, &mut packet, bytes);
-        assert_eq!(engine.counters.unread_descriptors[&reason], 1);
-        assert!(packet.descriptor.is_none());
     }
 }
 

@@ -271,6 +271,13 @@ impl Layer {
         is_back
     }
 
+    /// Its publisher sends it anew, on another SSRC: what it told before holds no more.
+    pub(crate) fn begin_anew(&mut self, ssrc: u32) {
+        self.ssrc = ssrc;
+        self.described = None;
+        self.parameter_sets = None;
+    }
+
     /// Notes the parameter sets of a packet of H.264; or says what goes before it, where it is a keyframe that
     /// brings none.
     pub(crate) fn head_of(&mut self, packet: &MediaPacket) -> Option<Arc<MediaPacket>> {
