@@ -164,6 +164,8 @@ pub enum DropReason {
     MutedByHost,
     /// A packet for a session that has more queued than one wake-up can bring.
     EgressQueueFull,
+    /// A packet of a picture that was cut off or given up while it waited for a narrow path.
+    GivenUp,
     /// A packet for viewers on a shard that cannot keep up.
     RelayQueueFull,
 }
@@ -194,12 +196,13 @@ impl DropReason {
             DropReason::CandidateLimit => "candidate_limit",
             DropReason::MutedByHost => "muted_by_host",
             DropReason::EgressQueueFull => "egress_queue_full",
+            DropReason::GivenUp => "given_up",
             DropReason::RelayQueueFull => "relay_queue_full",
         }
     }
 
     /// Every reason there is, so that each is exported from the start.
-    pub const ALL: [DropReason; 23] = [
+    pub const ALL: [DropReason; 24] = [
         DropReason::UnknownSession,
         DropReason::UnvalidatedSource,
         DropReason::StunIntegrity,
@@ -222,6 +225,7 @@ impl DropReason {
         DropReason::CandidateLimit,
         DropReason::MutedByHost,
         DropReason::EgressQueueFull,
+        DropReason::GivenUp,
         DropReason::RelayQueueFull,
     ];
 }

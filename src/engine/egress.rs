@@ -179,7 +179,7 @@ impl Egress {
                 }
             }
             if self.has_cut {
-                self.withdraw_cut();
+                self.withdraw_cut(counters);
             }
         }
         // It keeps its capacity.
@@ -193,8 +193,8 @@ impl Egress {
             return Some(queued);
         }
         if self.pacer.is_full() {
-            counters.drop(DropReason::EgressQueueFull);
             if queued.rtx_seq.is_some() {
+                counters.drop(DropReason::EgressQueueFull);
                 return None;
             }
             slot.cut(now);
@@ -218,26 +218,28 @@ impl Egress {
 
     /// What waits of pictures that were cut off would only keep their keyframes waiting: it is not
     /// sent. A keyframe that waits itself is, or one that is too large for the path would never pass.
-    fn withdraw_cut(&mut self) {
+    fn withdraw_cut(&mut self, counters: &mut Counters) {
         for number in 0..self.slots.len() {
             let slot = &self.slots[number];
             let is_keyframe = |it: &Queued| usize::from(it.slot) == number && slot.began_with(it);
             if slot.is_cut() && !self.pacer.holds(is_keyframe) {
-                self.withdraw(number);
+                self.withdraw(number, counters);
             }
         }
     }
 
     /// What a slot shows is given up at once, with what waits of it.
-    pub(crate) fn give_up(&mut self, number: usize, now: Instant) {
+    pub(crate) fn give_up(&mut self, number: usize, now: Instant, counters: &mut Counters) {
         self.slots[number].stop(now);
-        self.withdraw(number);
+        self.withdraw(number, counters);
     }
 
-    fn withdraw(&mut self, number: usize) {
+    fn withdraw(&mut self, number: usize, counters: &mut Counters) {
         let is_its = |it: &Queued| usize::from(it.slot) == number && it.rtx_seq.is_none();
+        let queued = self.queue.len();
         self.queue.retain(|queued| !is_its(queued));
-        self.pacer.withdraw(is_its);
+        let withdrawn = queued - self.queue.len() + self.pacer.withdraw(is_its);
+        counters.drop_all(DropReason::GivenUp, withdrawn as u64);
         self.slots[number].take_back();
     }
 

@@ -204,8 +204,9 @@ impl<T> Pacer<T> {
         self.pictures.iter().any(|(packet, _)| is_such(packet))
     }
 
-    /// Pictures that are such are not sent any more.
-    pub fn withdraw(&mut self, is_such: impl Fn(&T) -> bool) {
+    /// Pictures that are such are not sent any more; how many packets that were.
+    pub fn withdraw(&mut self, is_such: impl Fn(&T) -> bool) -> usize {
+        let before = self.pictures.len();
         let waiting_bytes = &mut self.waiting_bytes;
         self.pictures.retain(|(packet, bytes)| {
             let stays = !is_such(packet);
@@ -214,6 +215,7 @@ impl<T> Pacer<T> {
             }
             stays
         });
+        before - self.pictures.len()
     }
 
     /// Nothing that waits can be sent any more.

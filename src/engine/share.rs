@@ -209,7 +209,7 @@ impl Engine {
         }
         if is_given_up {
             // The queue has only the keyframe of what was chosen to carry.
-            egress.give_up(offer.slot, now);
+            egress.give_up(offer.slot, now, &mut self.counters);
         }
         let slot = &mut egress.slots[offer.slot];
         let was_starving = slot.starve(starves);
