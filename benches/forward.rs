@@ -182,6 +182,7 @@ impl Stage {
                 source: client.address,
                 transport: Transport::Udp,
                 local_ip: None,
+                at: self.now,
                 contents,
             };
             self.engine.handle_datagram(datagram, self.now);
@@ -307,6 +308,7 @@ fn measured(
                 source,
                 transport: Transport::Udp,
                 local_ip: None,
+                at: now,
                 contents,
             },
             now,

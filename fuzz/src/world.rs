@@ -116,6 +116,7 @@ impl World {
             source: CLIENT,
             transport: Transport::Udp,
             local_ip: Some(SERVER.ip()),
+            at: self.now,
             contents,
         };
         self.engine.handle_datagram(datagram, self.now);

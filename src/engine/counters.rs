@@ -166,6 +166,8 @@ pub enum DropReason {
     EgressQueueFull,
     /// A packet of a picture that was cut off or given up while it waited for a narrow path.
     GivenUp,
+    /// Media that waited while this thread stood still.
+    Stale,
     /// A packet for viewers on a shard that cannot keep up.
     RelayQueueFull,
 }
@@ -197,12 +199,13 @@ impl DropReason {
             DropReason::MutedByHost => "muted_by_host",
             DropReason::EgressQueueFull => "egress_queue_full",
             DropReason::GivenUp => "given_up",
+            DropReason::Stale => "stale",
             DropReason::RelayQueueFull => "relay_queue_full",
         }
     }
 
     /// Every reason there is, so that each is exported from the start.
-    pub const ALL: [DropReason; 24] = [
+    pub const ALL: [DropReason; 25] = [
         DropReason::UnknownSession,
         DropReason::UnvalidatedSource,
         DropReason::StunIntegrity,
@@ -226,6 +229,7 @@ impl DropReason {
         DropReason::MutedByHost,
         DropReason::EgressQueueFull,
         DropReason::GivenUp,
+        DropReason::Stale,
         DropReason::RelayQueueFull,
     ];
 }

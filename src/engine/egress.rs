@@ -22,7 +22,7 @@ use super::estimate::Purpose;
 use super::event::Kind;
 use super::header::Fields;
 use super::outbox::Outbox;
-use super::pacer::{Pacer, Urgency};
+use super::pacer::{Pacer, Urgency, Way};
 use super::path::Path;
 use super::rtcp::{self, ReportBlock, SenderInfo};
 use super::slot::{Form, Queued, Slot};
@@ -56,6 +56,8 @@ pub(crate) struct Egress {
     queue: Vec<Queued>,
     /// What may not leave yet, on narrow paths.
     pacer: Pacer<Queued>,
+    /// What its pictures usually cost, while those leave that waited as the server stood still.
+    usual: Option<Bitrate>,
     /// Whether some slot's picture was cut off, as too much waited.
     pub(crate) has_cut: bool,
     /// The transport-wide sequence number of the next packet that carries one.
@@ -163,7 +165,7 @@ impl Egress {
             self.pacer.clear();
             return;
         };
-        self.pacer.set_way(self.downlink.way());
+        self.pacer.set_way(self.way());
         let mut queue = std::mem::take(&mut self.queue);
         if self.pacer.is_idle() {
             for queued in queue.drain(..) {
@@ -182,8 +184,29 @@ impl Egress {
                 self.withdraw_cut(counters);
             }
         }
+        if self.pacer.is_empty() {
+            self.usual = None;
+        }
         // It keeps its capacity.
         self.queue = queue;
+    }
+
+    /// What is queued came at once and not in its time: it is to leave as if its path were no wider than
+    /// for what it usually carries.
+    pub(crate) fn spread(&mut self, usual: Bitrate) {
+        if usual > Bitrate::ZERO {
+            self.usual.get_or_insert(usual);
+        }
+    }
+
+    fn way(&self) -> Way {
+        match (self.downlink.way(), self.usual) {
+            (Way::Open, Some(target)) => Way::Limited {
+                target,
+                probe: None,
+            },
+            (way, _) => way,
+        }
     }
 
     /// Gives a packet back if it may leave now: sound and probes always may.

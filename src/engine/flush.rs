@@ -34,6 +34,7 @@ pub(super) enum Passing {
 impl Engine {
     /// The wake-up is over: everything that is queued leaves with the batches that follow.
     pub fn flush(&mut self, now: Instant) {
+        self.look_for_standstill(self.oldest_passing(), now);
         self.flushed_at = Some(now);
         self.hand_over(now);
         self.flushing.append(&mut self.dirty);
@@ -61,6 +62,7 @@ impl Engine {
         let mut passing = std::mem::take(&mut self.passing);
         for of_track in passing.chunk_by(|(one, ..), (next, ..)| one == next) {
             let place = of_track[0].0;
+            let is_held_up = self.standstill.has_held_up(of_track);
             let mut next = 0;
             while let Some(&subscriber) = self
                 .tracks
@@ -69,7 +71,14 @@ impl Engine {
             {
                 next += 1;
                 self.warm_next(place, next);
-                let work = AssertUnwindSafe(|| self.serve(place, subscriber, of_track, now));
+                let work = AssertUnwindSafe(|| {
+                    let packets = if is_held_up {
+                        self.hold_up(subscriber, of_track, now)
+                    } else {
+                        of_track
+                    };
+                    self.serve(place, subscriber, packets, now);
+                });
                 if catch_unwind(work).is_err() {
                     self.fail(subscriber.session, now);
                     // It has left the list, and another one stands in its place.

@@ -269,6 +269,7 @@ impl Engine {
         let format = codec_of(params.spec().codec);
         let info = PayloadInfo::parse(format, &packet.payload).unwrap_or(PayloadInfo::OPAQUE);
         let extensions = &packet.header.ext_vals;
+        let received_at = self.received_at.unwrap_or(packet.timestamp);
         MediaPacket {
             seq: *packet.seq_no,
             timestamp: packet.header.timestamp,
@@ -286,8 +287,8 @@ impl Engine {
             orientation: extensions
                 .video_orientation
                 .map(|orientation| orientation as u8),
-            received_at: packet.timestamp,
-            captured_at: packet.timestamp,
+            received_at,
+            captured_at: received_at,
             primary_at: 0,
             payload: packet.payload,
         }

@@ -69,6 +69,7 @@ mod session;
 mod share;
 mod shedding;
 mod slot;
+mod standstill;
 pub mod tape;
 mod timers;
 mod track;
@@ -107,6 +108,7 @@ use relay::Relays;
 use room::{Decision, Room};
 use session::{Session, SessionOutput};
 use shedding::Shedding;
+use standstill::Standstill;
 use timers::{Timer, Timers};
 use track::{Layer, LayerRef, Origin, Track};
 
@@ -144,6 +146,8 @@ pub struct Datagram<'a> {
     pub transport: Transport,
     /// The local address that it was sent to, where the socket tells.
     pub local_ip: Option<IpAddr>,
+    /// When the kernel had it; the engine may be told of it later.
+    pub at: Instant,
     /// What it says.
     pub contents: &'a [u8],
 }
@@ -229,6 +233,9 @@ pub struct Engine {
     /// Sessions whose queues are being sealed, batch by batch.
     flushing: Vec<usize>,
     flushed_at: Option<Instant>,
+    standstill: Standstill,
+    /// When what is handled now was received.
+    received_at: Option<Instant>,
     events: VecDeque<SessionEvent>,
     notices: VecDeque<Notice>,
     addresses: VecDeque<AddressChange>,
@@ -269,6 +276,8 @@ impl Engine {
             dirty: Vec::new(),
             flushing: Vec::new(),
             flushed_at: None,
+            standstill: Standstill::default(),
+            received_at: None,
             events: VecDeque::new(),
             notices: VecDeque::new(),
             addresses: VecDeque::new(),
@@ -289,7 +298,9 @@ impl Engine {
             self.counters.drop(DropReason::UnknownSession);
             return;
         };
+        self.received_at = Some(datagram.at.min(now));
         self.guarded(place, now, |engine| engine.datagram(place, &datagram, now));
+        self.received_at = None;
     }
 
     /// Carries out what HTTP asks for.
@@ -306,6 +317,7 @@ impl Engine {
 
     /// Time has passed: does what is due by `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.look_for_standstill(self.timers.next(), now);
         while let Some(timer) = self.timers.poll(now) {
             match timer {
                 Timer::Session(place) => {

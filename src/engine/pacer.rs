@@ -121,7 +121,8 @@ impl<T> Pacer<T> {
         self.again.len() + self.pictures.len() >= MOST_PACKETS
     }
 
-    fn is_empty(&self) -> bool {
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
         self.again.is_empty() && self.pictures.is_empty()
     }
 

@@ -254,8 +254,10 @@ impl Layer {
         self.limit.received(packet.seq);
         self.measured_bytes += packet.payload.len() as u64;
         self.sublayers.received(&packet.info, packet.payload.len());
-        let since = *self.measured_at.get_or_insert(now);
-        let window = now.saturating_duration_since(since);
+        // What waited somewhere did not come faster for that.
+        let came = packet.received_at;
+        let since = *self.measured_at.get_or_insert(came);
+        let window = came.saturating_duration_since(since);
         if window >= BITRATE_WINDOW {
             let bps = self.measured_bytes * 8_000 / (window.as_millis() as u64).max(1);
             self.bitrate_bps = if self.bitrate_bps == 0 {
@@ -264,7 +266,7 @@ impl Layer {
                 (self.bitrate_bps + bps) / 2
             };
             self.sublayers.measure(window.as_millis() as u64);
-            self.measured_at = Some(now);
+            self.measured_at = Some(came);
             self.measured_bytes = 0;
         }
         self.history.insert(packet);

@@ -60,8 +60,8 @@ impl Batch {
         self.entries.is_empty()
     }
 
-    /// The datagrams, each with the time of its arrival.
-    pub(super) fn datagrams(&self) -> impl Iterator<Item = (Datagram<'_>, Instant)> {
+    /// The datagrams.
+    pub(super) fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
         let mut start = 0;
         self.entries.iter().map(move |entry| {
             let contents = &self.bytes[start..entry.end];
@@ -74,16 +74,14 @@ impl Batch {
                 at,
                 ..
             } = *entry;
-            (
-                Datagram {
-                    session,
-                    source,
-                    transport,
-                    local_ip,
-                    contents,
-                },
+            Datagram {
+                session,
+                source,
+                transport,
+                local_ip,
                 at,
-            )
+                contents,
+            }
         })
     }
 
@@ -126,7 +124,7 @@ mod tests {
             for contents in sent {
                 batch.push(SESSION, &received(contents), clock::now());
             }
-            let came_out: Vec<_> = batch.datagrams().map(|(d, _)| d.contents).collect();
+            let came_out: Vec<_> = batch.datagrams().map(|d| d.contents).collect();
             assert_eq!(came_out, sent);
             batch.clear();
             assert!(batch.is_empty());

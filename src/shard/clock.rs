@@ -32,9 +32,10 @@ pub(super) struct Moment {
 
 /// Largest age of a datagram that is believed.
 ///
-/// The receive buffer holds less than this. More means that somebody set the wall clock between
-/// the two readings; the datagram counts as new then.
-const MAX_AGE: Duration = Duration::from_secs(1);
+/// A server that was stopped for a while finds what came meanwhile, and after half a minute nobody is
+/// there any more (RFC 7675). More means that somebody set the wall clock between the two readings; the
+/// datagram counts as new then.
+const MAX_AGE: Duration = Duration::from_secs(30);
 
 impl Moment {
     #[expect(

@@ -205,13 +205,13 @@ mod tests {
             let batch = queue.try_recv().unwrap();
             let numbers: Vec<_> = batch
                 .datagrams()
-                .map(|(datagram, _)| datagram.contents[3])
+                .map(|datagram| datagram.contents[3])
                 .collect();
             assert_eq!(numbers, (0..5).map(|n| first + 2 * n).collect::<Vec<_>>());
             assert!(
                 batch
                     .datagrams()
-                    .all(|(datagram, _)| datagram.session == session)
+                    .all(|datagram| datagram.session == session)
             );
             assert!(queue.is_empty());
         }
@@ -238,6 +238,6 @@ mod tests {
         }
         assert_eq!(inbound.counters.drops(DropReason::ShardQueueFull), 2);
         let kept = queues[0].try_recv().unwrap();
-        assert_eq!(kept.datagrams().next().unwrap().0.contents[3], 0);
+        assert_eq!(kept.datagrams().next().unwrap().contents[3], 0);
     }
 }

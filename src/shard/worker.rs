@@ -140,9 +140,9 @@ impl Worker {
                     return;
                 }
             };
-            for (datagram, at) in batch.datagrams() {
-                self.arrivals.push(at);
-                self.told = self.told.max(at.min(woke));
+            for datagram in batch.datagrams() {
+                self.arrivals.push(datagram.at);
+                self.told = self.told.max(datagram.at.min(woke));
                 self.engine.handle_datagram(datagram, self.told);
             }
             batch.clear();

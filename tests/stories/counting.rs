@@ -155,6 +155,7 @@ fn a_call_over_bad_links() -> Vec<Counters> {
     let from = world.client(radio).public;
     world.inject(radio, from, &late);
     world.run_for(secs(5));
+    world.stand_still(secs(1));
     vec![in_a_call, world.counters()]
 }
 

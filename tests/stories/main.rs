@@ -37,6 +37,7 @@ mod rooms;
 mod slots;
 mod speaking;
 mod spread;
+mod standstill;
 mod talking;
 mod temporal;
 mod wanted;

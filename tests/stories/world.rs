@@ -69,6 +69,8 @@ pub(crate) struct World {
     now: Instant,
     server: SocketAddr,
     engines: Vec<Engine>,
+    /// What has come since the server stands still.
+    stopped: Option<Vec<(Instant, Parcel)>>,
     guests: Houses,
     by_session: HashMap<SessionId, usize>,
     /// Sessions that were let in without a guest behind them.
@@ -133,6 +135,7 @@ impl World {
             now: began,
             server,
             engines: (0..shards).map(engine).collect(),
+            stopped: None,
             guests: Houses::default(),
             by_session: HashMap::new(),
             ghosts: HashSet::new(),
@@ -146,6 +149,10 @@ impl World {
             rng: fastrand::Rng::with_seed(seed),
             turns_at_once: Cell::new(0),
         }
+    }
+
+    pub(crate) fn began(&self) -> Instant {
+        self.began
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -184,7 +191,9 @@ impl World {
     }
 
     fn next_wake(&self) -> Option<Instant> {
-        let engines = self.engines.iter().filter_map(Engine::poll_timeout);
+        let awake = self.stopped.is_none();
+        let engines = self.engines.iter().filter(|_| awake);
+        let engines = engines.filter_map(Engine::poll_timeout);
         let guests = self.guests.iter().flat_map(|house| {
             let client = (!house.is_asleep).then(|| house.client.poll_timeout());
             [client, house.up.poll_timeout(), house.down.poll_timeout()]
@@ -211,17 +220,40 @@ impl World {
 
         for place in self.guests.places() {
             while let Some(parcel) = self.guests[place].up.receive(now) {
-                self.arrive(&parcel);
+                match &mut self.stopped {
+                    Some(waiting) => waiting.push((now, parcel)),
+                    None => self.arrive(&parcel, now),
+                }
             }
         }
+        if self.stopped.is_none() {
+            self.wake_engines();
+        }
+        for place in self.guests.places() {
+            self.run_guest(place);
+        }
+    }
+
+    fn wake_engines(&mut self) {
         for engine in &mut self.engines {
-            if engine.poll_timeout().is_some_and(|at| at <= now) {
-                engine.handle_timeout(now);
+            if engine.poll_timeout().is_some_and(|at| at <= self.now) {
+                engine.handle_timeout(self.now);
             }
         }
         self.settle();
-        for place in self.guests.places() {
-            self.run_guest(place);
+    }
+
+    /// The server's process stands still for a while, and what comes waits in its socket.
+    pub(crate) fn stand_still(&mut self, duration: Duration) {
+        self.stopped = Some(Vec::new());
+        self.run_for(duration);
+        let waiting = self.stopped.take().expect("it was stopped");
+        // As many at once as a shard takes.
+        for turn in waiting.chunks(64) {
+            for (at, parcel) in turn {
+                self.arrive(parcel, *at);
+            }
+            self.wake_engines();
         }
     }
 
@@ -254,7 +286,7 @@ impl World {
     }
 
     /// A datagram reaches the server's socket, honest or not.
-    fn arrive(&mut self, parcel: &Parcel) {
+    fn arrive(&mut self, parcel: &Parcel, at: Instant) {
         let Some(key) = self.route(parcel) else {
             return;
         };
@@ -266,6 +298,7 @@ impl World {
             source: parcel.from,
             transport: Transport::Udp,
             local_ip: Some(self.server.ip()),
+            at,
             contents: &parcel.contents,
         };
         // A check, or media under keys that nobody else has.

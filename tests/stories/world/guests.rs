@@ -403,6 +403,7 @@ impl World {
             source: from,
             transport: Transport::Udp,
             local_ip,
+            at: self.now,
             contents,
         };
         let shard = self.guests[victim.0].shard;
