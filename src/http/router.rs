@@ -5,22 +5,25 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Request;
 use axum::handler::Handler;
-use axum::http::Method;
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, HeaderValue, REFERRER_POLICY,
-    STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, CONTENT_TYPE, HeaderValue,
+    REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
+use axum::http::{Extensions, HeaderMap, Method, StatusCode, Version};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, post, put};
 use tower::util::option_layer;
+use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::Predicate;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
-    App, api, assets, doors, events, limits, messages, observe, openapi, origin, problem, session,
-    spare, whep,
+    App, api, assets, body, doors, events, limits, messages, observe, openapi, origin, problem,
+    session, spare, whep,
 };
 
 /// What clients reach.
@@ -61,9 +64,27 @@ fn the_doors() -> Router<Arc<App>> {
         ("/whip/{room}/{participant}", get(doors::show).post(doors::publish_as)),
         ("/whep/{room}", get(doors::show_watch).post(doors::watch)),
         ("/whep/{room}/{participant}", get(doors::show_watch).post(doors::watch_one)),
-        ("/rooms/{room}/sessions", get(doors::show).post(doors::meet)),
+        ("/rooms/{room}/sessions", get(doors::show).post(doors::meet.layer(compressed()))),
     ];
     table(routes, doors::options)
+}
+
+/// Compresses descriptions for those who take them so: that of a room has some thirty m-lines which
+/// say nearly the same, 24 KB of them, and a tenth of that afterwards, at the least effort. WHIP's
+/// and WHEP's are short, and not all of their clients know that an answer may be compressed.
+///
+/// Who chooses a part of what is compressed and counts bytes may find out the rest, if it comes
+/// again: the secrets in a description are new in each.
+fn compressed() -> CompressionLayer<impl Predicate> {
+    CompressionLayer::new()
+        .quality(CompressionLevel::Fastest)
+        .compress_when(
+            |_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions| {
+                headers
+                    .get(CONTENT_TYPE)
+                    .is_some_and(|kind| kind == body::SDP)
+            },
+        )
 }
 
 /// A session's own URL.

@@ -225,6 +225,25 @@ async fn the_type_of_an_offer_is_checked_as_leniently_as_the_standard_allows() {
 }
 
 #[tokio::test]
+async fn a_rooms_answer_is_compressed_for_those_who_take_it_so() {
+    let world = World::new();
+    let gzip = ("accept-encoding", "gzip");
+    let answer = world.open(post_with("/rooms/demo/sessions", &[gzip])).await;
+    assert_eq!(answer.status(), 201);
+    assert_eq!(answer.headers()["content-encoding"], "gzip");
+    assert_eq!(
+        answer.headers()["etag"],
+        "\"i1\"",
+        "it names the ICE session"
+    );
+    for (path, headers) in [("/rooms/demo/sessions", &[][..]), ("/whip/demo", &[gzip])] {
+        let plain = world.send(post_with(path, headers)).await;
+        assert_eq!(plain.body, ANSWER, "{path}");
+        assert!(!plain.headers.contains_key("content-encoding"), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_is_not_empty_not_binary_and_not_large() {
     let world = World::new();
     let sdp = [("content-type", "application/sdp")];
