@@ -4,8 +4,6 @@
 //   const encryption = await Encryption.of('correct horse battery staple', 'demo');
 //   const room = new Room({ room: 'demo', encryption });
 
-import { roomKey } from './frame-crypto.js';
-
 /**
  * The encryption of one room, from a passphrase that all its people share. Fires `change` when what
  * somebody sends has become readable, or has stopped being so.
@@ -28,6 +26,8 @@ export class Encryption extends EventTarget {
    * @param {string} room its name, which is part of the key
    */
   static async of(passphrase, room) {
+    // What computes comes only where there is something to seal.
+    const { roomKey } = await import('./frame-crypto.js');
     return new Encryption(await roomKey(passphrase, room));
   }
 

@@ -79,7 +79,6 @@ fn files_of<Files: Embed + 'static, S: Clone + Send + Sync + 'static>() -> Route
             move |headers: HeaderMap| async move { serve(Files::get(name), &headers, Some(policy)) },
         )
     };
-    let page = || document("index.html", POLICY);
     let watch = || document("watch.html", EMBEDDABLE);
     let file = |method: Method, uri: Uri, headers: HeaderMap| async move {
         // Names are plain ASCII: what needs an escape is not one of them.
@@ -91,8 +90,8 @@ fn files_of<Files: Embed + 'static, S: Clone + Send + Sync + 'static>() -> Route
         serve(file, &headers, policy_of(name))
     };
     Router::new()
-        .route("/", page())
-        .route("/r/{room}", page())
+        .route("/", document("index.html", POLICY))
+        .route("/r/{room}", document("room.html", POLICY))
         .route("/publish/{room}", document("publish.html", EMBEDDABLE))
         .route("/watch/{room}", watch())
         .route("/watch/{room}/{participant}", watch())

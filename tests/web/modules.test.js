@@ -367,17 +367,28 @@ async function importsOf(path, found = new Set()) {
 }
 
 for (const [page, script] of [
-  ['index', '/app/main.js'],
+  ['index', '/app/front.js'],
+  ['room', '/app/main.js'],
   ['watch', '/app/watch.js'],
   ['publish', '/app/publish.js'],
 ]) {
   test(`${page}.html names every module it needs, so that none waits for another to be read`, async () => {
     const html = await readFile(new URL(`../../web/${page}.html`, import.meta.url), 'utf8');
-    const named = [...html.matchAll(/<link rel="modulepreload" href="(.+?)">/g)].map(([, href]) => href);
+    const named = [...html.matchAll(/<link rel="modulepreload"(?: fetchpriority="low")? href="(.+?)">/g)].map(
+      ([, href]) => href,
+    );
     assert.ok(html.includes(`src="${script}"`));
     assert.deepEqual([...named, script].sort(), [...(await importsOf(script))].sort());
   });
 }
+
+test('the front page and that of a room have one head and one beginning, but for their modules', async () => {
+  const rest = async page => {
+    const text = await readFile(new URL(`../../web/${page}.html`, import.meta.url), 'utf8');
+    return text.split('\n').filter(line => !/modulepreload|<script/.test(line));
+  };
+  assert.deepEqual(await rest('room'), await rest('index'));
+});
 
 test('the pages of players and of calls of two have one head, but for their modules', async () => {
   const head = async page => {

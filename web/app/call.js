@@ -25,6 +25,10 @@ import { Toolbar } from './toolbar.js';
 import { Voices } from './voices.js';
 import { WakeLock } from './wake.js';
 
+// Whoever loads a call needs these to begin it.
+export { Room } from '../room.js';
+export { firstTracks } from './own.js';
+
 /**
  * @import { LocalMedia } from '../media.js'
  * @import { Room } from '../room.js'

@@ -1,6 +1,5 @@
 // The button in the lobby that tells whether a call would work from here.
 
-import { testConnection } from '../connection-test.js';
 import { HttpError } from '../session.js';
 import { strings } from '../strings.js';
 import { tokenOfPage } from './address.js';
@@ -41,6 +40,8 @@ export function connectionCheck(room) {
  */
 async function check(room) {
   try {
+    // Few ask, so nobody has it before they do.
+    const { testConnection } = await import('../connection-test.js');
     const trials = await testConnection(room, { token: tokenOfPage() });
     const best = trials.find(({ roundTripMs }) => roundTripMs !== null);
     const ways = trials.length > 1 ? trials.map(describe).join(' · ') : undefined;

@@ -10,10 +10,16 @@ const text = strings.home;
 /** The product's name with its mark. */
 export const wordmark = () => h('a', { class: 'wordmark', href: '/' }, icon('logo'), strings.product);
 
-/**
- * @param {{open: (room: string) => void}} actions
- */
-export function homeView({ open }) {
+/** @param {HTMLElement} app what shows it from now on */
+export function showHome(app) {
+  document.title = strings.product;
+  app.replaceChildren(homeView());
+}
+
+/** @param {string} room what follows the path (tokens, options) is kept as it is */
+const open = room => location.assign(`/r/${encodeURIComponent(room)}${location.search}${location.hash}`);
+
+function homeView() {
   const id = newId();
   const problem = h('p', { class: 'problem', role: 'alert', hidden: true }, text.invalid);
   const input = h('input', {

@@ -1,7 +1,6 @@
 // What those see who may look after the room: buttons beside people, and for the room as a whole.
 
 import { strings } from '../strings.js';
-import { ask } from './confirm.js';
 import { toggle } from './devices.js';
 import { h, icon } from './dom.js';
 import { menu, menuButton, menuItem } from './menus.js';
@@ -97,7 +96,7 @@ export class Hosts {
 
   #endButton() {
     const button = this.#button(text.end, async () => {
-      if (await ask(text.askEnd, text.askEndButton)) await this.#do(() => this.#room.moderation.end());
+      if (await isSure(text.askEnd, text.askEndButton)) await this.#do(() => this.#room.moderation.end());
     });
     button.classList.add('is-danger');
     return button;
@@ -123,7 +122,7 @@ export class Hosts {
    * @param {string} name
    */
   async #remove(participant, name) {
-    if (!(await ask(text.askRemove(name), text.askRemoveButton))) return;
+    if (!(await isSure(text.askRemove(name), text.askRemoveButton))) return;
     await this.#do(() => this.#room.moderation.remove(participant));
   }
 
@@ -135,6 +134,22 @@ export class Hosts {
       note(text.failed);
       this.update();
     }
+  }
+}
+
+/**
+ * The question comes when it is asked: most calls never have one.
+ *
+ * @param {string} question
+ * @param {string} yes
+ */
+async function isSure(question, yes) {
+  try {
+    const { ask } = await import('./confirm.js');
+    return await ask(question, yes);
+  } catch {
+    note(text.failed);
+    return false;
   }
 }
 

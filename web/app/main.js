@@ -1,24 +1,22 @@
-// The page: which of its views is shown.
+// A meeting's page: which of its views is shown.
 
 import { Encryption } from '../encryption.js';
 import { LocalMedia } from '../media.js';
-import { Room } from '../room.js';
 import { HttpError } from '../session.js';
 import { strings } from '../strings.js';
 import { tokenOfPage } from './address.js';
 import { h, loadStyle } from './dom.js';
-import { homeView, wordmark } from './home.js';
+import { showHome, wordmark } from './home.js';
 import { Lobby } from './lobby.js';
 import { roomOfPath } from './names.js';
 import { mountNotices } from './notices.js';
-import { firstTracks } from './own.js';
 import { prefs, rememberRoom } from './prefs.js';
 import { Tabs } from './tabs.js';
 
 /** @type {Promise<typeof import('./call.js')> | undefined} */
 let loading;
 
-/** What a call consists of is half of the page: it comes while one is in the lobby, and again if it failed. */
+/** What a call consists of is most of the page: it comes while one is in the lobby, and again if it failed. */
 function loadCall() {
   loading ??= Promise.all([import('./call.js'), ...['call', 'stage', 'talk'].map(loadStyle)]).then(
     ([module]) => module,
@@ -36,20 +34,12 @@ function show(view) {
   app.replaceChildren(view);
 }
 
-function showHome() {
-  document.title = strings.product;
-  // What follows the path (tokens, options) is kept as it is.
-  const open = (/** @type {string} */ room) =>
-    location.assign(`/r/${encodeURIComponent(room)}${location.search}${location.hash}`);
-  show(homeView({ open }));
-}
-
 /** @param {string} roomName */
 function showLobby(roomName) {
   document.title = strings.title(roomName);
   const media = new LocalMedia();
   const name = new URLSearchParams(location.search).get('name') ?? prefs.name;
-  /** @type {Room | undefined} */
+  /** @type {import('../room.js').Room | undefined} */
   let room;
   const tabs = new Tabs(roomName, {
     onOther: () => lobby.showElsewhere(),
@@ -60,13 +50,13 @@ function showLobby(roomName) {
     media,
     name,
     join: async () => {
-      /** @type {typeof import('./call.js').Call} */
-      let Call;
+      /** @type {typeof import('./call.js')} */
+      let parts;
       try {
-        ({ Call } = await loadCall());
+        parts = await loadCall();
         const encryption = await lobby.encryption(roomName);
-        room = new Room({ room: roomName, name: prefs.name, token: tokenOfPage(), encryption });
-        await room.join(firstTracks(media));
+        room = new parts.Room({ room: roomName, name: prefs.name, token: tokenOfPage(), encryption });
+        await room.join(parts.firstTracks(media));
       } catch (error) {
         lobby.showFailure(failureText(error));
         return;
@@ -75,7 +65,7 @@ function showLobby(roomName) {
       lobby.close();
       tabs.joined();
       room.addEventListener('over', () => tabs.close());
-      showCall(Call, roomName, room, media);
+      showCall(parts.Call, roomName, room, media);
     },
   });
   show(lobby.element);
@@ -86,7 +76,7 @@ function showLobby(roomName) {
 /**
  * @param {typeof import('./call.js').Call} Call
  * @param {string} roomName
- * @param {Room} room
+ * @param {import('../room.js').Room} room
  * @param {LocalMedia} media
  */
 function showCall(Call, roomName, room, media) {
@@ -155,7 +145,7 @@ function start() {
     return;
   }
   const room = roomOfPath(location.pathname);
-  if (room === null) showHome();
+  if (room === null) showHome(app);
   else showLobby(room);
 }
 
