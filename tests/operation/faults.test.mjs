@@ -184,6 +184,43 @@ test('a log that nobody reads, and a scraper that never rests, hold nothing up',
   assert.equal(await connected(server), 4);
 });
 
+/** As many sessions as one server is asked to have, and how often each second it is scraped meanwhile. */
+const [SESSIONS, SCRAPES_PER_SECOND] = [5_000, 100];
+
+test('five thousand sessions and a hundred scrapes a second hold nothing up', {
+  skip: !process.env.PLENUM_LONG,
+  timeout: 300_000,
+}, async context => {
+  const server = await serve({ options: ['--max-load=1'] });
+  // They wait for somebody to publish: what a scrape costs depends on how many there are.
+  start(LOADTEST, [
+    ...['broadcast', '--whep', `${server.url}/whep/waiting`, '--subscribers', String(SESSIONS - 4)],
+    ...['--joins-per-second', '80', '--shared-sockets', '--seconds', '300'],
+  ]);
+  const all = async () => (await connected(server)) === SESSIONS - 4;
+  await until('all are connected', all, 200_000);
+  const audience = loaded('broadcast', '--url', server.url, '--subscribers', '3', '--seconds', '10');
+  await until('so is a call', async () => (await connected(server)) === SESSIONS);
+  const took = [];
+  const scrape = async () => {
+    const started = performance.now();
+    await (await fetch(`${server.operatorUrl}/metrics`)).arrayBuffer();
+    took.push(performance.now() - started);
+  };
+  const timer = setInterval(scrape, 1_000 / SCRAPES_PER_SECOND);
+  const { totals } = await audience;
+  clearInterval(timer);
+  took.sort((a, b) => a - b);
+  const at = part => took[Math.floor(part * (took.length - 1))];
+  const [median, p99] = [at(0.5), at(0.99)];
+  context.diagnostic(`${took.length} scrapes: median ${median.toFixed(1)} ms, p99 ${p99.toFixed(1)} ms`);
+  context.diagnostic(`${totals.lost_percent} % lost; ${JSON.stringify(totals.delay)}`);
+  assert.ok(took.length > 5 * SCRAPES_PER_SECOND);
+  assert.ok(p99 < 50, `a scrape takes ${p99} ms`);
+  assert.equal(totals.lost_percent, 0);
+  assert.equal(totals.undecodable_frames, 0);
+});
+
 /** Runs the load test to its end, and gives what it says. */
 async function loaded(...args) {
   const child = start(LOADTEST, [...args, '--json'], 'pipe');
