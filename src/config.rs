@@ -79,7 +79,8 @@ pub enum Action {
     /// Replay what an operator had recorded: are layers chosen as they were?
     Replay {
         /// The recording, as the operator's listener gave it out.
-        file: PathBuf,
+        #[arg(value_name = "FILE")]
+        recording: PathBuf,
     },
     /// Make a token and print it.
     Token(Box<TokenRequest>),

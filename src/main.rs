@@ -77,7 +77,7 @@ fn main() -> ExitCode {
             Some(url) => reach(url, request),
             None => examine(config),
         },
-        Some(Action::Replay { file }) => replay(file),
+        Some(Action::Replay { recording }) => replay(recording),
         Some(Action::Token(request)) => print_token(request),
     };
     match done {

@@ -141,6 +141,18 @@ fn settings_are_checked_without_serving() {
 }
 
 #[test]
+fn a_recording_is_replayed_and_what_is_none_is_named() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    std::fs::write(file.path(), "[]").unwrap();
+    let (code, _, said) = ask(&["replay", path]);
+    assert_eq!(code, 0, "{said}");
+    std::fs::write(file.path(), "http = 1").unwrap();
+    let (code, _, said) = ask(&["replay", path]);
+    assert!(code == 1 && said.contains(path), "{said}");
+}
+
+#[test]
 fn the_settings_in_force_are_printed_as_a_file_that_is_taken_again() {
     let (code, said, _) = ask(&["--http", "127.0.0.1:8081", "config"]);
     assert_eq!(code, 0);

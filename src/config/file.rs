@@ -29,12 +29,14 @@ pub enum FileError {
         error: io::Error,
     },
     /// It is not TOML.
-    #[error("--config {}: {error}", path.display())]
+    #[error("--config {}: line {line}: {reason}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// Where and why.
-        error: Box<toml::de::Error>,
+        /// Where, from 1 on.
+        line: usize,
+        /// Why; the line itself may hold a secret.
+        reason: String,
     },
     /// A setting is unknown, or has a value that it cannot have.
     #[error("--config {}: {setting}: {reason}", path.display())]
@@ -58,10 +60,15 @@ impl SettingsFile {
     }
 
     pub(super) fn parse(text: &str, path: &Path) -> Result<Self, FileError> {
-        let table: toml::Table = text.parse().map_err(|error| FileError::Malformed {
-            path: path.to_owned(),
-            error: Box::new(error),
-        })?;
+        let malformed = |error: toml::de::Error| {
+            let before = error.span().and_then(|span| text.get(..span.start));
+            FileError::Malformed {
+                path: path.to_owned(),
+                line: before.map_or(0, |before| before.matches('\n').count()) + 1,
+                reason: error.message().to_owned(),
+            }
+        };
+        let table: toml::Table = text.parse().map_err(malformed)?;
         let command = command();
         let mut values = BTreeMap::new();
         for (setting, value) in table {

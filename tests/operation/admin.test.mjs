@@ -1,8 +1,11 @@
 // The operator asks why a call is as it is, and sends the server away.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
@@ -11,6 +14,8 @@ import { until } from '../browser/lib/until.mjs';
 
 const LOADTEST =
   process.env.PLENUM_LOADTEST ?? fileURLToPath(new URL('../../target/debug/loadtest', import.meta.url));
+const SERVER =
+  process.env.PLENUM_SERVER ?? fileURLToPath(new URL('../../target/debug/plenum', import.meta.url));
 
 let server, meeting;
 
@@ -57,6 +62,29 @@ test('rooms and people are listed, and each slot says what flows and why', { tim
   }
   assert.ok(report.recent.some(({ what }) => what === 'connected'));
   assert.equal((await ask('/rooms/nowhere/participants/nobody/stats')).status, 404);
+});
+
+test('what somebody saw is recorded, and replayed by the same program', { timeout: 60_000 }, async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'plenum-recording-'));
+  try {
+    const [room] = (await ask('/rooms')).body;
+    const person = `/rooms/${room.room}/participants/${room.sessions[0].participant}`;
+    const record = (method, query = '') => fetch(`${server.operatorUrl}${person}/record${query}`, { method });
+    assert.equal((await record('POST', '?seconds=60')).status, 202);
+    const path = join(folder, 'call.json');
+    const replayed = await until('a choice was recorded', async () => {
+      const recorded = await record('DELETE');
+      if (!recorded.ok) throw new Error(`${recorded.status} ${await recorded.text()}`);
+      await writeFile(path, await recorded.text());
+      const done = spawnSync(SERVER, ['replay', path], { encoding: 'utf8' });
+      await record('POST', '?seconds=60');
+      return done.stdout.split('\n').length > 3 && done;
+    });
+    assert.equal(replayed.status, 0, `${replayed.stdout}${replayed.stderr}`);
+    assert.match(replayed.stdout, /^recording 1\n/);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 });
 
 test('a drain takes nobody in, keeps who is there, and ends when they have left', {
