@@ -228,7 +228,7 @@ fn an_operator_can_send_the_server_away() {
 
     let answer = http(operator, "POST /drain?deadline=3600", "");
     assert!(
-        answer.contains(" 202 ") && answer.contains("\"deadline_seconds\":3600"),
+        answer.contains(" 202 ") && answer.contains("{\"deadline_seconds\":3600,\"sessions\":0}"),
         "{answer}"
     );
     let status = server.wait().unwrap();

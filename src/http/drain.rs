@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::http::StatusCode;
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -77,10 +78,13 @@ impl App {
             let detail = format!("A deadline is at most {MAX_DRAIN_SECONDS} seconds away.");
             return Err(Problem::bad_request(detail));
         }
-        self.begin_drain(Duration::from_secs(deadline_seconds.into()));
+        // Engines are asked before anything ends: where nobody is there, that is at once.
+        let (sessions, ()) = tokio::join!(self.open_sessions(), async {
+            self.begin_drain(Duration::from_secs(deadline_seconds.into()));
+        });
         let draining = Draining {
             deadline_seconds,
-            sessions: self.open_sessions().await,
+            sessions,
         };
         Ok((StatusCode::ACCEPTED, Json(draining)))
     }
@@ -122,14 +126,14 @@ impl App {
 
     /// Sessions of all engines. One that does not answer may have some.
     pub(super) async fn open_sessions(&self) -> u64 {
-        let mut sessions = 0;
-        for shard in 0..self.engines.count() {
-            sessions += match self.command(shard, Command::Counters).await {
+        let asked = (0..self.engines.count()).map(|shard| self.command(shard, Command::Counters));
+        let answers = join_all(asked).await.into_iter();
+        answers
+            .map(|answer| match answer {
                 Ok(Reply::Counters(counters)) => counters.sessions,
                 _ => 1,
-            };
-        }
-        sessions
+            })
+            .sum()
     }
 
     async fn tell_engines(&self) {
