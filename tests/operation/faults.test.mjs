@@ -184,6 +184,16 @@ test('a log that nobody reads, and a scraper that never rests, hold nothing up',
   assert.equal(await connected(server), 4);
 });
 
+test('a log on a disk that is full holds nothing up, nor the end', { timeout: 60_000 }, async () => {
+  const server = await serve({ limits: 'exec 2> /dev/full', options: ['--log=debug'] });
+  await call(server);
+  await flows(server);
+  assert.equal(await connected(server), 4);
+  const ended = once(server.process, 'exit');
+  server.process.kill('SIGINT');
+  assert.deepEqual(await ended, [0, null]);
+});
+
 /** As many sessions as one server is asked to have, and how often each second it is scraped meanwhile. */
 const [SESSIONS, SCRAPES_PER_SECOND] = [5_000, 100];
 

@@ -55,6 +55,8 @@ fn after_five_seconds_nobody_is_sent_what_is_old_and_pictures_are_back_at_once()
     let (mut world, ada, viewers) = call(171);
     let usual = usually(&mut world, viewers[0], AT_ONCE);
     let asked_before = world.keyframe_requests(ada);
+    let reports = |world: &World, it: Person| world.video(it, 0).sender_reports;
+    let reported_before: Vec<_> = viewers.iter().map(|it| reports(&world, *it)).collect();
     let bursts = burst(&mut world, &viewers, secs(5));
     let went_on = world.now();
     world.run_for(secs(5));
@@ -77,6 +79,11 @@ fn after_five_seconds_nobody_is_sent_what_is_old_and_pictures_are_back_at_once()
         assert_eq!(flaws, (0, 0, 0, 0), "lost, torn, undecodable, jumps");
         let first = video.since(went_on).first().expect("a picture").at - went_on;
         assert!(first <= millis(200), "a picture after {first:?}");
+    }
+    // One in a second and one for the keyframe, whatever was due meanwhile.
+    for (viewer, before) in viewers.iter().zip(reported_before) {
+        let reported = reports(&world, *viewer) - before;
+        assert!((4..=7).contains(&reported), "{reported} sender reports");
     }
     assert_eq!(world.keyframe_requests(ada) - asked_before, 1);
     assert!(world.counters().drops[&DropReason::Stale] > 0);
