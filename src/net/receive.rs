@@ -114,10 +114,11 @@ impl Receiver {
         }
     }
 
-    /// Hands on what one system call receives, and returns without waiting.
-    pub fn receive(&mut self, handle: impl FnMut(Received<'_>)) {
+    /// Hands on what one system call receives, and returns without waiting. Says whether that was all
+    /// there was.
+    pub fn receive(&mut self, handle: impl FnMut(Received<'_>)) -> bool {
         if !std::mem::take(&mut self.readable[0]) {
-            return;
+            return true;
         }
         let received = self.buffer.receive(
             |slices, metas| self.state.recv((&self.socket).into(), slices, metas),
@@ -126,17 +127,20 @@ impl Receiver {
         );
         self.counters
             .add_received(received.datagrams, received.bytes);
+        received.pieces < BATCH_SIZE
     }
 
-    /// Hands on what was put aside, if it is time for that; `now` is the time of the call.
-    pub fn receive_aside(&mut self, now: Instant, mut handle: impl FnMut(Received<'_>)) {
+    /// Hands on what was put aside, if it is time for that; `now` is the time of the call. Says whether
+    /// that was done, and all there was.
+    pub fn receive_aside(&mut self, now: Instant, mut handle: impl FnMut(Received<'_>)) -> bool {
         self.now = Some(now);
         let is_readable = std::mem::take(&mut self.readable[1]);
         let aside = self.aside.as_mut();
         let Some(aside) = aside.filter(|aside| aside.is_due(is_readable, now)) else {
-            return;
+            return false;
         };
         let mut all = Counted::default();
+        let mut is_all = false;
         for _ in 0..aside::MAX_CALLS {
             let received = self.buffer.receive(
                 |slices, metas| aside.receive(slices, metas),
@@ -145,12 +149,14 @@ impl Receiver {
             );
             all.datagrams += received.datagrams;
             all.bytes += received.bytes;
-            if received.pieces < BATCH_SIZE {
+            is_all = received.pieces < BATCH_SIZE;
+            if is_all {
                 break;
             }
         }
         self.counters.add_received(all.datagrams, all.bytes);
         aside.emptied(all.datagrams, now);
+        is_all
     }
 }
 

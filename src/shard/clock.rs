@@ -32,9 +32,9 @@ pub(super) struct Moment {
 
 /// Largest age of a datagram that is believed.
 ///
-/// A server that was stopped for a while finds what came meanwhile, and after half a minute nobody is
-/// there any more (RFC 7675). More means that somebody set the wall clock between the two readings; the
-/// datagram counts as new then.
+/// More means that somebody set the wall clock between the two readings; the datagram counts as new
+/// then. A server that was stopped for a while finds what came meanwhile, and after half a minute
+/// nobody is there any more (RFC 7675).
 const MAX_AGE: Duration = Duration::from_secs(30);
 
 impl Moment {
@@ -49,11 +49,17 @@ impl Moment {
         }
     }
 
-    /// When a datagram was received, on the steady clock; never later than this moment.
-    pub(super) fn received(&self, at: Option<SystemTime>) -> Instant {
+    /// When a datagram was received, on the steady clock: never later than this moment, nor before
+    /// the socket was empty the last time, whatever became of the wall clock.
+    pub(super) fn received(&self, at: Option<SystemTime>, emptied_at: Option<Instant>) -> Instant {
         let age = at.and_then(|at| self.wall.duration_since(at).ok());
         let age = age.filter(|age| *age <= MAX_AGE).unwrap_or_default();
-        self.now.checked_sub(age).unwrap_or(self.now)
+        let at = self.now.checked_sub(age).unwrap_or(self.now);
+        emptied_at.map_or(at, |emptied| at.max(emptied))
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.now
     }
 }
 
@@ -65,7 +71,7 @@ mod tests {
     fn receive_times_are_steady_though_somebody_sets_the_clock() {
         let moment = Moment::read();
         let ms = Duration::from_millis;
-        let received = |at| moment.now - moment.received(Some(at));
+        let received = |at| moment.now - moment.received(Some(at), None);
         assert_eq!(received(moment.wall - ms(3)), ms(3));
         assert_eq!(
             received(moment.wall + ms(3)),
@@ -77,6 +83,12 @@ mod tests {
             ms(0),
             "the clock was set forward"
         );
-        assert_eq!(moment.received(None), moment.now);
+        assert_eq!(moment.received(None, None), moment.now);
+        let emptied = moment.now - ms(2);
+        assert_eq!(
+            moment.received(Some(moment.wall - ms(900)), Some(emptied)),
+            emptied
+        );
+        assert_eq!(moment.received(None, Some(emptied)), moment.now);
     }
 }

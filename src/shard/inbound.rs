@@ -71,15 +71,22 @@ impl Inbound {
 
     /// Receives until the receiver is told to stop.
     pub(super) fn run(mut self, mut receiver: net::Receiver, mut stun: StunResponder) {
+        // When either socket was seen to be empty.
+        let [mut emptied_at, mut looked_aside_at] = [None; 2];
         while receiver.wait() {
             let moment = Moment::read();
-            let mut sort = |received: Received<'_>| {
-                if let Some(question) = self.sort(&received, moment) {
-                    stun.ask(&question, &received, moment.received(received.at));
+            let mut sort = |received: Received<'_>, emptied_at| {
+                let at = moment.received(received.at, emptied_at);
+                if let Some(question) = self.sort(&received, at) {
+                    stun.ask(&question, &received, at);
                 }
             };
-            receiver.receive(&mut sort);
-            receiver.receive_aside(moment.received(None), &mut sort);
+            if receiver.receive(|received| sort(received, emptied_at)) {
+                emptied_at = Some(moment.now());
+            }
+            if receiver.receive_aside(moment.now(), |received| sort(received, looked_aside_at)) {
+                looked_aside_at = Some(moment.now());
+            }
             self.deliver();
             stun.send();
         }
@@ -89,7 +96,7 @@ impl Inbound {
     pub(super) fn run_streams(mut self, mut streams: Streams<SessionKey>) {
         while streams.wait() {
             let moment = Moment::read();
-            let now = moment.received(None);
+            let now = moment.now();
             streams.serve(now, |owner, received| {
                 match self.demux.route_framed(owner, received.contents) {
                     Ok(session) => self.pass_on(session, &received, now),
@@ -108,8 +115,7 @@ impl Inbound {
     }
 
     /// Gives back what is a question for the STUN server.
-    fn sort(&mut self, received: &Received<'_>, moment: Moment) -> Option<BindingRequest> {
-        let at = moment.received(received.at);
+    fn sort(&mut self, received: &Received<'_>, at: Instant) -> Option<BindingRequest> {
         match self.demux.route(received.source, received.contents, at) {
             Ok(Route::Session(session)) => self.pass_on(session, received, at),
             Ok(Route::StunServer(request)) => return Some(request),
@@ -189,7 +195,7 @@ mod tests {
             at: None,
             contents: &contents,
         };
-        assert_eq!(inbound.sort(&received, Moment::read()), None);
+        assert_eq!(inbound.sort(&received, clock::now()), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub(super) fn run(mut receiver: Receiver, mut responder: StunResponder, counters
         let moment = Moment::read();
         receiver.receive(|received| match recipient(received.contents) {
             Ok(Recipient::Server(question)) => {
-                responder.ask(&question, &received, moment.received(received.at));
+                responder.ask(&question, &received, moment.received(received.at, None));
             }
             Ok(_) => counters.add_drops(DropReason::UnknownUfrag, 1),
             Err(_) => counters.add_drops(DropReason::MalformedStun, 1),
