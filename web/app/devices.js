@@ -96,8 +96,8 @@ export function levelBar(media) {
       meter = track ? new LevelMeter(track) : null;
       metered = track;
     }
-    // Falls slower than it rises, so that speech is a movement and not a flicker.
-    shown = Math.max(meter?.level() ?? 0, shown * 0.92);
+    // Falls slower than it rises, so that speech is a movement and not a flicker; what is off is silent at once.
+    shown = meter ? Math.max(meter.level(), shown * 0.92) : 0;
     fill.style.setProperty('--level', shown.toFixed(3));
     bar.setAttribute('aria-valuenow', String(Math.round(shown * 100)));
     if (track) requestAnimationFrame(draw);
