@@ -109,6 +109,117 @@ describe('pages that everyone can use', { timeout: 120_000 }, () => {
     await ada.page.setViewportSize({ width: 1280, height: 720 });
   });
 
+  /** Controls that a window cuts off at a side, or that are too narrow to be hit (WCAG 2.5.8). */
+  const outOfReach = ({ page }) =>
+    page.evaluate(() => {
+      const isSeen = it => it.checkVisibility({ opacityProperty: true, visibilityProperty: true });
+      return [...document.querySelectorAll('button, select, textarea')]
+        .filter(isSeen)
+        .map(it => [it.ariaLabel ?? it.textContent, it.getBoundingClientRect()])
+        .filter(([, { left, right, width }]) => left < 0 || right > innerWidth || width < 24)
+        .map(([name, { left, right }]) => `${name}: ${left} to ${right}`);
+    });
+
+  /** Waits until a call has its place in a window of this size, and looks at each part of it. */
+  async function assertWithinReach(person, width, height) {
+    const { page } = person;
+    const what = `${width}×${height}`;
+    await page.setViewportSize({ width, height });
+    const fits = part =>
+      until(`all of ${part} is in a window of ${what}`, async () => {
+        const outside = await outOfReach(person);
+        if (outside.length > 0) throw new Error(outside.join(', '));
+        return page.evaluate(() => document.documentElement.scrollWidth <= innerWidth);
+      });
+    await fits('the call');
+    await ui.press(person, 'More');
+    await fits('a menu');
+    await page.keyboard.press('Escape');
+    await ui.openChat(person, /^Chat/);
+    await page.getByRole('textbox', { name: 'Message' }).fill('x'.repeat(200));
+    await fits('the chat, whatever is written');
+    await page.getByRole('textbox', { name: 'Message' }).fill('');
+    await ui.press(person, 'Close chat');
+    await ui.openPeople(person);
+    const others = ui.person(person, 'Ben');
+    await others.scrollIntoViewIfNeeded();
+    await until('the list has room', async () => {
+      const { y, height: high } = await others.boundingBox();
+      return y >= 0 && y + high <= height;
+    });
+    await fits('the list of people');
+    await ui.closePeople(person);
+  }
+
+  test('in the smallest window, which is that of a page at 400 %, nothing is out of reach', async () => {
+    // WCAG 1.4.10: 1280×1024 pixels at 400 %; and the smallest telephones.
+    for (const [width, height] of [
+      [320, 256],
+      [320, 568],
+      [360, 640],
+    ])
+      await assertWithinReach(ada, width, height);
+    await ada.page.setViewportSize({ width: 1280, height: 720 });
+  });
+
+  test('a menu stays in the window of a telephone that is turned', async () => {
+    const { page } = ada;
+    await page.setViewportSize({ width: 844, height: 390 });
+    await ui.press(ada, 'More');
+    await page.setViewportSize({ width: 390, height: 844 });
+    await until('all of it is in the window', () =>
+      page.getByRole('dialog', { name: 'More' }).evaluate(menu => {
+        const { left, top, right, bottom } = menu.getBoundingClientRect();
+        return innerWidth === 390 && left >= 0 && top >= 0 && right <= innerWidth && bottom <= innerHeight;
+      }),
+    );
+    await page.keyboard.press('Escape');
+    await page.setViewportSize({ width: 1280, height: 720 });
+  });
+
+  test('a call from right to left has all in its window, and its chat on the left', async () => {
+    const { page } = ada;
+    const turn = dir =>
+      page.evaluate(dir => {
+        document.documentElement.dir = dir;
+      }, dir);
+    await turn('rtl');
+    for (const [width, height] of [
+      [390, 844],
+      [820, 1180],
+      [1280, 720],
+    ])
+      await assertWithinReach(ada, width, height);
+    await ui.openChat(ada, /^Chat/);
+    const chat = page.getByRole('complementary', { name: 'Chat' });
+    await until('the chat is on the left of Ben', async () => {
+      const [panel, tile] = await Promise.all([chat.boundingBox(), ui.tile(ada, 'Ben').boundingBox()]);
+      return panel.x + panel.width <= tile.x;
+    });
+    await ui.press(ada, 'Close chat');
+    await turn('ltr');
+  });
+
+  test('where the system chooses the colours, lines tell what colours told', async () => {
+    const { page } = ada;
+    await page.emulateMedia({ forcedColors: 'active' });
+    const styleOf = (locator, property) =>
+      locator.evaluate((it, name) => getComputedStyle(it)[name], property);
+    await ui.press(ada, 'Choose camera');
+    const track = page.getByRole('dialog', { name: 'Choose camera' }).locator('.toggle-track');
+    assert.notEqual(await styleOf(track, 'borderTopWidth'), '0px', 'a switch is not seen');
+    await page.keyboard.press('Escape');
+    // Who speaks is decided by the server, and not by a beep: the tile is looked at as it would be then.
+    const ring = await ui.tile(ada, 'Ben').evaluate(tile => {
+      tile.classList.add('is-speaking');
+      const { outlineStyle } = getComputedStyle(tile);
+      tile.classList.remove('is-speaking');
+      return outlineStyle;
+    });
+    assert.equal(ring, 'solid', 'who speaks has no ring');
+    await page.emulateMedia({ forcedColors: 'none' });
+  });
+
   test('whoever does not see the page is told who comes, writes, and what their own keys do', async () => {
     const { page } = ada;
     const told = words => page.getByRole('status').getByText(words).waitFor({ state: 'attached' });
@@ -221,6 +332,8 @@ describe('pages that everyone can use', { timeout: 120_000 }, () => {
     await until('Ben sees that Ada is muted', () => ui.isMuted(ui.tile(ben, 'Ada')));
     await press('Turn camera off');
     await page.getByRole('button', { name: 'Turn camera on' }).waitFor();
+    const picture = ui.tile(ben, 'Ada').and(ben.page.locator('.has-picture'));
+    await until('Ben sees no picture of Ada', async () => (await picture.count()) === 0);
 
     await press('More');
     const focusIsIn = name =>

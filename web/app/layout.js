@@ -85,7 +85,9 @@ export function focusLayout(width, height, count, aspect) {
  */
 export function cornerBox({ x, y, width, height }) {
   const isUpright = height > width;
-  const w = isUpright ? Math.min(112, width * 0.3) : Math.max(150, Math.min(240, width * 0.2));
+  const w = isUpright
+    ? Math.min(112, width * 0.3)
+    : Math.min(width * 0.4, Math.max(150, Math.min(240, width * 0.2)));
   const h = isUpright ? w * 1.33 : w / WIDEST;
   return { x: x + width - w - 14, y: y + height - h - 14, width: w, height: h };
 }

@@ -10,13 +10,17 @@ import { h, icon, iconButton } from './dom.js';
  * @param {HTMLElement} menu
  */
 export function menuButton(name, label, menu) {
+  const place = () => {
+    if (menu.matches(':popover-open')) placeAbove(menu, opener);
+    else removeEventListener('resize', place);
+  };
   const opener = iconButton({
     icon: name,
     label,
     class: 'opener',
     onclick: () => {
       menu.togglePopover();
-      placeAbove(menu, opener);
+      place();
     },
   });
   opener.setAttribute('aria-haspopup', 'dialog');
@@ -24,6 +28,8 @@ export function menuButton(name, label, menu) {
   menu.addEventListener('toggle', event => {
     const isOpen = /** @type {ToggleEvent} */ (event).newState === 'open';
     opener.setAttribute('aria-expanded', String(isOpen));
+    // A telephone that is turned meanwhile has its buttons elsewhere.
+    if (isOpen) addEventListener('resize', place);
     const focusable = menu.querySelector('button, select, input');
     if (isOpen && focusable instanceof HTMLElement) focusable.focus();
   });

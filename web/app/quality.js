@@ -33,7 +33,12 @@ export class Quality {
   /** @type {Grade} */
   #told = 'good';
   #toldAt = Number.NEGATIVE_INFINITY;
-  element = h('section', { class: 'stats', 'aria-label': text.label, hidden: true }, this.#list);
+  element = h(
+    'section',
+    // Where the window is low it scrolls, and the keyboard has to come to it for that.
+    { class: 'stats', 'aria-label': text.label, tabIndex: 0, hidden: true },
+    this.#list,
+  );
 
   /**
    * @param {Room} room

@@ -21,7 +21,7 @@ class WatchPage {
   #video = h('video', { playsInline: true, class: 'watch-video', 'aria-label': text.player });
   #status = h('p', { role: 'status' });
   #hint = h('p', { class: 'watch-hint' });
-  #cover = h('div', { class: 'watch-cover' }, this.#status, this.#hint);
+  #cover = h('div', { class: 'watch-cover' }, icon('logo'), this.#status, this.#hint);
   #live = h('span', { class: 'live-badge', hidden: true }, text.live);
   #big = h(
     'button',
