@@ -126,7 +126,11 @@ describe('choices and refusals', { timeout: 180_000 }, () => {
     );
     await picker.selectOption(id);
     await ada.page.keyboard.press('Escape');
-    await until('players use it', () => ada.page.evaluate(id => globalThis.sinks.at(-1) === id, id));
+    const isUsed = () => ada.page.evaluate(id => globalThis.sinks.at(-1) === id, id);
+    await until('players use it', isUsed);
+    await ui.leave(ada);
+    await ui.join(ada, server, 'choices', 'Ada');
+    await until('players use it the next time', isUsed);
   });
 
   test('the sound of a shared screen is heard while its sharer is muted', async () => {
@@ -158,6 +162,9 @@ describe('choices and refusals', { timeout: 180_000 }, () => {
       return (await ada.growing('video', 'framesDecoded', pictures, 1)) === 0;
     });
     await ui.leave(ada);
+    await ada.page.reload();
+    const mode = ada.page.getByRole('radio', { name: 'Sound only' });
+    await until('it is chosen the next time', () => mode.isChecked());
     await ada.page.evaluate(() => localStorage.setItem('plenum', '{}'));
   });
 

@@ -14,6 +14,8 @@ const DEPTH_CAMERA = 'fake_device_1';
 // One story in the order of these tests: each begins where the one before ended.
 describe('devices that come, change and fail', { timeout: 120_000 }, () => {
   let gathering, server, ada, ben;
+  /** What Ada chose last, by kind. */
+  const chosenLast = {};
 
   before(async () => {
     gathering = await Gathering.of(['Ada', 'Ben']);
@@ -105,12 +107,14 @@ describe('devices that come, change and fail', { timeout: 120_000 }, () => {
     await ui.mute(ada);
     await until('it is quiet', async () => (await meter.getAttribute('aria-valuenow')) === '0');
     await ui.unmute(ada);
+    const microphone = await chooseAnother('Microphone');
+    await until('it is in use', async () => (await inUse('audio')) === microphone);
     await ada.page.getByLabel('Your name').fill('Ada');
     await ada.page.getByRole('button', { name: 'Mute', exact: true }).waitFor();
     await ui.press(ada, 'Join');
     await ui.join(ben, server, 'gear', 'Ben');
     await until('Ben sees Ada', () => ui.isMoving(ui.tile(ben, 'Ada')));
-    assert.equal(await inUse('video'), chosen);
+    assert.deepEqual([await inUse('video'), await inUse('audio')], [chosen, microphone]);
   });
 
   /** What Ben receives of Ada goes on, over the same connection. */
@@ -129,6 +133,7 @@ describe('devices that come, change and fail', { timeout: 120_000 }, () => {
       const chosen = await chooseAnother(name);
       await ada.page.keyboard.press('Escape');
       await until(`${chosen} is in use`, async () => (await inUse(kind)) === chosen);
+      chosenLast[kind] = chosen;
       await goesOn(kind, measure, by);
     }
     assert.equal(await ada.page.evaluate(() => media.connections()), connections, 'it connected anew');
@@ -188,5 +193,22 @@ describe('devices that come, change and fail', { timeout: 120_000 }, () => {
     await page.getByText('Whoever opens it needs a token of their own.').waitFor();
     const copied = () => page.evaluate(() => navigator.clipboard.readText());
     await until('it is the plain link', async () => (await copied()) === `${server.url}/r/gear`);
+  });
+
+  test('devices that were chosen once are chosen the next time, and off what was off', async () => {
+    const { page } = ada;
+    await page.evaluate(() => {
+      location.hash = '';
+    });
+    await ui.leave(ada);
+    await ada.open(`${server.url}/r/gear`);
+    for (const [kind, chosen] of Object.entries(chosenLast))
+      await until(`${chosen} is in use`, async () => (await inUse(kind)) === chosen);
+    await ui.mute(ada);
+    await ui.press(ada, 'Turn camera off');
+    await page.reload();
+    await page.getByRole('button', { name: 'Unmute', exact: true }).waitFor();
+    await page.getByRole('button', { name: 'Turn camera on', exact: true }).waitFor();
+    assert.deepEqual(await page.evaluate(() => captured), [], 'a device was started');
   });
 });

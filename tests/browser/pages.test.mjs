@@ -59,6 +59,9 @@ describe('the pages of a broadcast', { timeout: 120_000 }, () => {
     await until('the picture moves in the frame', () => isLive(player));
     assert.equal(await player.getByRole('button').count(), 0, 'controls show');
     assert.equal(await player.locator('video').evaluate(video => video.muted), true);
+    await embed('/publish/other');
+    const studio = guest.page.frameLocator('iframe').nth(1);
+    await studio.getByRole('button', { name: 'Go live' }).waitFor();
     await embed('/r/stage');
     await until('the browser refuses the room in a frame', () =>
       guest.log.some(line => /frame-ancestors/.test(line)),
@@ -99,6 +102,11 @@ describe('the pages of a broadcast', { timeout: 120_000 }, () => {
     assert.match(await shown('GStreamer'), /whipclientsink/);
     assert.equal(await shown('Link'), `${server.url}/watch/stage/ada`);
     assert.match(await shown('To embed in a page'), /^<iframe src="[^"]+\/watch\/stage\/ada\?muted"/);
+    const withToken = await viewer.open(`${server.url}/publish/stage?as=bob#token=of.mine`);
+    const snippet = label => withToken.page.getByRole('region', { name: label });
+    for (const label of ['Bearer token', 'FFmpeg 8 or newer', 'GStreamer'])
+      await snippet(label).getByText('of.mine').waitFor();
+    assert.doesNotMatch(await snippet('Link').textContent(), /of\.mine/, 'the link gives the token away');
   });
 
   test('who is live under a name keeps it, and who stops is gone', async () => {

@@ -92,8 +92,13 @@ describe('a meeting of three', { timeout: 240_000 }, () => {
       .waitFor({ timeout: 60_000 });
     // Where something else fails first, that is what is told.
     toldOfReturn.catch(() => {});
+    // Cleo's machine has lost its network as well: that is told otherwise.
+    const cleo = people.Cleo;
+    const toldOffline = cleo.page.getByRole('alert').getByText('This machine is offline.').waitFor();
+    await cleo.context.setOffline(true);
     await server.stop('SIGKILL');
-    await told;
+    await Promise.all([told, toldOffline]);
+    await cleo.context.setOffline(false);
     await server.run();
     // A dead path is noticed by ICE only, and the pages do not come back all at once.
     await until(

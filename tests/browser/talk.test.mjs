@@ -182,5 +182,17 @@ describe('a meeting that takes a token to join', { timeout: 60_000 }, () => {
     // What only a host may do is offered to nobody else.
     await people.Ada.page.getByText('Lock the room').waitFor();
     assert.equal(await people.Ben.page.getByText('Lock the room').isVisible(), false);
+    for (const [name, whose, isOffered] of [
+      ['Ada', 'Ben', true],
+      ['Ben', 'Ada', false],
+    ]) {
+      const { page } = people[name];
+      await ui.press(people[name], `More about ${whose}`);
+      await page.getByRole('button', { name: `Write to ${whose}` }).waitFor();
+      for (const item of ['Mute microphone', 'Remove from the room'])
+        assert.equal((await page.getByRole('button', { name: item }).count()) === 1, isOffered, name);
+      await page.keyboard.press('Escape');
+      assert.equal(await page.getByRole('button', { name: 'End for everyone' }).isVisible(), isOffered, name);
+    }
   });
 });
