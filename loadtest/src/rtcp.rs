@@ -191,7 +191,7 @@ pub(crate) fn write_pli(out: &mut Vec<u8>, sender: u32, media: u32) {
 pub(crate) struct TransportArrivals {
     origin: Instant,
     arrivals: Vec<(u64, Instant)>,
-    highest: u64,
+    highest: Option<u64>,
     reports: u8,
 }
 
@@ -200,11 +200,10 @@ const MAX_ARRIVALS: usize = 512;
 
 impl TransportArrivals {
     pub(crate) fn new(origin: Instant) -> Self {
-        // Numbers begin at 65536, so that one from before the first is not below zero.
         Self {
             origin,
             arrivals: Vec::new(),
-            highest: 1 << 16,
+            highest: None,
             reports: 0,
         }
     }
@@ -213,12 +212,12 @@ impl TransportArrivals {
         if self.arrivals.len() >= MAX_ARRIVALS {
             return;
         }
-        let number = if self.reports == 0 && self.arrivals.is_empty() {
-            u64::from(number) + (1 << 16)
-        } else {
-            crate::rtp::extend(number, self.highest)
+        let number = match self.highest {
+            Some(highest) => crate::rtp::extend(number, highest),
+            // Numbers begin at 65536, so that one from before the first is not below zero.
+            None => u64::from(number) + (1 << 16),
         };
-        self.highest = self.highest.max(number);
+        self.highest = self.highest.max(Some(number));
         self.arrivals.push((number, at));
     }
 
@@ -355,6 +354,23 @@ mod tests {
                 Incoming::KeyframeRequest { ssrc: 9 },
             ]
         );
+    }
+
+    #[test]
+    fn a_long_call_is_reported_to_its_end() {
+        let origin = Instant::now();
+        let mut arrivals = TransportArrivals::new(origin);
+        // Numbers begin anew every 65536 packets, reports every 256.
+        for packet in 0..300_000_u64 {
+            let at = origin + Duration::from_millis(packet);
+            arrivals.record(packet as u16, at);
+            if packet % 100 == 99 {
+                assert!(
+                    arrivals.write(&mut Vec::new(), 1, 2),
+                    "silent after {packet} packets"
+                );
+            }
+        }
     }
 
     #[test]
