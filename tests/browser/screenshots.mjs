@@ -30,8 +30,14 @@ const pictureOf = others =>
 
 /** Shows a drawing instead of the camera; runs in the page. */
 const beDrawn = who => {
-  const real = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
-  navigator.mediaDevices.getUserMedia = async wanted => {
+  const { mediaDevices } = navigator;
+  const real = mediaDevices.getUserMedia.bind(mediaDevices);
+  // The names of made-up devices are those of no device.
+  const list = mediaDevices.enumerateDevices.bind(mediaDevices);
+  const names = { audioinput: 'Headset', videoinput: 'Built-in camera', audiooutput: 'Headset' };
+  mediaDevices.enumerateDevices = async () =>
+    (await list()).map(({ kind, deviceId, groupId }) => ({ kind, deviceId, groupId, label: names[kind] }));
+  mediaDevices.getUserMedia = async wanted => {
     const stream = await real(wanted);
     if (!wanted.video) return stream;
     for (const track of stream.getVideoTracks()) stream.removeTrack(track);
