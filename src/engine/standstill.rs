@@ -27,24 +27,49 @@ const AT_ONCE: Duration = Duration::from_millis(20);
 /// seconds. A jitter buffer grows to about this.
 const STALE: Duration = Duration::from_millis(500);
 
-/// When the engine went on after it was not run for a while.
-#[derive(Debug, Default)]
-pub(super) struct Standstill {
-    went_on_at: Option<Instant>,
+/// A while in which the engine was not run.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    since: Instant,
+    until: Instant,
 }
 
-impl Standstill {
-    /// How long this has waited because nobody was there to look at it.
-    fn waited(&self, packet: &Passing) -> Option<Duration> {
+impl Pause {
+    /// How much of it this has waited for. What came before waits for another reason.
+    fn held(&self, packet: &Passing) -> Option<Duration> {
         let Passing::Packet(packet) = packet else {
             return None;
         };
-        self.went_on_at?.checked_duration_since(packet.received_at)
+        let came = packet.received_at;
+        (came >= self.since && came < self.until).then(|| self.until - came)
+    }
+}
+
+/// When the engine was not run lately.
+#[derive(Debug, Default)]
+pub(super) struct Standstill {
+    last: Option<Pause>,
+    /// The last one that made something stale: what waited for its end comes by and by, and the next pause
+    /// may be there before all of it has.
+    last_long: Option<Pause>,
+}
+
+impl Standstill {
+    fn note(&mut self, pause: Pause) {
+        self.last = Some(pause);
+        if pause.until - pause.since > STALE {
+            self.last_long = Some(pause);
+        }
     }
 
-    /// Whether any of these has waited.
+    fn waited(&self, packet: &Passing) -> Option<Duration> {
+        let pauses = [self.last, self.last_long].into_iter().flatten();
+        pauses.filter_map(|pause| pause.held(packet)).max()
+    }
+
+    /// Whether any of these has waited because nobody was there to look at it.
     pub(super) fn has_held_up(&self, packets: &[(usize, LayerRef, Passing)]) -> bool {
-        self.went_on_at.is_some() && packets.iter().any(|(.., it)| self.waited(it).is_some())
+        self.last.is_some() && packets.iter().any(|(.., it)| self.waited(it).is_some())
     }
 
     /// Whether this has waited for too long.
@@ -65,7 +90,10 @@ impl Engine {
         if stood <= AT_ONCE {
             return;
         }
-        self.standstill.went_on_at = Some(now);
+        self.standstill.note(Pause {
+            since: self.flushed_at.unwrap_or(due),
+            until: now,
+        });
         if stood > STALE {
             let stood_ms = stood.as_millis() as u64;
             warn!(stood_ms, "stood still; media from before is left out");
@@ -167,14 +195,26 @@ mod tests {
         };
         let ms = Duration::from_millis;
         let mut standstill = Standstill::default();
+        let pause = |from, to| Pause {
+            since: now + ms(from),
+            until: now + ms(to),
+        };
+        assert!(!standstill.has_held_up(&[came(now)]), "late, but it ran");
+        standstill.note(pause(1_000, 2_000));
         assert!(
-            !standstill.has_held_up(&[came(now - ms(900))]),
-            "late, but it ran"
+            !standstill.has_held_up(&[came(now + ms(999))]),
+            "late before"
         );
-        standstill.went_on_at = Some(now);
-        assert!(standstill.has_held_up(&[came(now - ms(100))]));
-        assert!(!standstill.has_held_up(&[came(now + ms(1))]));
-        assert!(standstill.is_stale(&came(now - ms(501)).2));
-        assert!(!standstill.is_stale(&came(now - ms(499)).2));
+        assert!(standstill.is_stale(&came(now + ms(1_499)).2));
+        assert!(standstill.has_held_up(&[came(now + ms(1_501))]));
+        assert!(!standstill.is_stale(&came(now + ms(1_501)).2));
+        assert!(
+            !standstill.has_held_up(&[came(now + ms(2_001))]),
+            "it runs again"
+        );
+        // What comes of it is still there when it stands still once more.
+        standstill.note(pause(2_010, 2_040));
+        assert!(standstill.is_stale(&came(now + ms(1_200)).2));
+        assert!(standstill.has_held_up(&[came(now + ms(2_020))]));
     }
 }
