@@ -42,7 +42,7 @@ impl Engine {
     /// Hands a message that was posted to a session that has a channel for such.
     pub(super) fn deliver_message(&mut self, session: usize, message: &Message, now: Instant) {
         let has_channel = |session: &Session| session.channels.has(MESSAGES);
-        if !self.sessions.get(session).is_some_and(has_channel) {
+        if !self.sessions.get(session).is_some_and(|it| has_channel(it)) {
             return;
         }
         let text = serde_json::to_string(message).expect("messages have no keys but strings");

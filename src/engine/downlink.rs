@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::bitrate::Bitrate;
+use super::cache;
 use super::estimate::{Estimator, PathReport, PathState, ProbeCluster, Purpose};
 use super::pacer::Way;
 use super::rtcp::TransportFeedback;
@@ -102,10 +103,24 @@ struct Probe {
 }
 
 impl Downlink {
-    /// Reads what [`Self::sent`] will need.
+    /// Fetches what [`Self::sent`] will need.
     pub(crate) fn warm(&self) {
         if let Some(estimator) = &self.estimator {
             estimator.warm();
+        }
+    }
+
+    /// Fetches what [`Self::feedback`] will need: almost all of it.
+    pub(crate) fn warm_feedback(&self) {
+        if let Some(estimator) = &self.estimator {
+            cache::fetch(&**estimator);
+        }
+    }
+
+    /// Fetches where it will be noted.
+    pub(crate) fn warm_records(&self) {
+        if let Some(estimator) = &self.estimator {
+            estimator.warm_records();
         }
     }
 

@@ -9,12 +9,12 @@
 //! on an SSRC of its own and no RTP at all. With AES-GCM a nonce is made of key, SSRC and index,
 //! so none is ever used twice: every SSRC has one writer and its index only grows.
 
-use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
 use super::bitrate::Bitrate;
+use super::cache;
 use super::codec::{patch, red};
 use super::counters::{Counters, DropReason};
 use super::downlink::Downlink;
@@ -137,19 +137,32 @@ impl Egress {
         true
     }
 
-    /// Reads where the parts are that a packet passes, so that the next one to ask for them
-    /// finds them in the cache.
+    /// Fetches where the parts are that a packet passes.
     pub(crate) fn warm(&self) {
-        black_box(self.slots.len() ^ self.queue.len());
-        black_box(self.is_connected() ^ self.report_at.is_some());
+        cache::fetch(&self.slots);
+        cache::fetch(&self.queue);
+        cache::fetch(&self.sealers);
     }
 
-    /// Reads what [`Self::flush`] will need.
+    /// Fetches what a slot needs to pass a packet, and where [`Self::queue`] puts it.
+    pub(crate) fn warm_slot(&self, slot: usize) {
+        if let Some(slot) = self.slots.get(slot) {
+            slot.warm();
+        }
+        cache::fetch_end(&self.queue);
+    }
+
+    /// Fetches what [`Self::flush`] will need.
     pub(crate) fn warm_queue(&self) {
         if let Some(queued) = self.queue.first() {
-            self.slots[usize::from(queued.slot)].warm();
+            cache::fetch(&self.slots[usize::from(queued.slot)]);
         }
         self.downlink.warm();
+    }
+
+    /// Fetches where it will be noted.
+    pub(crate) fn warm_records(&self) {
+        self.downlink.warm_records();
     }
 
     /// Seals everything that is queued into datagrams, but for what its path has no room for yet.

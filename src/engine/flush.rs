@@ -2,14 +2,16 @@
 //!
 //! Twice each receiver is visited: once with all packets that its track got, and once to seal all
 //! that it got of any, and to see when it is to be woken next. A visit to one whom nobody visited
-//! for some milliseconds is mostly a wait for memory, so a little of those who are next is read
-//! ahead.
+//! for some milliseconds is mostly a wait for memory, so what those who are next need is fetched
+//! ahead; and where only one track has something, which is most of the time, its receivers are visited both
+//! times before others have pushed them out of the cache.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::Engine;
+use super::cache;
 use super::counters::DropReason;
 use super::diary::Note;
 use super::event::Kind;
@@ -22,6 +24,20 @@ use super::track::{LayerRef, MediaPacket, Subscriber};
 /// Further ahead, it would have left the first-level cache again.
 const WARM_AHEAD: usize = 2;
 
+/// Receivers of a track that are handed its packets before they are sealed: more would leave the second-level
+/// cache in between, and fewer would not fill a batch with audio.
+const TURN: usize = 64;
+
+/// What a wake-up has for the receivers of its tracks, while it is handed to them.
+#[derive(Debug, Default)]
+pub(super) struct Handing {
+    /// Track, layer, and what.
+    packets: Vec<(usize, LayerRef, Passing)>,
+    /// The receivers of the only track, if there is only one, and how many of them had their turn.
+    receivers: Vec<Subscriber>,
+    served: usize,
+}
+
 /// What a track has for its receivers, until the wake-up is over.
 #[derive(Debug)]
 pub(super) enum Passing {
@@ -31,12 +47,23 @@ pub(super) enum Passing {
     Padding(u64),
 }
 
+impl Handing {
+    /// The track in this place is no more.
+    pub(super) fn forget(&mut self, place: usize) {
+        self.packets.retain(|(track, ..)| *track != place);
+    }
+}
+
 impl Engine {
     /// The wake-up is over: everything that is queued leaves with the batches that follow.
+    ///
+    /// They are to be fetched before anything else is handed in.
     pub fn flush(&mut self, now: Instant) {
         self.look_for_standstill(self.oldest_passing(), now);
         self.flushed_at = Some(now);
-        self.hand_over(now);
+        if self.handing.packets.is_empty() {
+            self.hand_over(now);
+        }
         self.flushing.append(&mut self.dirty);
     }
 
@@ -45,9 +72,13 @@ impl Engine {
     /// They are sealed only now, so that they are still in the processor's cache when the kernel
     /// copies them.
     pub fn poll_batch(&mut self) -> Option<Batch<'_>> {
-        while !self.outbox.is_full()
-            && let Some(place) = self.flushing.pop()
-        {
+        while !self.outbox.is_full() {
+            let Some(place) = self.flushing.pop() else {
+                if self.hand_over_more() {
+                    continue;
+                }
+                break;
+            };
             self.warm_next_seal();
             if catch_unwind(AssertUnwindSafe(|| self.seal(place))).is_err() {
                 let now = self.flushed_at.expect("only a flush fills the list");
@@ -57,66 +88,114 @@ impl Engine {
         self.outbox.poll()
     }
 
-    /// Hands over what came in since the last time.
+    /// Hands over what came in since the last time; or only begins to, if it is of one track: then its
+    /// receivers have their turns while batches are made.
     fn hand_over(&mut self, now: Instant) {
-        let mut passing = std::mem::take(&mut self.passing);
-        for of_track in passing.chunk_by(|(one, ..), (next, ..)| one == next) {
-            let place = of_track[0].0;
-            let is_held_up = self.standstill.has_held_up(of_track);
-            let mut next = 0;
-            while let Some(&subscriber) = self
-                .tracks
-                .get(place)
-                .and_then(|track| track.subscribers.get(next))
-            {
-                next += 1;
-                self.warm_next(place, next);
-                let work = AssertUnwindSafe(|| {
-                    let packets = if is_held_up {
-                        self.hold_up(subscriber, of_track, now)
-                    } else {
-                        of_track
-                    };
-                    self.serve(place, subscriber, packets, now);
-                });
-                if catch_unwind(work).is_err() {
-                    self.fail(subscriber.session, now);
-                    // It has left the list, and another one stands in its place.
-                    next -= 1;
-                }
+        let mut handing = std::mem::take(&mut self.handing);
+        std::mem::swap(&mut handing.packets, &mut self.passing);
+        let Handing {
+            packets,
+            receivers,
+            served,
+        } = &mut handing;
+        *served = 0;
+        let is_one_track = packets.iter().all(|(track, ..)| *track == packets[0].0);
+        for of_track in packets.chunk_by(|(one, ..), (next, ..)| one == next) {
+            let track = self.tracks.get(of_track[0].0);
+            receivers.clear();
+            receivers.extend(track.iter().flat_map(|track| &track.subscribers));
+            if !is_one_track {
+                self.serve_all(receivers, 0, of_track, now);
             }
         }
-        passing.clear();
-        self.passing = passing;
+        if !is_one_track {
+            packets.clear();
+        }
+        self.handing = handing;
     }
 
-    /// Reads a little of those who are next, so that their state is on its way to the cache.
-    fn warm_next(&self, track: usize, next: usize) {
-        let subscribers = &self.tracks[track].subscribers[next..];
-        if let Some(far) = subscribers.get(2 * WARM_AHEAD)
-            && let Some(session) = self.sessions.get(far.session)
-        {
-            session.egress.warm();
+    /// Hands the packets of the only track to some more of its receivers; `false` if all have them.
+    fn hand_over_more(&mut self) -> bool {
+        if self.handing.packets.is_empty() {
+            return false;
         }
-        if let Some(near) = subscribers.get(WARM_AHEAD)
-            && let Some(session) = self.sessions.get(near.session)
-            && let Some(slot) = session.egress.slots.get(near.slot)
+        let now = self.flushed_at.expect("only a flush fills the list");
+        let mut handing = std::mem::take(&mut self.handing);
+        let turn = handing.served;
+        handing.served = (turn + TURN).min(handing.receivers.len());
+        self.serve_all(
+            &handing.receivers[..handing.served],
+            turn,
+            &handing.packets,
+            now,
+        );
+        if handing.served == handing.receivers.len() {
+            handing.packets.clear();
+        }
+        self.handing = handing;
+        self.flushing.append(&mut self.dirty);
+        true
+    }
+
+    /// Hands a track's packets to its receivers from this place on.
+    fn serve_all(
+        &mut self,
+        receivers: &[Subscriber],
+        first: usize,
+        packets: &[(usize, LayerRef, Passing)],
+        now: Instant,
+    ) {
+        let is_held_up = self.standstill.has_held_up(packets);
+        for (place, &receiver) in receivers.iter().enumerate().skip(first) {
+            self.warm_next(&receivers[place..]);
+            let work = AssertUnwindSafe(|| {
+                let packets = if is_held_up {
+                    self.hold_up(receiver, packets, now)
+                } else {
+                    packets
+                };
+                self.serve(receiver, packets, now);
+            });
+            if catch_unwind(work).is_err() {
+                self.fail(receiver.session, now);
+            }
+        }
+    }
+
+    /// Fetches what those who are next need, so that it is on its way to the cache: first where
+    /// it is, then the slot, then where its packet goes.
+    fn warm_next(&self, receivers: &[Subscriber]) {
+        let session = |ahead: usize| {
+            let receiver = receivers.get(ahead * WARM_AHEAD)?;
+            Some((self.sessions.get(receiver.session)?, receiver.slot))
+        };
+        if let Some((session, _)) = session(3) {
+            session.egress.warm();
+            cache::fetch(&session.is_dirty);
+        }
+        if let Some((session, slot)) = session(2)
+            && let Some(slot) = session.egress.slots.get(slot)
         {
-            slot.warm();
+            cache::fetch(slot);
+        }
+        if let Some((session, slot)) = session(1) {
+            session.egress.warm_slot(slot);
         }
     }
 
     /// Hands a track's packets to one receiver.
     fn serve(
         &mut self,
-        track: usize,
         subscriber: Subscriber,
         packets: &[(usize, LayerRef, Passing)],
         now: Instant,
     ) {
-        let track = &self.tracks[track];
-        // A session that failed half-way may still stand in the list.
-        let Some(session) = self.sessions.get_mut(subscriber.session) else {
+        // A session that failed half-way may still stand in the list, and so may those of a track that
+        // ended with its publisher's.
+        let (Some(session), Some(track)) = (
+            self.sessions.get_mut(subscriber.session),
+            self.tracks.get(packets[0].0),
+        ) else {
             return;
         };
         if !session.egress.is_connected() {
@@ -174,15 +253,18 @@ impl Engine {
         }
     }
 
-    /// Reads a little of the sessions that are next, so that it is on its way to the cache.
+    /// Fetches what the sessions that are next to be sealed need.
     fn warm_next_seal(&self) {
         let mut next = self.flushing.iter().rev().skip(WARM_AHEAD - 1);
         let mut session = |step| self.sessions.get(*next.nth(step)?);
         if let Some(near) = session(0) {
-            near.egress.warm_queue();
+            near.egress.warm_records();
         }
         if let Some(far) = session(WARM_AHEAD - 1) {
-            far.egress.warm();
+            far.egress.warm_queue();
+        }
+        if let Some(farther) = session(WARM_AHEAD - 1) {
+            farther.warm();
         }
     }
 

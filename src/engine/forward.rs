@@ -358,6 +358,7 @@ impl Engine {
         let mut track = self.tracks.remove(place);
         // Another one may take its place before the wake-up is over.
         self.passing.retain(|(track, ..)| *track != place);
+        self.handing.forget(place);
         self.timers.set(Timer::Track(place), &mut track.armed, None);
         self.track_ids.remove(&track.id);
         for Subscriber { session, slot } in std::mem::take(&mut track.subscribers) {

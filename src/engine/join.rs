@@ -82,7 +82,7 @@ impl Engine {
         let is_new_room = !self.room_ids.contains_key(&join.room);
         session.room = self.room_place(&join.room, now);
         let (id, tags, room) = (session.id, session.tags, session.room);
-        self.sessions.insert(session);
+        self.sessions.insert(Box::new(session));
         self.session_ids.insert(id, place);
         self.counters.sessions_opened += 1;
         info!(

@@ -15,6 +15,7 @@
 pub mod administration;
 pub mod allocation;
 pub mod bitrate;
+mod cache;
 pub mod codec;
 pub mod command;
 pub mod counters;
@@ -95,7 +96,7 @@ use diary::Note;
 pub use dtls::Certificate;
 use event::{Change, CloseReason, Kind, SessionEvent};
 use feedback::Wanted;
-use flush::Passing;
+use flush::{Handing, Passing};
 use ids::{RoomId, SessionId, TrackId};
 use join::Resumable;
 pub use limits::{ChannelLimits, Limits};
@@ -214,7 +215,8 @@ pub struct Engine {
     certificate: Certificate,
     rng: StdRng,
     started_at: Option<Instant>,
-    sessions: Slab<Session>,
+    /// Each in a place of its own, so that it can be fetched into the cache without being looked at.
+    sessions: Slab<Box<Session>>,
     session_ids: BTreeMap<SessionId, usize>,
     rooms: Slab<Room>,
     room_ids: BTreeMap<RoomId, usize>,
@@ -228,6 +230,8 @@ pub struct Engine {
     relays: Relays,
     /// What tracks have for their receivers since the last flush: track, layer, and what.
     passing: Vec<(usize, LayerRef, Passing)>,
+    /// What of that is being handed over.
+    handing: Handing,
     /// Sessions with something queued.
     dirty: Vec<usize>,
     /// Sessions whose queues are being sealed, batch by batch.
@@ -273,6 +277,7 @@ impl Engine {
             outbox: Outbox::default(),
             relays: Relays::default(),
             passing: Vec::new(),
+            handing: Handing::default(),
             dirty: Vec::new(),
             flushing: Vec::new(),
             flushed_at: None,
@@ -301,6 +306,18 @@ impl Engine {
         self.received_at = Some(datagram.at.min(now));
         self.guarded(place, now, |engine| engine.datagram(place, &datagram, now));
         self.received_at = None;
+    }
+
+    /// There will be datagrams of these sessions soon: of the first after the next one, of the second
+    /// twice as far ahead. What reports of theirs need is fetched.
+    pub fn expect_datagrams(&self, [near, far]: [Option<SessionKey>; 2]) {
+        let session = |key: Option<SessionKey>| self.sessions.get(key?.index as usize);
+        if let Some(near) = session(near) {
+            near.egress.downlink.warm_feedback();
+        }
+        if let Some(far) = session(far) {
+            far.warm_reports();
+        }
     }
 
     /// Carries out what HTTP asks for.
@@ -395,7 +412,7 @@ impl Engine {
         }
         self.wanted = wanted;
         // Reports do not concern str0m, as a rule: it is not asked what follows from them.
-        if self.sessions.get(place).is_some_and(Session::is_stirred) {
+        if self.sessions.get(place).is_some_and(|it| it.is_stirred()) {
             self.run(place, now);
         } else {
             self.rearm_session(place);
@@ -413,7 +430,7 @@ impl Engine {
             self.send_reports(place, now);
         }
         self.downlink_timeout(place, now);
-        if self.sessions.get(place).is_some_and(Session::is_stirred) {
+        if self.sessions.get(place).is_some_and(|it| it.is_stirred()) {
             self.run(place, now);
         } else {
             self.rearm_session(place);

@@ -16,6 +16,7 @@ use str0m::{Event, IceConnectionState, IceCreds, Input, Output, Rtc};
 use tracing::{debug, trace};
 
 use super::advertised::Advertised;
+use super::cache;
 use super::channels::{ChannelMessage, Channels};
 use super::command::Door;
 use super::counters::{Counters, DropReason};
@@ -242,6 +243,24 @@ impl Session {
             is_opening_rtp: false,
             closing: None,
         }
+    }
+
+    /// Fetches what a turn of its egress needs, and what it is woken for next.
+    pub(crate) fn warm(&self) {
+        cache::fetch(&self.egress);
+        cache::fetch(&self.paths);
+        cache::fetch(&self.life);
+        cache::fetch(&self.timeout);
+        cache::fetch(&self.armed);
+        cache::fetch(&self.connect_by);
+        cache::fetch(&self.is_dirty);
+    }
+
+    /// Fetches what it takes to read a report of its receiver.
+    pub(crate) fn warm_reports(&self) {
+        self.warm();
+        cache::fetch(&self.key);
+        cache::fetch(&self.opener);
     }
 
     /// Where its datagrams go.

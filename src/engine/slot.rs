@@ -4,7 +4,6 @@
 //! stream. So everything that must go on across bindings lives here: sequence numbers,
 //! timestamps, picture ids, and the memory of what was sent as what.
 
-use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -223,15 +222,9 @@ impl Slot {
         }
     }
 
-    /// Reads what [`Self::forward`] will need, and does nothing with it.
+    /// Fetches what [`Self::forward`] will need that stands elsewhere.
     pub(crate) fn warm(&self) {
-        let shown = self
-            .subscription
-            .as_ref()
-            .map_or(0, |sub| sub.wanted.layer.place);
-        black_box(shown ^ self.codecs.len() ^ self.header.len());
-        black_box(self.rtx_seq ^ u64::from(self.sent_packets) ^ u64::from(self.is_paused));
-        black_box(self.timeline.newest_seq() ^ self.timeline.warm());
+        self.timeline.warm();
     }
 
     /// From now on the slot shows this layer of this track.

@@ -60,6 +60,11 @@ impl Batch {
         self.entries.is_empty()
     }
 
+    /// Whose datagram stands in this place.
+    pub(super) fn session(&self, place: usize) -> Option<SessionKey> {
+        self.entries.get(place).map(|entry| entry.session)
+    }
+
     /// The datagrams.
     pub(super) fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
         let mut start = 0;

@@ -140,7 +140,9 @@ impl Worker {
                     return;
                 }
             };
-            for datagram in batch.datagrams() {
+            for (place, datagram) in batch.datagrams().enumerate() {
+                let ahead = [2, 4].map(|ahead| batch.session(place + ahead));
+                self.engine.expect_datagrams(ahead);
                 self.arrivals.push(datagram.at);
                 self.told = self.told.max(datagram.at.min(woke));
                 self.engine.handle_datagram(datagram, self.told);

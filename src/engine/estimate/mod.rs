@@ -14,7 +14,6 @@ mod records;
 mod report;
 mod throughput;
 
-use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use control::{Control, Seen, Step, USED_SHARE};
@@ -29,6 +28,7 @@ pub use report::{PathReport, PathState};
 use throughput::Throughput;
 
 use super::bitrate::Bitrate;
+use super::cache;
 use super::rtcp::TransportFeedback;
 
 /// The estimate of a path that nothing is known of: one small picture and sound. Browsers begin
@@ -244,11 +244,20 @@ impl Estimator {
         size_of::<Self>() + self.records.memory_bytes()
     }
 
-    /// Reads what [`Self::sent`] will need, so that it is in the cache by then.
+    /// Fetches what [`Self::sent`] will need, and [`Self::poll_timeout`].
     pub(crate) fn warm(&self) {
-        black_box(self.control.estimate() + self.own_queue_us);
-        black_box(self.last_sent_us ^ self.sendings.warm());
-        black_box(self.records.warm() ^ self.bursts.len());
+        cache::fetch(&self.began);
+        cache::fetch(&self.control);
+        cache::fetch(&self.records);
+        cache::fetch(&self.bursts);
+        cache::fetch(&self.own_queue_us);
+        cache::fetch(&self.silence);
+        self.sendings.warm();
+    }
+
+    /// Fetches where the next packet will be noted.
+    pub(crate) fn warm_records(&self) {
+        self.records.warm();
     }
 
     /// A packet was sent with this transport-wide sequence number; its size is that of the RTP

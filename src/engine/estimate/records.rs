@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::cache;
+
 /// What a packet was sent for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -109,11 +111,12 @@ pub struct SendRecords {
 }
 
 impl SendRecords {
-    /// Reads what [`Self::push`] will need.
-    pub(super) fn warm(&self) -> usize {
+    /// Fetches where [`Self::push`] will write.
+    pub(super) fn warm(&self) {
         let mask = self.ring.len().wrapping_sub(1);
-        let next = self.ring.get(self.next as usize & mask);
-        next.map_or(0, |record| usize::from(record.bits))
+        if let Some(next) = self.ring.get(self.next as usize & mask) {
+            cache::fetch(next);
+        }
     }
 
     /// Takes note of a packet, and says which extended sequence number it has.

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::engine::cache;
+
 /// How many buckets are kept.
 const BUCKETS: usize = 40;
 
@@ -36,9 +38,11 @@ impl Default for Throughput {
 }
 
 impl Throughput {
-    /// Reads what [`Self::add`] will need.
-    pub(super) fn warm(&self) -> i64 {
-        i64::from(self.bytes[place(self.newest)]) ^ i64::from(self.known_us[place(self.newest)])
+    /// Fetches what [`Self::add`] will need.
+    pub(super) fn warm(&self) {
+        cache::fetch(&self.bytes);
+        cache::fetch(&self.known_us);
+        cache::fetch(&self.newest);
     }
 
     /// Takes in bytes; the time since the newest ones before is known from now on.

@@ -34,11 +34,6 @@ impl SlotClock {
         }
     }
 
-    /// Reads what [`Self::note`] will need.
-    pub(super) fn warm(&self) -> u64 {
-        self.newest
-    }
-
     /// The offset for a source whose next frame has `timestamp` and is from `at`.
     pub(super) fn switch(&mut self, timestamp: u32, at: Instant) -> u32 {
         let out = match self.anchor {

@@ -18,6 +18,7 @@ mod window;
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use super::cache;
 use super::codec::{CodecOffsets, CodecRewriter, PayloadInfo};
 use clock::SlotClock;
 use window::SentWindow;
@@ -156,10 +157,11 @@ impl<Source: Copy> SlotTimeline<Source> {
         });
     }
 
-    /// Reads what [`Self::pass`] will need.
-    pub(crate) fn warm(&self) -> u64 {
-        let span = self.spans.back().map_or(0, |span| span.first_in);
-        span ^ self.sent.warm(self.newest_out) ^ self.clock.warm()
+    /// Fetches what [`Self::pass`] will need that stands elsewhere.
+    pub(crate) fn warm(&self) {
+        if let Some(span) = self.spans.back() {
+            cache::fetch(span);
+        }
     }
 
     /// The numbers for a packet of the current source that is sent on.

@@ -26,11 +26,6 @@ impl Default for SentWindow {
 }
 
 impl SentWindow {
-    /// Reads what [`Self::mark`] will need.
-    pub(super) fn warm(&self, seq: u64) -> u64 {
-        self.bits[(seq % WINDOW / 64) as usize]
-    }
-
     /// Marks a number as used, if it can be said that it was not.
     pub(super) fn mark(&mut self, seq: u64) -> Result<(), Refused> {
         match self.newest {
