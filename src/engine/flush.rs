@@ -194,7 +194,9 @@ impl Engine {
         // ended with its publisher's.
         let (Some(session), Some(track)) = (
             self.sessions.get_mut(subscriber.session),
-            self.tracks.get(packets[0].0),
+            packets
+                .first()
+                .and_then(|(track, ..)| self.tracks.get(*track)),
         ) else {
             return;
         };

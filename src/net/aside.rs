@@ -1,7 +1,7 @@
 //! A second socket on the media port, for what can wait a few milliseconds.
 //!
-//! Every receiver tells twenty times a second when its packets arrived. With a thousand of them
-//! that is most of what comes in, and waking two threads for each such datagram costs several
+//! Every receiver tells twenty times a second when its packets arrived, and once a second how many. With a
+//! thousand of them that is most of what comes in, and waking two threads for each such datagram costs several
 //! times what reading it does. So the kernel is asked to put this feedback aside: into a socket of
 //! its own, which is emptied when media wakes us anyway, or a few milliseconds later. It carries
 //! the time of its arrival, so what is made of it is the same.
@@ -44,6 +44,9 @@ const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
 const MEDIA: u32 = 0;
 const ASIDE: u32 = 1;
 
+/// RTCP's packet type of receiver reports (RFC 3550 §6.4.2).
+const RECEIVER_REPORT: u32 = 201;
+
 /// RTCP's packet type of transport layer feedback (RFC 4585 §6.1).
 const TRANSPORT_FEEDBACK: u32 = 205;
 
@@ -54,9 +57,11 @@ const TRANSPORT_WIDE: u32 = 2 << 6 | 15;
 const CONGESTION_CONTROL: u32 = 2 << 6 | 11;
 
 /// Reads the part of the first RTCP header that SRTCP leaves in the clear (RFC 3711 §3.4). A
-/// request to send something again, or for a keyframe, has another format and does not wait.
-const PROGRAM: [Instruction; 8] = [
+/// request to send something again, or for a keyframe, has another format and does not wait, unless it
+/// comes behind a report: clients that negotiate reduced-size RTCP (RFC 5506), as browsers do, send it alone.
+const PROGRAM: [Instruction; 9] = [
     (LOAD_BYTE, 0, 0, 1),
+    (JUMP_IF_EQUAL, 6, 0, RECEIVER_REPORT),
     (JUMP_IF_EQUAL, 0, 4, TRANSPORT_FEEDBACK),
     (LOAD_BYTE, 0, 0, 0),
     (AND, 0, 0, WITHOUT_PADDING_BIT),

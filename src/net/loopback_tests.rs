@@ -294,12 +294,12 @@ fn a_receiver_that_is_told_to_stop_stops_although_datagrams_wait() {
     assert!(!receiver.wait());
 }
 
-/// Transport-wide feedback, that of RFC 8888, and what must not wait with them: a request to send
-/// something again, a receiver report, media, and a check.
-const FEEDBACK: [&[u8]; 2] = [&[0x8f, 205, 0, 1], &[0xab, 205, 0, 1]];
+/// Transport-wide feedback, that of RFC 8888, a receiver report, and what must not wait with them: a request to send
+/// something again, a sender report, media, and a check.
+const FEEDBACK: [&[u8]; 3] = [&[0x8f, 205, 0, 1], &[0xab, 205, 0, 1], &[0x81, 201, 0, 7]];
 const URGENT: [&[u8]; 5] = [
     &[0x81, 205, 0, 1],
-    &[0x81, 201, 0, 1],
+    &[0x80, 200, 0, 6],
     &[0x8f, 96, 0, 1],
     &[0, 1],
     &[0x8f],
@@ -324,7 +324,7 @@ fn feedback_is_put_aside_and_arrives_all_the_same() {
         let all = listener.contents(URGENT.len() + FEEDBACK.len());
         assert_eq!(all[..URGENT.len()], URGENT);
         assert_eq!(all[URGENT.len()..], FEEDBACK);
-        assert_eq!(server.counters().datagrams_in(), 8);
+        assert_eq!(server.counters().datagrams_in(), 9);
     }
 }
 
