@@ -208,7 +208,7 @@ impl Egress {
     /// for what it usually carries.
     pub(crate) fn spread(&mut self, usual: Bitrate) {
         if usual > Bitrate::ZERO {
-            self.usual.get_or_insert(usual);
+            self.usual = self.usual.max(Some(usual));
         }
     }
 
@@ -246,8 +246,14 @@ impl Egress {
         }
         let queued = self.pacer.admit(queued, bytes, Urgency::Picture, now);
         if queued.is_none() && ends_frame && self.pacer.is_overfull(now) {
-            slot.cut(now);
-            self.has_cut = true;
+            if self.downlink.way() == Way::Open {
+                // It is only spread, and too thinly: the path has room, and all of it leaves next.
+                self.usual = None;
+                self.pacer.set_way(Way::Open);
+            } else {
+                slot.cut(now);
+                self.has_cut = true;
+            }
         }
         queued
     }

@@ -129,7 +129,8 @@ impl Engine {
             &handing.packets,
             now,
         );
-        if handing.served == handing.receivers.len() {
+        let is_over = |track: usize| !self.tracks.contains(track);
+        if handing.served == handing.receivers.len() || is_over(handing.packets[0].0) {
             handing.packets.clear();
         }
         self.handing = handing;

@@ -395,7 +395,8 @@ impl Engine {
     }
 
     fn datagram(&mut self, place: usize, datagram: &Datagram<'_>, now: Instant) {
-        let wall_clock = self.wall_clock(now);
+        // A report may have waited: round trips are measured by when it came.
+        let wall_clock = self.wall_clock(datagram.at.min(now));
         let mut wanted = std::mem::take(&mut self.wanted);
         let session = &mut self.sessions[place];
         let is_proven =
@@ -530,7 +531,7 @@ impl Engine {
 
         let mut session = self.sessions.remove(place);
         if self.sessions.is_empty() {
-            // The largest of the tables, some two kilobytes a place: the fullest moment is over.
+            // The fullest moment is over.
             self.sessions.shrink_to_fit();
         }
         self.timers

@@ -85,7 +85,8 @@ impl Engine {
         let Some(due) = due else {
             return;
         };
-        let since = self.flushed_at.map_or(due, |at| at.max(due));
+        let noted = self.standstill.last.map(|pause| pause.until);
+        let since = self.flushed_at.max(noted).map_or(due, |at| at.max(due));
         let stood = now.saturating_duration_since(since);
         if stood <= AT_ONCE {
             return;
@@ -102,10 +103,11 @@ impl Engine {
 
     /// When the oldest packet came that is to be handed over.
     pub(super) fn oldest_passing(&self) -> Option<Instant> {
-        self.passing.iter().find_map(|(.., it)| match it {
+        let came = self.passing.iter().filter_map(|(.., it)| match it {
             Passing::Packet(packet) => Some(packet.received_at),
             Passing::Padding(_) => None,
-        })
+        });
+        came.min()
     }
 
     /// Leaves out what is stale of a track's packets, for one receiver, and lets the others leave in their
@@ -144,10 +146,15 @@ impl Engine {
             return;
         };
         let egress = &mut session.egress;
-        let slot = &egress.slots[subscriber.slot];
+        let Some(slot) = egress.slots.get(subscriber.slot) else {
+            return;
+        };
         let Some(shown) = &slot.subscription else {
             return;
         };
+        if slot.is_paused() || slot.is_starved() || slot.is_cut() {
+            return;
+        }
         let wanted = shown.wanted.layer;
         let layer = shown.current.map_or(wanted, |flows| flows.layer);
         let left_out = stale.iter().filter(|(_, it, _)| *it == layer).count();

@@ -118,7 +118,8 @@ impl Receiver {
     /// there was.
     pub fn receive(&mut self, handle: impl FnMut(Received<'_>)) -> bool {
         if !std::mem::take(&mut self.readable[0]) {
-            return true;
+            // Nothing was there when it was looked for; by now there may be.
+            return false;
         }
         let received = self.buffer.receive(
             |slices, metas| self.state.recv((&self.socket).into(), slices, metas),

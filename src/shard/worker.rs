@@ -141,6 +141,7 @@ impl Worker {
                 }
             };
             for (place, datagram) in batch.datagrams().enumerate() {
+                // Memory answers while two are read.
                 let ahead = [2, 4].map(|ahead| batch.session(place + ahead));
                 self.engine.expect_datagrams(ahead);
                 self.arrivals.push(datagram.at);
