@@ -105,7 +105,7 @@ impl Engine {
             receivers.clear();
             receivers.extend(track.iter().flat_map(|track| &track.subscribers));
             if !is_one_track {
-                self.serve_all(receivers, 0, of_track, now);
+                self.serve_all(receivers, of_track, now);
             }
         }
         if !is_one_track {
@@ -123,12 +123,8 @@ impl Engine {
         let mut handing = std::mem::take(&mut self.handing);
         let turn = handing.served;
         handing.served = (turn + TURN).min(handing.receivers.len());
-        self.serve_all(
-            &handing.receivers[..handing.served],
-            turn,
-            &handing.packets,
-            now,
-        );
+        let receivers = &handing.receivers[turn..handing.served];
+        self.serve_all(receivers, &handing.packets, now);
         let is_over = |track: usize| !self.tracks.contains(track);
         if handing.served == handing.receivers.len() || is_over(handing.packets[0].0) {
             handing.packets.clear();
@@ -138,16 +134,15 @@ impl Engine {
         true
     }
 
-    /// Hands a track's packets to its receivers from this place on.
+    /// Hands a track's packets to these of its receivers.
     fn serve_all(
         &mut self,
         receivers: &[Subscriber],
-        first: usize,
         packets: &[(usize, LayerRef, Passing)],
         now: Instant,
     ) {
         let is_held_up = self.standstill.has_held_up(packets);
-        for (place, &receiver) in receivers.iter().enumerate().skip(first) {
+        for (place, &receiver) in receivers.iter().enumerate() {
             self.warm_next(&receivers[place..]);
             let work = AssertUnwindSafe(|| {
                 let packets = if is_held_up {
